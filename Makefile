@@ -1,0 +1,68 @@
+# Everything runs in .venv, which is made on first use and synchronised again only when
+# pyproject.toml or constraints.txt changes. `make` alone lists the targets.
+
+PYTHON ?= python3
+ARGS ?=
+
+BIN := .venv/bin
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
+DEVELOP := .venv/.stamp-test,notebooks
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check-python validate test lint bench notebooks clean distclean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=python3.12      the interpreter that .venv is made from"
+	@echo "  ARGS='--claim N2'      what to add to the command of validate or test"
+
+setup: check-python $(DEVELOP)  ## make .venv with all that tests, linters and notebooks need
+
+validate: .venv/.stamp-core  ## judge every claim and write results/report.html
+	$(BIN)/apo-sim validate $(ARGS)
+
+test: $(DEVELOP)  ## run the tests
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(DEVELOP)  ## check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+
+bench: .venv/.stamp-bench  ## run the benchmarks
+	@set -e; for script in $(sort $(wildcard experiments/benchmark_*.py)); do \
+		echo "$$script"; $(BIN)/python "$$script"; \
+	done
+
+notebooks: $(DEVELOP)  ## execute the notebooks again, in place
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+
+clean:  ## remove results, builds and caches
+	rm -rf results build dist docs/_build site .pytest_cache .ruff_cache .hypothesis
+	find . -name .venv -prune -o -name .git -prune -o \
+		\( -name __pycache__ -o -name .ipynb_checkpoints -o -name '*.egg-info' \) -prune \
+		-exec rm -rf {} +
+
+distclean: clean  ## remove .venv too
+	rm -rf .venv
+
+check-python:
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo "$(PYTHON) is not there: name a Python 3.11 to 3.13, as in 'make setup PYTHON=python3.12'" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; version = sys.version_info[:2]; \
+	sys.exit(None if (3, 11) <= version <= (3, 13) else "$(PYTHON) is Python %d.%d, but apo_sim needs 3.11 to 3.13: name one, as in PYTHON=python3.12" % version)'
+
+$(BIN)/python:
+	@$(MAKE) --no-print-directory check-python
+	$(PYTHON) -m venv --clear .venv
+
+.venv/.stamp-core: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+# The stem names the extras, separated by commas; each set contains the core.
+.venv/.stamp-%: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[$*]'
+	@touch .venv/.stamp-core $@

@@ -1,0 +1,76 @@
+"""The claims under test, one file each; this table is their list and their order.
+
+A claim of your own needs no entry here: decorate its function with `claim`.
+"""
+
+from apo_sim.claims import judge as judge
+from apo_sim.claims.registry import Claim as Claim
+from apo_sim.claims.registry import catalogue, forget
+from apo_sim.claims.registry import check as check
+from apo_sim.claims.registry import claim as claim
+from apo_sim.claims.registry import describe as describe
+from apo_sim.claims.registry import names as names
+from apo_sim.claims.verdict import ClaimError as ClaimError
+from apo_sim.claims.verdict import Control as Control
+from apo_sim.claims.verdict import Finding as Finding
+from apo_sim.claims.verdict import Study as Study
+from apo_sim.claims.verdict import Verdict as Verdict
+
+__all__ = [
+    "Claim",
+    "ClaimError",
+    "Control",
+    "Finding",
+    "Study",
+    "Verdict",
+    "check",
+    "claim",
+    "describe",
+    "forget",
+    "judge",
+    "names",
+]
+
+catalogue(
+    {
+        # the paper
+        "T4.1": "apo_sim.claims.t41",
+        "E3.6": "apo_sim.claims.e36",
+        "T4.4-opt": "apo_sim.claims.t44_opt",
+        "T4.4-stat": "apo_sim.claims.t44_stat",
+        "T4.4": "apo_sim.claims.t44",
+        "A4.2": "apo_sim.claims.a42",
+        "A4.3": "apo_sim.claims.a43",
+        "A4.6": "apo_sim.claims.a46",
+        "AB.1": "apo_sim.claims.ab1",
+        "T4.8-opt": "apo_sim.claims.t48_opt",
+        "T4.8": "apo_sim.claims.t48",
+        "TB.2": "apo_sim.claims.tb2",
+        "LD.1": "apo_sim.claims.ld1",
+        "LD.2": "apo_sim.claims.ld2",
+        "LC.1": "apo_sim.claims.lc1",
+        "LC.2": "apo_sim.claims.lc2",
+        "R4.5": "apo_sim.claims.r45",
+        "RB.3": "apo_sim.claims.rb3",
+        "ExPO": "apo_sim.claims.expo",
+        "Tab3": "apo_sim.claims.tab3",
+        # its reviews
+        "V2": "apo_sim.claims.v2",
+        "V3": "apo_sim.claims.v3",
+        "V4": "apo_sim.claims.v4",
+        "V7": "apo_sim.claims.v7",
+        # ours
+        "N1": "apo_sim.claims.n1",
+        "N2": "apo_sim.claims.n2",
+        "N3": "apo_sim.claims.n3",
+        "N4": "apo_sim.claims.n4",
+        "N5": "apo_sim.claims.n5",
+        "N6": "apo_sim.claims.n6",
+        "N7": "apo_sim.claims.n7",
+        "N8": "apo_sim.claims.n8",
+        "N9": "apo_sim.claims.n9",
+        "N10": "apo_sim.claims.n10",
+        "N11": "apo_sim.claims.n11",
+        "N12": "apo_sim.claims.n12",
+    }
+)

@@ -1,0 +1,492 @@
+"""From measurements to a `Finding`: what holds, what fails, what says nothing.
+
+Every judge states its allowance for rounding, and every interval its confidence. A check calls
+one of them with arrays over the instances it tried; the worst instance decides.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, SupportsFloat
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, ArrayLike, Float, PyTree
+from scipy import stats
+
+from apo_sim.claims.verdict import ClaimError, Finding
+from apo_sim.errors import InvalidArgument
+
+Witness = Mapping[str, Any] | Callable[[int], Mapping[str, Any]] | None
+Draw = Callable[[Any], object] | None
+Interval = tuple[float, float]
+Numbers = ArrayLike | Sequence[Any]  # jaxtyping's ArrayLike knows no lists
+
+
+def identity(
+    errors: Numbers,
+    tolerance: SupportsFloat,
+    *,
+    witness: Witness = None,
+    unit: str = "relative error",
+    instances: int | None = None,
+    note: str = "",
+    draw: Draw = None,
+) -> Finding:
+    """An identity holds if its largest error over the instances is within the tolerance.
+
+    Args:
+        errors: absolute or relative errors, one an instance, any shape.
+        tolerance: the largest error that rounding explains.
+        witness: the counterexample, or a function from the (flat) index of the worst instance
+            to it; asked only if the identity fails.
+        unit: what the errors are in.
+        instances: how many were tried, if not one an error.
+        note: passed on.
+        draw: passed on.
+
+    Example:
+        >>> identity([1e-16, 3e-16], 1e-12).verdict
+        'holds'
+        >>> identity([1e-16, 0.5], 1e-12, witness=lambda i: {"instance": i}).counterexample
+        {'instance': 1}
+    """
+    flat = _samples("errors", errors)
+    worst = int(np.argmax(np.abs(flat)))
+    error = abs(float(flat[worst]))
+    holds = error <= float(tolerance)
+    return Finding(
+        "holds" if holds else "fails",
+        measured=error,
+        bound=tolerance,
+        unit=unit,
+        instances=flat.size if instances is None else instances,
+        counterexample=None if holds else _counterexample(witness, worst),
+        note=note,
+        draw=draw,
+    )
+
+
+def upper_bound(
+    measured: Numbers,
+    bound: Numbers,
+    *,
+    trivial: Numbers | None = None,
+    rounding: float = 1e-9,
+    floor: float = 1e-14,
+    witness: Witness = None,
+    interval: tuple[SupportsFloat, SupportsFloat] | None = None,
+    unit: str = "",
+    instances: int | None = None,
+    note: str = "",
+    draw: Draw = None,
+) -> Finding:
+    """A bound holds if no instance exceeds it, and is vacuous if it never says anything.
+
+    An instance violates the bound when measured - bound is above
+    `rounding` * max(|measured|, |bound|) + `floor`. The instance reported is the one of the
+    largest ratio measured / bound among those of a positive bound that decide the verdict.
+
+    Args:
+        measured: one an instance, any shape.
+        bound: broadcast against `measured`; may be negative or infinite.
+        trivial: what `measured` cannot exceed in any case. A bound that is at least that on
+            every instance is vacuous.
+        rounding: relative allowance for rounding.
+        floor: absolute allowance for rounding.
+        witness: as for `identity`.
+        interval: a confidence interval for the worst `measured`, if it is random.
+        unit: what `measured` and `bound` are in.
+        instances: how many were tried, if not one an element of `measured`.
+        note: passed on.
+        draw: passed on.
+
+    Example:
+        >>> upper_bound([1.0, 3.0], [2.0, 4.0]).ratio
+        0.75
+        >>> upper_bound([1.0, 3.0], [2.0, 2.0]).verdict
+        'fails'
+        >>> upper_bound([0.1, 0.3], [2.0, 4.0], trivial=1.0).verdict
+        'vacuous'
+    """
+    values, bounds = np.broadcast_arrays(_numbers("measured", measured), _numbers("bound", bound))
+    values, bounds = values.ravel(), bounds.ravel()
+    with np.errstate(invalid="ignore"):  # inf - inf: an infinite bound is never violated
+        excess = values - bounds
+        allowance = rounding * np.maximum(np.abs(values), np.abs(bounds)) + floor
+        violated = np.where(np.isposinf(bounds), False, excess > allowance)
+    worst = _worst(values, bounds, violated)
+    if violated.any():
+        verdict = "fails"
+    elif trivial is not None and np.all(bounds >= np.broadcast_to(_flat(trivial), bounds.shape)):
+        verdict = "vacuous"
+    else:
+        verdict = "holds"
+    return Finding(
+        verdict,
+        measured=values[worst],
+        bound=bounds[worst],
+        interval=interval,
+        unit=unit,
+        instances=values.size if instances is None else instances,
+        counterexample=_counterexample(witness, worst) if verdict == "fails" else None,
+        note=note,
+        draw=draw,
+    )
+
+
+def compare(
+    first: Numbers,
+    second: Numbers,
+    *,
+    margin: SupportsFloat = 0.0,
+    paired: bool = True,
+    confidence: float = 0.95,
+    witness: Witness = None,
+    unit: str = "",
+    note: str = "",
+    draw: Draw = None,
+) -> Finding:
+    """The claim that a random quantity has a smaller mean than another.
+
+    It holds if the interval for mean(first) - mean(second) is at or below `margin`, fails if it
+    is above, and is not reproduced if it lies on both sides. Measured is the difference, the
+    bound is `margin`, the ratio is that of the two means.
+
+    Args:
+        first: samples (n,) over independent seeds.
+        second: samples (m,); with `paired`, m = n and the same seed at the same place.
+        margin: what the difference is held against, in `unit`.
+        paired: Student's t of the paired differences; otherwise Welch's of two groups.
+        confidence: of the interval.
+        witness: as for `identity`, called with 0.
+        unit: what the samples are in.
+        note: passed on.
+        draw: passed on.
+
+    Example:
+        >>> finding = compare([1.0, 1.1, 0.9, 1.0], [2.0, 2.1, 1.8, 2.0])
+        >>> finding.verdict, round(finding.measured, 3)
+        ('holds', -0.975)
+        >>> compare([1.0, 2.0, 3.0], [3.0, 1.0, 2.0]).verdict
+        'not reproduced'
+    """
+    a, b = _samples("first", first), _samples("second", second)
+    difference = float(np.mean(a) - np.mean(b))
+    if paired:
+        if a.size != b.size:
+            raise InvalidArgument(
+                "second", b, f"has {b.size} samples, first {a.size}", "pair them, or paired=False"
+            )
+        interval = mean_interval(a - b, confidence)
+    else:
+        interval = _welch_interval(a, b, confidence)
+    verdict = _decide(interval, -math.inf, float(margin))
+    mean = float(np.mean(b))
+    return Finding(
+        verdict,
+        measured=difference,
+        bound=margin,
+        ratio=float(np.mean(a)) / mean if mean != 0 else None,
+        interval=interval,
+        unit=unit,
+        instances=a.size if paired else a.size + b.size,
+        counterexample=_counterexample(witness, 0) if verdict == "fails" else None,
+        note=note,
+        draw=draw,
+    )
+
+
+def close(
+    measured: SupportsFloat,
+    interval: tuple[SupportsFloat, SupportsFloat],
+    target: SupportsFloat,
+    tolerance: SupportsFloat,
+    *,
+    witness: Witness = None,
+    unit: str = "",
+    instances: int = 1,
+    note: str = "",
+    draw: Draw = None,
+) -> Finding:
+    """A random figure is what the claim says, up to a tolerance: a slope, a rate, a constant.
+
+    It holds if the interval lies inside target ± tolerance, fails if it lies outside, and is
+    not reproduced otherwise.
+
+    Args:
+        measured: the figure.
+        interval: a confidence interval for it.
+        target: what the claim says it is.
+        tolerance: how far off still counts as that.
+        witness: as for `identity`, called with 0.
+        unit: what the figure is in.
+        instances: how many runs it comes from.
+        note: passed on.
+        draw: passed on.
+
+    Example:
+        >>> close(-0.49, (-0.52, -0.46), target=-0.5, tolerance=0.05).verdict
+        'holds'
+        >>> close(-0.3, (-0.33, -0.27), target=-0.5, tolerance=0.05).verdict
+        'fails'
+    """
+    low, high = float(interval[0]), float(interval[1])
+    centre, width = float(target), float(tolerance)
+    verdict = _decide((low, high), centre - width, centre + width)
+    return Finding(
+        verdict,
+        measured=measured,
+        bound=centre,
+        interval=(low, high),
+        unit=unit,
+        instances=instances,
+        counterexample=_counterexample(witness, 0) if verdict == "fails" else None,
+        note=note,
+        draw=draw,
+    )
+
+
+def failure_rate(
+    failures: int,
+    trials: int,
+    delta: SupportsFloat,
+    *,
+    confidence: float = 0.95,
+    witness: Witness = None,
+    unit: str = "failure rate",
+    note: str = "",
+    draw: Draw = None,
+) -> Finding:
+    """A statement that holds with probability 1 - delta fails in at most delta of the trials.
+
+    It holds if the Clopper-Pearson interval of the failure rate is at or below delta, fails if
+    it is above, and is not reproduced otherwise: with few trials nothing can be said.
+
+    Args:
+        failures: number of trials where the statement was false.
+        trials: number of independent trials.
+        delta: the probability of failure that is allowed.
+        confidence: of the interval.
+        witness: as for `identity`, called with 0.
+        unit: passed on.
+        note: passed on.
+        draw: passed on.
+
+    Example:
+        >>> failure_rate(0, 200, 0.05).verdict, failure_rate(0, 20, 0.05).verdict
+        ('holds', 'not reproduced')
+    """
+    interval = clopper_pearson(failures, trials, confidence)
+    verdict = _decide(interval, -math.inf, float(delta))
+    return Finding(
+        verdict,
+        measured=failures / trials,
+        bound=delta,
+        interval=interval,
+        unit=unit,
+        instances=trials,
+        counterexample=_counterexample(witness, 0) if verdict == "fails" else None,
+        note=note,
+        draw=draw,
+    )
+
+
+def mean_interval(samples: Numbers, confidence: float = 0.95) -> Interval:
+    """Student's interval for the mean of independent samples (n,), n >= 2.
+
+    Example:
+        >>> low, high = mean_interval([1.0, 2.0, 3.0])
+        >>> round(low, 3), round(high, 3)
+        (-0.484, 4.484)
+    """
+    values = _samples("samples", samples, least=2)
+    error = stats.sem(values)
+    half = float(error * stats.t.ppf(0.5 + confidence / 2, values.size - 1))
+    mean = float(values.mean())
+    return mean - half, mean + half
+
+
+def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
+    """The exact interval for the probability behind `successes` out of `trials`.
+
+    Example:
+        >>> low, high = clopper_pearson(0, 100)
+        >>> low, round(high, 4)
+        (0.0, 0.0362)
+    """
+    if trials < 1 or not 0 <= successes <= trials:
+        raise InvalidArgument(
+            "successes", successes, f"is no count out of {trials}", "pass 0 <= successes <= trials"
+        )
+    interval = stats.binomtest(int(successes), int(trials)).proportion_ci(confidence, "exact")
+    return float(interval.low), float(interval.high)
+
+
+def slope(x: Numbers, y: Numbers) -> tuple[float, float]:
+    """Slope and intercept of the least-squares line of y (n,) on x (n,).
+
+    Example:
+        >>> slope([0.0, 1.0, 2.0], [1.0, 3.0, 5.0])
+        (2.0, 1.0)
+    """
+    gradient, intercept, *_ = _line(_samples("x", x, least=2), _samples("y", y, least=2))
+    return gradient, intercept
+
+
+def slope_interval(x: Numbers, y: Numbers, confidence: float = 0.95) -> Interval:
+    """Student's interval for the slope of y (n,) on x (n,), n >= 3, with independent errors.
+
+    For a rate, pass the logarithms of both.
+
+    Example:
+        >>> low, high = slope_interval([0.0, 1.0, 2.0, 3.0], [0.1, 0.9, 2.1, 2.9])
+        >>> round(low, 2), round(high, 2)
+        (0.72, 1.2)
+    """
+    a, b = _samples("x", x, least=3), _samples("y", y, least=3)
+    gradient, _, error = _line(a, b)
+    half = error * float(stats.t.ppf(0.5 + confidence / 2, a.size - 2))
+    return gradient - half, gradient + half
+
+
+class Climb(NamedTuple):
+    """Where `climb` arrived.
+
+    Attributes:
+        params: the best point of all, without the axis of restarts.
+        value: the objective there.
+        all_params: the best point of every start.
+        all_values: the objective there; -inf for a start that never met a finite value.
+        trace: (steps, restarts) the best value of every start so far.
+    """
+
+    params: PyTree
+    value: float
+    all_params: PyTree
+    all_values: Float[Array, " restarts"]
+    trace: Float[Array, "steps restarts"]
+
+
+def climb(
+    objective: Callable[[Any], Any],
+    starts: PyTree,
+    *,
+    steps: int = 200,
+    learning_rate: float = 0.05,
+) -> Climb:
+    """Gradient ascent from many starts at once: the adversary that looks for the worst case.
+
+    Adam climbs from every start; each remembers its best point, the start included. A value or
+    gradient that is not finite is never remembered or followed.
+
+    Args:
+        objective: from the parameters of one start to a scalar, in JAX.
+        starts: parameters with a leading axis of restarts on every leaf.
+        steps: number of ascent steps.
+        learning_rate: Adam's.
+
+    Raises:
+        ClaimError: if no start ever met a finite value.
+
+    Example:
+        >>> peak = climb(lambda x: 3 - (x - 1) ** 2, jnp.array([-1.0, 4.0]), steps=400)
+        >>> round(peak.value, 3), round(float(peak.params), 1)
+        (3.0, 1.0)
+    """
+    optimizer = optax.adam(learning_rate)
+    # The value of the objective at every start, and its gradient there, in one pass.
+    evaluate = jax.vmap(jax.value_and_grad(objective))
+
+    def step(carry: Any, _: None) -> tuple[Any, Any]:
+        params, state, best, best_value = carry
+        value, gradient = evaluate(params)
+        better = jnp.isfinite(value) & (value > best_value)
+        best = jax.tree.map(lambda new, old: jnp.where(_like(better, new), new, old), params, best)
+        best_value = jnp.where(better, value, best_value)
+        uphill = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), -g, 0.0), gradient)
+        updates, state = optimizer.update(uphill, state)
+        return (optax.apply_updates(params, updates), state, best, best_value), best_value
+
+    @jax.jit
+    def ascend(starts: Any) -> tuple[Any, Any, Any]:
+        restarts = jax.tree.leaves(starts)[0].shape[0]
+        worst = jnp.full((restarts,), -jnp.inf, dtype=jnp.result_type(float))
+        carry = (starts, optimizer.init(starts), starts, worst)
+        carry, trace = jax.lax.scan(step, carry, None, length=steps + 1)
+        return carry[2], carry[3], trace[1:]
+
+    starts = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.result_type(float)), starts)
+    all_params, all_values, trace = ascend(starts)
+    winner = int(jnp.argmax(all_values))
+    if not np.isfinite(all_values[winner]):
+        raise ClaimError("climb: the objective is not finite at any point tried")
+    params = jax.tree.map(lambda leaf: leaf[winner], all_params)
+    return Climb(params, float(all_values[winner]), all_params, all_values, trace)
+
+
+def _decide(interval: Interval, low: float, high: float) -> str:
+    """Whether an interval is inside [low, high], outside, or across an end."""
+    if low <= interval[0] and interval[1] <= high:
+        return "holds"
+    if interval[0] > high or interval[1] < low:
+        return "fails"
+    return "not reproduced"
+
+
+def _worst(values: np.ndarray, bounds: np.ndarray, violated: np.ndarray) -> int:
+    """The instance to report: the largest ratio, or the largest excess where there is none."""
+    candidates = violated if violated.any() else np.ones_like(violated)
+    rated = candidates & (bounds > 0)
+    if rated.any():
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            ratio = np.where(np.isposinf(bounds), 0.0, values / np.where(rated, bounds, 1.0))
+        return int(np.argmax(np.where(rated, ratio, -np.inf)))
+    return int(np.argmax(np.where(candidates, values - bounds, -np.inf)))
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
+    """Slope, intercept and standard error of the slope."""
+    spread = float(np.sum((x - x.mean()) ** 2))
+    if spread == 0:
+        raise InvalidArgument("x", x, "is constant", "pass at least two different values")
+    gradient = float(np.sum((x - x.mean()) * (y - y.mean()))) / spread
+    intercept = float(y.mean() - gradient * x.mean())
+    residual = float(np.sum((y - intercept - gradient * x) ** 2))
+    return gradient, intercept, math.sqrt(residual / max(x.size - 2, 1) / spread)
+
+
+def _welch_interval(a: np.ndarray, b: np.ndarray, confidence: float) -> Interval:
+    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(confidence)
+    return float(interval.low), float(interval.high)
+
+
+def _counterexample(witness: Witness, index: int) -> Mapping[str, Any] | None:
+    return witness(index) if callable(witness) else witness
+
+
+def _flat(values: Numbers) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    return array.ravel() if array.ndim else array
+
+
+def _numbers(name: str, values: Numbers) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0:
+        raise InvalidArgument(name, values, "is empty", "pass at least one instance")
+    if np.isnan(array).any():
+        bad = np.argwhere(np.isnan(array))[0]
+        raise ClaimError(f"{name} is NaN at index {tuple(map(int, bad))}")
+    return array
+
+
+def _samples(name: str, values: Numbers, least: int = 1) -> np.ndarray:
+    array = np.ravel(_numbers(name, values))
+    if array.size < least:
+        raise InvalidArgument(name, values, f"has {array.size} values", f"pass at least {least}")
+    return array
+
+
+def _like(mask: jax.Array, leaf: jax.Array) -> jax.Array:
+    return mask.reshape(mask.shape + (1,) * (leaf.ndim - mask.ndim))

@@ -1,0 +1,328 @@
+"""The command `apo-sim`: one function a subcommand, and nothing imported before it is needed."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from apo_sim.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from apo_sim.claims.verdict import Verdict
+    from apo_sim.report.validate import Progress
+
+DONE, UNSOUND, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+COLOURS = {
+    "holds": "green",
+    "fails": "red",
+    "vacuous": "yellow",
+    "not reproduced": "magenta",
+    "broken": "bold white on red",
+}
+
+
+@dataclass(frozen=True)
+class Validate:
+    """Check the claims and write claims.json, report.html and figures/.
+
+    Exit status: 0 when every check ran and every negative control failed as it must (a claim
+    found false is a finding, not an error), 1 otherwise, 2 for wrong usage, 130 if interrupted.
+    """
+
+    out: Path = Path("results")
+    """Folder to write. A run of some claims updates their entries in a run of the same version,
+    seed and effort; a run of other settings replaces it."""
+    effort: Annotated[str, tyro.conf.arg(metavar="{quick,full}")] = "quick"
+    """Seconds or minutes a claim."""
+    seed: int = 0
+    """All randomness is folded from it."""
+    claim: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="ID ...", help_behavior_hint="(default: all)")
+    ] = ()
+    """Claims to check; `apo-sim claims` lists them."""
+    jobs: Annotated[
+        int | None,
+        tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 2, or 1 on one core)"),
+    ] = None
+    """Worker processes."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """List the claims: id, title, source."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """Print a claim's statement, its source and the last verdict on it."""
+
+    id: tyro.conf.Positional[str]
+    """Claim, such as N2."""
+    out: Path = Path("results")
+    """Folder of the run to look the verdict up in."""
+
+
+Command = (
+    Annotated[Validate, tyro.conf.subcommand("validate")]
+    | Annotated[Claims, tyro.conf.subcommand("claims")]
+    | Annotated[Show, tyro.conf.subcommand("show")]
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `apo-sim` and return its exit status.
+
+    Example:
+        >>> main(["show", "N22"])
+        2
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments == ["--version"]:
+        from apo_sim.report.ledger import package_version
+
+        print(f"apo-sim {package_version()}")
+        return DONE
+    # Before JAX is imported, if it is not yet; `_float64` sees to it where it is.
+    os.environ.setdefault("JAX_ENABLE_X64", "1")
+    try:
+        command = tyro.cli(
+            Command,
+            prog="apo-sim",
+            description="A referee for preference-optimisation theory: state a claim, and it says "
+            "whether it holds, how tight it is and where it says nothing. "
+            "`apo-sim --version` prints the version.",
+            args=arguments,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+        )
+    except SystemExit as stop:  # help, or usage that tyro has explained
+        return stop.code if isinstance(stop.code, int) else USAGE
+    try:
+        return RUN[type(command)](command)
+    except InvalidArgument as error:
+        print(f"apo-sim: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `apo-sim claims | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def run_validate(command: Validate) -> int:
+    """`apo-sim validate`."""
+    _float64()
+    from apo_sim.report.ledger import read_ledger
+    from apo_sim.report.validate import validate
+
+    console = _console()
+    earlier = read_ledger(command.out / "claims.json")
+    with _Watch(console) as watch:
+        ledger = validate(
+            command.claim or None,
+            out=command.out,
+            effort=command.effort,
+            seed=command.seed,
+            jobs=command.jobs,
+            watch=watch,
+        )
+    done = watch.verdicts
+    interrupted = watch.total != len(done)
+    if done:
+        ids = {verdict.id for verdict in done}
+        _print_verdicts(console, [verdict for verdict in ledger.verdicts if verdict.id in ids])
+        if command.claim and earlier is not None and not ledger.continues(earlier):
+            console.print(
+                f"The folder held a run with seed {earlier.seed}, effort {earlier.effort} and "
+                f"version {earlier.version}: replaced."
+            )
+        console.print(f"Report: {command.out / 'report.html'}", soft_wrap=True)
+    if interrupted:
+        kept = "those above are written" if done else "nothing is written"
+        console.print(f"Interrupted after {len(done)} of {watch.total} claims; {kept}.")
+        return INTERRUPTED
+    return DONE if all(verdict.sound for verdict in done) else UNSOUND
+
+
+def run_claims(command: Claims) -> int:
+    """`apo-sim claims`."""
+    from rich.table import Table
+
+    from apo_sim.claims import registry
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("id", no_wrap=True)
+    table.add_column("title")
+    table.add_column("source", no_wrap=True)
+    for id in registry.names():
+        claim = registry.describe(id)
+        table.add_row(_plain(claim.id), _plain(claim.title), _plain(claim.source))
+    _console().print(table)
+    return DONE
+
+
+def run_show(command: Show) -> int:
+    """`apo-sim show ID`."""
+    from rich.table import Table
+
+    from apo_sim.claims import registry
+    from apo_sim.report.ledger import read_ledger
+
+    claim = registry.describe(command.id)
+    console = _console()
+    console.print(f"[bold]{claim.id}[/]  {claim.title}  [dim]({claim.source})[/]\n")
+    console.print(_plain(claim.statement), "\n")
+    ledger = read_ledger(command.out / "claims.json")
+    verdicts = {verdict.id: verdict for verdict in ledger.verdicts} if ledger else {}
+    if ledger is None or claim.id not in verdicts:
+        console.print(
+            f"No verdict in {command.out} yet: apo-sim validate --claim {claim.id}",
+            soft_wrap=True,
+        )
+        return DONE
+    verdict = verdicts[claim.id]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    table.add_row("verdict", _verdict_text(verdict))
+    table.add_row("measured", _number(verdict.measured) + f"  {_plain(verdict.unit)}".rstrip())
+    table.add_row("bound", _number(verdict.bound))
+    table.add_row("ratio", _number(verdict.ratio))
+    table.add_row("95 % interval", _interval(verdict))
+    table.add_row("instances", str(verdict.instances))
+    table.add_row("control", f"{_plain(claim.control)}: {verdict.control['verdict'] or 'not run'}")
+    table.add_row("note", _plain(verdict.note))
+    if claim.errata:
+        table.add_row("erratum", _plain(claim.errata))
+    table.add_row("run", f"seed {ledger.seed}, effort {ledger.effort}, {ledger.created}")
+    console.print(table)
+    return DONE
+
+
+RUN: dict[type, Callable[[Any], int]] = {
+    Validate: run_validate,
+    Claims: run_claims,
+    Show: run_show,
+}
+
+
+def _float64() -> None:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+
+
+def _console() -> Console:
+    # A log has no width of its own: wide enough for the table, whatever wrote it.
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=120)
+
+
+class _Watch:
+    """Shows progress: a live bar on a terminal, a line a claim in a log."""
+
+    def __init__(self, console: Console):
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        self.console = console
+        self.verdicts: tuple[Verdict, ...] = ()
+        self.total = 0
+        self.live = Progress(
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.description}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.task = self.live.add_task("starting", total=None)
+
+    def __enter__(self) -> "_Watch":
+        self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+    def __call__(self, progress: "Progress") -> None:
+        fresh = progress.done[len(self.verdicts) :]
+        self.verdicts, self.total = progress.done, progress.total
+        for verdict in fresh:
+            count = f"{len(progress.done):>{len(str(progress.total))}}/{progress.total}"
+            if not self.console.is_terminal:
+                self.console.print(
+                    _plain(f"[{count}] {verdict.id:<10} {_state(verdict):<15}")
+                    + f"{verdict.seconds:6.1f} s"
+                )
+        self.live.update(
+            self.task,
+            total=progress.total,
+            completed=len(progress.done),
+            description=", ".join(progress.running),
+        )
+
+
+def _print_verdicts(console: Console, verdicts: "Sequence[Verdict]") -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("id", "title", "verdict"):
+        table.add_column(name, no_wrap=name != "title")
+    for name in ("measured", "bound", "ratio"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("95 % interval", no_wrap=True)
+    table.add_column("control", no_wrap=True)
+    for v in verdicts:
+        table.add_row(
+            _plain(v.id),
+            _plain(v.title),
+            _verdict_text(v),
+            _number(v.measured),
+            _number(v.bound),
+            _number(v.ratio),
+            _interval(v),
+            v.control["verdict"] or "not run",
+        )
+    console.print(table)
+    for v in verdicts:
+        if not v.sound:
+            control = f"its control came out {v.control['verdict']!r}"
+            why = control if v.verdict else _plain(v.note)
+            console.print(f"[bold red]{v.id} is broken[/]: {why}", soft_wrap=True)
+
+
+def _state(verdict: "Verdict") -> str:
+    return str(verdict.verdict) if verdict.sound else "broken"
+
+
+def _verdict_text(verdict: "Verdict") -> str:
+    return f"[{COLOURS[_state(verdict)]}]{_state(verdict)}[/]"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _interval(verdict: "Verdict") -> str:
+    if verdict.interval is None:
+        return "-"
+    return _plain(f"[{_number(verdict.interval[0])}, {_number(verdict.interval[1])}]")
+
+
+def _plain(text: str) -> str:
+    """Text in which rich finds no markup."""
+    from rich.markup import escape
+
+    return escape(text)

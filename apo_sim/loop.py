@@ -1,0 +1,281 @@
+"""The outer loop: proximal step, extrapolation, metrics, `iterations` times in one scan."""
+
+import functools
+from typing import Any, no_type_check
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from apo_sim.checks import as_count, as_float, check_positive, concrete
+from apo_sim.errors import InvalidArgument, UnknownName
+from apo_sim.losses import DPO, Extra, Loss
+from apo_sim.momentum import Momentum, NoMomentum
+from apo_sim.preferences import Pairwise, Ranker, win_counts
+from apo_sim.problems import Bandit, Game, LogPolicy, Problem
+from apo_sim.proximal import (
+    EXACT_REWARD_BOUND,
+    SAMPLED_REWARD_BOUND,
+    exact_rewards,
+    rewards_from_counts,
+)
+from apo_sim.pytree import hidden, pytree_dataclass, revealed
+
+SAVE = ("metrics", "path", "average")
+OUTPUT = ("before", "after")
+
+Series = Float[Array, " iterations"]
+Path = Float[Array, "points contexts arms"]
+
+
+@pytree_dataclass
+class Solution:
+    """What a run leaves behind. T iterations, X contexts, K arms.
+
+    Attributes:
+        suboptimality: gap of pi_hat_1 ... pi_hat_T, expectation over contexts, shape (T,), in
+            units of the reward (of a game: its exploitability, a probability).
+        tv: total variation of pi_hat_1 ... pi_hat_T to the optimal policy, shape (T,).
+        gamma: total weight on a constant reward after each update, in 1/beta, shape (T,); the
+            momentum rule's own, found by running it on that reward.
+        residual: of the solver of the proximal step in each iteration, shape (T,); 0 where the
+            step has a closed form.
+        final_log_policy: log pi_hat_T, shape (X, K).
+        final_behaviour: log pi_T, shape (X, K).
+        log_policy: log pi_hat_0 ... pi_hat_T, shape (T+1, X, K), with save="path".
+        behaviour: log pi_0 ... pi_T, shape (T+1, X, K), with save="path".
+        rewards: r_0 ... r_{T-1}, each up to a constant in y, shape (T, X, K), with save="path".
+        average_suboptimality: gap of the average of pi_hat_1 ... pi_hat_t for every t, shape
+            (T,), with save="average".
+    """
+
+    suboptimality: Series
+    tv: Series
+    gamma: Series
+    residual: Series
+    final_log_policy: LogPolicy
+    final_behaviour: LogPolicy
+    log_policy: Path | None = None
+    behaviour: Path | None = None
+    rewards: Path | None = None
+    average_suboptimality: Series | None = None
+
+
+@no_type_check  # every argument is checked below, with a message that names it
+def run(
+    problem: Problem,
+    loss: Loss = DPO(),
+    momentum: Momentum = NoMomentum(),
+    *,
+    beta: Any,
+    iterations: int,
+    samples: Any = None,
+    key: Key[Array, ""] | None = None,
+    ranker: Ranker = Pairwise(),
+    reward_bound: Any = None,
+    output: str = "before",
+    save: str | tuple[str, ...] = "metrics",
+) -> Solution:
+    """Run iterative preference optimisation, accelerated or not.
+
+    Args:
+        problem: a `Bandit` or a `Game`.
+        loss: what the proximal step fits, see `apo_sim.losses`.
+        momentum: what happens between two steps, see `apo_sim.momentum`.
+        beta: proximal weight, above 0; a number or one for each iteration, shape (iterations,).
+        iterations: T, at least 1.
+        samples: N, preference pairs an iteration over all contexts, up to 1e12; None for exact
+            preferences.
+        key: a `jax.random.key`, needed with `samples`.
+        ranker: how a sampled pair comes about, see `apo_sim.preferences`.
+        reward_bound: R of Assumption 4.3 (max r_t - min r_t <= 2 R in each context); 2 by
+            default for sampled preferences, 40 (never binding) for exact ones.
+        output: "before" for metrics of pi_hat (the paper's method), "after" for metrics of the
+            extrapolated pi (ExPO).
+        save: "metrics"; add "path" or "average", alone or as a tuple, to keep more.
+
+    Returns:
+        A `Solution`. Works inside `jax.jit` and `jax.vmap`, over problems, keys, alpha, beta,
+        samples and reward_bound.
+
+    Raises:
+        InvalidArgument: anything unusable, named, before compilation.
+
+    Source: the paper's Algorithm 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import apo_sim as apo
+        >>> bandit = apo.Bandit(jnp.array([[1.0, 0.0]]), jnp.log(jnp.array([[0.5, 0.5]])))
+        >>> plain = apo.run(bandit, beta=1.0, iterations=3)
+        >>> faster = apo.run(bandit, momentum=apo.Constant(0.5), beta=1.0, iterations=3)
+        >>> bool(faster.suboptimality[-1] < plain.suboptimality[-1])
+        True
+    """
+    _check_parts(problem, loss, momentum)
+    iterations = as_count("iterations", iterations)
+    betas = _beta_schedule(beta, iterations, problem)
+    samples = _check_samples(samples, key)
+    if reward_bound is None:
+        reward_bound = EXACT_REWARD_BOUND if samples is None else SAMPLED_REWARD_BOUND
+    check_positive("reward_bound", reward_bound)
+    if output not in OUTPUT:
+        raise UnknownName("output", output, OUTPUT)
+    kept = frozenset(save) if isinstance(save, tuple | list) else frozenset((save,))
+    for name in kept:
+        if name not in SAVE:
+            raise UnknownName("save", name, SAVE)
+    return _run(
+        problem,
+        hidden(loss),
+        hidden(momentum),
+        hidden(ranker),
+        betas,
+        None if samples is None else (jnp.asarray(samples, betas.dtype), key),
+        jnp.asarray(reward_bound, betas.dtype),
+        output=output,
+        kept=kept,
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("output", "kept"))
+def _run(problem, loss, momentum, ranker, betas, data, reward_bound, *, output, kept) -> Solution:
+    loss, momentum, ranker = revealed(loss), revealed(momentum), revealed(ranker)
+
+    def learn(centre, beta, t):
+        if data is None:
+            return exact_rewards(loss, problem, centre, reward_bound)
+        samples, key = data
+        cells = ranker.cells(problem, centre)
+        wins = win_counts(jax.random.fold_in(key, t), cells, problem.context_probs, samples)
+        return rewards_from_counts(loss, wins, centre, beta, reward_bound)
+
+    def update(state, inputs):
+        t, beta = inputs
+        behaviour, behaviour_gamma, momentum_state, average = state
+        # Normalised only where somebody looks: the exact step of a bandit never does.
+        centre = jax.nn.log_softmax(behaviour, axis=1)
+        rewards, residual = learn(centre, beta, t)
+        # A constant reward of one runs along, so that gamma is what the rule really did.
+        log_policy, policy = _normalise(behaviour + rewards / beta)
+        gamma = behaviour_gamma + 1.0 / beta
+        extrapolated, momentum_state = momentum.extrapolate(
+            (log_policy, gamma), momentum_state, t + 1
+        )
+        shown = policy if output == "before" else jax.nn.softmax(extrapolated[0], axis=1)
+        out = {
+            "suboptimality": problem.suboptimality_of(shown),
+            "tv": problem.context_probs @ problem.mass_off_best_of(shown),
+            "gamma": gamma if output == "before" else extrapolated[1],
+            "residual": residual,
+        }
+        if "average" in kept:
+            average = average + (shown - average) / (t + 1)
+            out["average_suboptimality"] = problem.suboptimality_of(average)
+        if "path" in kept:
+            out["log_policy"], out["rewards"] = log_policy, rewards
+            out["behaviour"] = jax.nn.log_softmax(extrapolated[0], axis=1)
+        return (*extrapolated, momentum_state, average), (log_policy, out)
+
+    reference = jax.nn.log_softmax(problem.log_ref, axis=1).astype(betas.dtype)
+    zero = jnp.zeros((), betas.dtype)
+    start = (
+        reference,
+        zero,
+        momentum.init((reference, zero)),
+        jnp.zeros_like(reference) if "average" in kept else None,
+    )
+    steps = jnp.arange(betas.shape[0])
+    return _scan(update, start, (steps, betas), reference)
+
+
+def _scan(update, start, inputs, reference) -> Solution:
+    def step(carry, x):
+        (state, _) = carry
+        state, (log_policy, out) = update(state, x)
+        return (state, log_policy), out
+
+    (state, last), out = jax.lax.scan(step, (start, reference), inputs)
+    for name in ("log_policy", "behaviour"):
+        if name in out:
+            out[name] = jnp.concatenate([reference[None], out[name]])
+    behaviour = jax.nn.log_softmax(state[0], axis=1)
+    return Solution(final_log_policy=last, final_behaviour=behaviour, **out)
+
+
+def _normalise(log_weights):
+    """log_softmax and softmax at the price of one exponential."""
+    shifted = log_weights - jnp.max(log_weights, axis=1, keepdims=True)
+    weights = jnp.exp(shifted)
+    total = jnp.sum(weights, axis=1, keepdims=True)
+    return shifted - jnp.log(total), weights / total
+
+
+def _check_parts(problem: Any, loss: Any, momentum: Any) -> None:
+    if not isinstance(problem, Bandit | Game):
+        raise InvalidArgument(
+            "problem", problem, "is no problem", "pass apo_sim.Bandit(...) or apo_sim.Game(...)"
+        )
+    if isinstance(loss, type) or not callable(loss):
+        raise InvalidArgument(
+            "loss", loss, "is no loss", "pass an instance such as apo_sim.DPO(), or a callable"
+        )
+    if not hasattr(loss, "empirical_rewards"):
+        _check_differences_only(loss)
+    if isinstance(momentum, type) or not isinstance(momentum, Momentum):
+        raise InvalidArgument(
+            "momentum",
+            momentum,
+            "is no momentum rule",
+            "pass an instance such as apo_sim.Constant(0.3), with init and extrapolate",
+        )
+
+
+def _check_differences_only(loss: Any) -> None:
+    """The solver works on differences; a loss that sees more would be minimised wrongly."""
+    with jax.ensure_compile_time_eval():
+        here = loss(jnp.asarray(0.7), jnp.asarray(0.2), Extra())
+        there = loss(jnp.asarray(1.7), jnp.asarray(1.2), Extra())
+    values = concrete(here), concrete(there)
+    if values[0] is None or values[1] is None:
+        return
+    if values[0].shape != () or abs(values[0] - values[1]) > 1e-4 * (1 + abs(values[0])):
+        raise InvalidArgument(
+            "loss",
+            loss,
+            "is not a scalar function of h_winner - h_loser",
+            "write it in the difference, or give it population_rewards and empirical_rewards",
+        )
+
+
+def _beta_schedule(beta: Any, iterations: int, problem: Problem) -> Series:
+    dtype = problem.log_ref.dtype
+    array = as_float("beta", beta, (None,) * jnp.ndim(beta)).astype(dtype)
+    if array.ndim > 1 or (array.ndim == 1 and array.shape[0] != iterations):
+        raise InvalidArgument(
+            "beta",
+            beta,
+            f"is a schedule of the wrong length for iterations = {iterations}",
+            "pass one number, or one for each iteration",
+        )
+    check_positive("beta", array)
+    return jnp.broadcast_to(array, (iterations,))
+
+
+def _check_samples(samples: Any, key: Any) -> Any:
+    if samples is None:
+        return None
+    if key is None:
+        raise InvalidArgument(
+            "key", key, "is missing", "pass key=jax.random.key(seed) with samples"
+        )
+    if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        raise InvalidArgument("key", key, "is no random key", "pass jax.random.key(seed)")
+    if isinstance(samples, jax.Array):
+        values = concrete(samples)
+        if values is None:
+            return samples
+        samples = values.item() if values.ndim == 0 else samples
+    if isinstance(samples, float) and samples.is_integer():
+        samples = int(samples)
+    return as_count("samples", samples)

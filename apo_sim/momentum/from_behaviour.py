@@ -1,0 +1,41 @@
+"""Extrapolation away from the last proximal centre."""
+
+from jaxtyping import Array, Float
+
+from apo_sim.checks import check_extrapolation
+from apo_sim.momentum.base import State, Tree, step_beyond
+from apo_sim.pytree import pytree_dataclass, static
+
+
+@pytree_dataclass
+class FromBehaviour:
+    """pi_t = pi_hat_t + alpha (pi_hat_t - pi_{t-1}): momentum from pi, not from pi_hat.
+
+    Source: the variant of the paper's Table 3. It only lengthens the last step by 1 + alpha and
+    remembers nothing: the same path as plain updates with beta / (1 + alpha).
+
+    Args:
+        alpha: extrapolation, in [0, 1).
+        unrestricted: allow any finite alpha.
+
+    Raises:
+        InvalidArgument: alpha outside [0, 1) without `unrestricted`, or not finite.
+
+    Example:
+        >>> rule = FromBehaviour(0.5)
+        >>> rule.extrapolate(2.0, rule.init(1.0), 1)
+        (2.5, 2.5)
+    """
+
+    alpha: float | Float[Array, ""]
+    unrestricted: bool = static(default=False)
+
+    def __post_init__(self):
+        check_extrapolation(self.alpha, self.unrestricted)
+
+    def init(self, tree: Tree) -> State:
+        return tree
+
+    def extrapolate(self, new: Tree, state: State, t) -> tuple[Tree, State]:
+        centre = step_beyond(new, state, self.alpha)
+        return centre, centre

@@ -1,0 +1,50 @@
+"""The proximal step's reward for exact preferences: the population minimiser of a loss."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from apo_sim.losses import Loss, population_rewards
+from apo_sim.problems import LogPolicy, Problem
+from apo_sim.proximal.interior import Comparisons, minimise
+
+EXACT_REWARD_BOUND = 40.0
+"""R where none is asked for: sigmoid(40) is one to double precision, so it binds on certain wins
+only, whose minimiser would be infinite."""
+
+
+def exact_rewards(
+    loss: Loss,
+    problem: Problem,
+    log_policy: LogPolicy,
+    reward_bound: Float[Array, ""],
+) -> tuple[Float[Array, "contexts arms"], Float[Array, ""]]:
+    """The reward r_t that a loss learns from infinitely many pairs drawn from `log_policy`.
+
+    Args:
+        loss: any loss; its closed form is used where it has one.
+        problem: a Bandit or a Game.
+        log_policy: the proximal centre, which also draws the pairs, shape (contexts, arms).
+        reward_bound: R; where the minimiser is solved for, max r - min r <= 2 R.
+
+    Returns:
+        Rewards up to a constant in each context, and the solver's residual (0 for closed forms).
+
+    Source: the paper's step (3.1)-(3.2) with the expectation in place of the sample.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from apo_sim import Bandit, DPO
+        >>> bandit = Bandit(jnp.array([[1.0, 0.0]]), jnp.log(jnp.array([[0.5, 0.5]])))
+        >>> exact_rewards(DPO(), bandit, bandit.log_ref, jnp.array(2.0))[0].tolist()
+        [[1.0, 0.0]]
+    """
+    known = population_rewards(loss, problem, log_policy)
+    if known is not None:
+        return known, jnp.zeros((), known.dtype)
+    # Row i is divided by the probability of drawing i, so that rare arms keep their digits.
+    drawn = jnp.exp(log_policy).T[None]
+    preference = jnp.moveaxis(problem.preference, 0, -1)
+    data = Comparisons(preference * drawn, jnp.swapaxes(preference, 0, 1) * drawn)
+    bounds = jnp.broadcast_to(reward_bound, (problem.num_contexts,))
+    rewards, residual = minimise(loss, data, bounds)
+    return rewards.T, jnp.max(residual)

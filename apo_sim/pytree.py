@@ -1,0 +1,80 @@
+"""Dataclasses that JAX sees through, and whose checks JAX does not trip over."""
+
+import dataclasses
+from typing import Any, TypeVar, dataclass_transform, no_type_check
+
+import jax
+
+T = TypeVar("T")
+
+
+def static(**kwargs: Any) -> Any:
+    """A dataclass field that is part of the compiled program (hashable), not of the data."""
+    return dataclasses.field(metadata={"static": True}, **kwargs)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static))
+def pytree_dataclass(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen dataclass and a pytree; fields marked `static()` are not leaves.
+
+    Unlike `jax.tree_util.register_dataclass`, rebuilding an instance from leaves skips
+    `__post_init__`: JAX rebuilds with placeholders that no check of values would accept.
+
+    Example:
+        >>> @pytree_dataclass
+        ... class Point:
+        ...     x: float
+        ...     name: str = static(default="p")
+        >>> jax.tree.map(lambda leaf: leaf + 1, Point(1.0))
+        Point(x=2.0, name='p')
+    """
+    cls = dataclasses.dataclass(frozen=True)(cls)  # type: ignore[assignment]
+    # Annotations state what a field becomes; what may be passed is up to __post_init__, which
+    # converts, checks and says what is wrong.
+    cls.__init__ = no_type_check(cls.__init__)  # type: ignore[method-assign]
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    data = tuple(f.name for f in fields if not f.metadata.get("static"))
+    meta = tuple(f.name for f in fields if f.metadata.get("static"))
+
+    def flatten_with_keys(obj):
+        leaves = tuple((jax.tree_util.GetAttrKey(name), getattr(obj, name)) for name in data)
+        return leaves, tuple(getattr(obj, name) for name in meta)
+
+    def unflatten(aux, leaves):
+        obj = object.__new__(cls)
+        for name, value in (*zip(data, leaves, strict=True), *zip(meta, aux, strict=True)):
+            object.__setattr__(obj, name, value)
+        return obj
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten)
+    return cls
+
+
+@dataclasses.dataclass(frozen=True)
+class _Hidden:
+    """An object that is no pytree, carried into jit as part of the program."""
+
+    content: Any
+
+
+jax.tree_util.register_pytree_node(
+    _Hidden, lambda box: ((), box.content), lambda content, _: _Hidden(content)
+)
+
+
+def hidden(obj: Any) -> Any:
+    """`obj` itself if JAX sees through it, else a box that jit hashes and compares.
+
+    So a user's loss or momentum rule may be a plain (hashable) object or function.
+
+    Example:
+        >>> revealed(hidden(len)) is len
+        True
+    """
+    leaves = jax.tree.leaves(obj)
+    return _Hidden(obj) if len(leaves) == 1 and leaves[0] is obj else obj
+
+
+def revealed(obj: Any) -> Any:
+    """Undo `hidden`."""
+    return obj.content if isinstance(obj, _Hidden) else obj

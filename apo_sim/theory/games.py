@@ -1,0 +1,82 @@
+"""General preferences: the exact IPO step, and what the average policy of SPPO guarantees.
+
+The bounds of `apo_sim.theory.optimisation` on the total variation cover exact SPPO under
+Assumption B.1 too, with its Delta for the reward gap (N10).
+"""
+
+from jax.typing import ArrayLike
+
+from apo_sim.theory.arguments import Number, as_positive, log_probability
+
+
+def ipo_reward_scale(tau: ArrayLike) -> Number:
+    r"""The factor of P(y > pi_t) in the exact reward of IPO, $2/\tau$.
+
+    With the paper's scaling of the loss, $(h_w - h_l - 1/\tau)^2$, least squares over ordered
+    pairs gives $r_t = \frac2\tau P(y \succ \pi_t)$ up to a constant in y. Source: ours (N12).
+
+    Raises:
+        InvalidArgument: tau not positive.
+
+    Example:
+        >>> float(ipo_reward_scale(0.5))
+        4.0
+    """
+    return 2 / as_positive("tau", tau)
+
+
+def ipo_beta(beta: ArrayLike, tau: ArrayLike) -> Number:
+    r"""The proximal weight at which exact SPPO follows exact IPO(tau), $\beta\tau/2$.
+
+    Source: ours (N12).
+
+    Args:
+        beta: proximal weight of the IPO run, a number or a schedule.
+        tau: target scale of the IPO loss.
+
+    Returns:
+        The proximal weight of the SPPO run, of the arguments' common shape.
+
+    Raises:
+        InvalidArgument: beta or tau not positive.
+
+    Example:
+        >>> float(ipo_beta(3.0, 0.5))
+        0.75
+    """
+    return as_positive("beta", beta) / ipo_reward_scale(tau)
+
+
+def average_exploitability(
+    beta: ArrayLike,
+    iterations: ArrayLike,
+    p_min: ArrayLike | None,
+    *,
+    log_p_min: ArrayLike | None = None,
+) -> Number:
+    r"""How exploitable the average policy of exact SPPO without momentum can be.
+
+    $\frac{\beta\log(1/p_{\min})}{T} + \frac1{8\beta}$ for the uniform average of pi_0 ...
+    pi_{T-1} on any game: the regret of exponential weights with rewards in [0, 1], whose own
+    value is 1/2 against itself. The remark after Theorem B.2 (RB.3) has the rate
+    $1/\sqrt T$ only, which $\beta = \sqrt{T/(8\log(1/p_{\min}))}$ attains.
+
+    Args:
+        beta: proximal weight, constant over the run.
+        iterations: number of policies averaged, T.
+        p_min: smallest reference mass of an arm, in (0, 1], or None.
+        log_p_min: log p_min, in its place.
+
+    Returns:
+        The bound on max_y P(y > average) - 1/2, of the arguments' common shape.
+
+    Raises:
+        InvalidArgument: beta or iterations not positive, p_min outside (0, 1].
+
+    Example:
+        >>> round(float(average_exploitability(5.0, 2000, 1 / 3)), 4)
+        0.0277
+    """
+    beta = as_positive("beta", beta)
+    log_p = log_probability(p_min, log_p_min)
+    return -beta * log_p / as_positive("iterations", iterations) + 1 / (8 * beta)

@@ -1,0 +1,86 @@
+"""Small claims of every kind, to test what is made of claims. Imported by worker processes too."""
+
+import os
+import time
+
+import numpy as np
+
+from apo_sim.claims import Finding, Study, claim, judge
+
+
+@claim(
+    id="fake-true",
+    title="A square is not negative",
+    source="ours",
+    statement=r"For every $x$: $$-x^2 \le 0.$$",
+    control="the sign of $x^2$",
+    errata=r"Printed as $x^2 < 0$ <there>.",
+)
+def true(study: Study) -> Finding:
+    x = study.rng().normal(size=study.pick(10, 100))
+    return judge.upper_bound(
+        x**2 if study.wrong else -(x**2),
+        0.0,
+        unit="squares",
+        witness=lambda worst: {"x": x[worst]},
+        draw=lambda figure: figure.subplots().plot(x),
+    )
+
+
+@claim(
+    id="fake-false",
+    title="Everything is below one",
+    source="paper",
+    statement="$x < 1$ & <script>alert(1)</script>",
+    control="below zero instead",
+)
+def false(study: Study) -> Finding:
+    return judge.upper_bound(
+        [0.5, 2.0],
+        0.0 if study.wrong else 1.0,
+        witness=lambda worst: {"x": np.array([0.5, 2.0])[worst], "deep": {"list": [1, np.inf]}},
+    )
+
+
+@claim(
+    id="fake-lax", title="No control", source="ours", statement="$1 = 1$", control="nothing at all"
+)
+def lax(study: Study) -> Finding:
+    return judge.identity(0.0, 1.0)
+
+
+@claim(id="fake-raising", title="Raises", source="ours", statement="$1 = 1$", control="none")
+def raising(study: Study) -> Finding:
+    raise ValueError("no convergence")
+
+
+@claim(id="fake-nan", title="Not a number", source="ours", statement="$0/0$", control="none")
+def nan(study: Study) -> Finding:
+    return Finding("holds", measured=float("nan"))
+
+
+@claim(id="fake-dying", title="Dies", source="ours", statement="$1 = 1$", control="none")
+def dying(study: Study) -> Finding:
+    os._exit(1)
+
+
+@claim(id="fake-interrupt", title="Ctrl-C", source="ours", statement="$1 = 1$", control="none")
+def interrupt(study: Study) -> Finding:
+    raise KeyboardInterrupt
+
+
+@claim(id="fake-slow", title="Slow", source="ours", statement="$1 = 1$", control="none")
+def slow(study: Study) -> Finding:
+    time.sleep(120)
+    return Finding("fails")
+
+
+@claim(
+    id="fake-undrawn",
+    title="Bad figure",
+    source="ours",
+    statement="$1 = 1$",
+    control="the tolerance",
+)
+def undrawn(study: Study) -> Finding:
+    return judge.identity(1.0, 0.5 if study.wrong else 2.0, draw=lambda figure: 1 / 0)

@@ -1,0 +1,192 @@
+"""The page: complete, self-contained, safe, and the same whatever the order of the run."""
+
+import itertools
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import fake_claims  # noqa: F401  (declares the claims)
+
+from apo_sim import claims
+from apo_sim.claims import registry
+from apo_sim.report import page, style
+from apo_sim.report.ledger import Ledger, new_ledger
+from apo_sim.report.mathematics import breakable, mathematics
+
+VOID = {"meta", "img", "br", "col", "wbr", "mspace", "link", "hr", "input"}
+
+
+class Reader(HTMLParser):
+    """Collects tags and complains of those that are not closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.ids = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def ledger_of(*ids, missing=()):
+    verdicts = [claims.check(id) for id in ids]
+    return new_ledger(verdicts, seed=0, effort="quick", missing=missing)
+
+
+def read(html):
+    reader = Reader()
+    reader.feed(html)
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    ledger = ledger_of("fake-true", "fake-false", "fake-lax")
+    draw = claims.check("fake-true").draw
+    assert draw is not None
+    style.save(draw, "fake-true", folder / "figures")
+    verdicts = [claims.Verdict.from_json(v.to_json()) for v in ledger.verdicts]
+    entry = {**verdicts[0].to_json(), "figure": "figures/fake-true.svg"}
+    content = {**ledger.to_json(), "claims": [entry, *(v.to_json() for v in verdicts[1:])]}
+    content["claims"].append(registry.broken("fake-raising", "ValueError: it <raised>").to_json())
+    return page.render_page(Ledger.from_json(content), folder)
+
+
+def test_the_page_is_well_formed_and_its_ids_are_unique(html):
+    reader = read(html)
+    assert len(reader.ids) == len(set(reader.ids))
+    targets = [a["href"][1:] for tag, a in reader.tags if tag == "a"]
+    assert set(targets) <= set(reader.ids)
+
+
+def test_the_page_needs_no_network_and_no_scripts(html):
+    bare = html.replace("http://www.w3.org/1998/Math/MathML", "")
+    assert not re.search(r"(https?:)?//[a-z]", re.sub(r"base64,[A-Za-z0-9+/=]+", "", bare))
+    assert not any(tag in ("script", "link", "iframe") for tag, _ in read(html).tags)
+    assert "@import" not in html and "url(" not in html
+
+
+def test_formulas_are_mathml_and_words_are_escaped(html):
+    assert html.count("<math") >= 8
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert "it &lt;raised&gt;" in html
+
+
+def test_the_page_can_be_read_without_seeing_it(html):
+    reader = read(html)
+    images = [a for tag, a in reader.tags if tag == "img"]
+    assert len(images) == 1 and all(a["alt"] and a["src"].startswith("data:") for a in images)
+    assert ("a", {"class": "skip", "href": "#ledger"}) in reader.tags
+    assert all("scope" in a for tag, a in reader.tags if tag == "th")
+    levels = [int(tag[1]) for tag, _ in reader.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
+    assert ("html", {"lang": "en"}) in reader.tags
+
+
+def test_the_page_says_what_must_be_said(html):
+    text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", html))
+    assert "Of 4 claims put to the test, 1 holds, 1 fails and 2 checks are broken." in text
+    assert "apo-sim validate --claim fake-false --seed 0 --effort quick" in text
+    assert "deep.list [1, not finite]" in text
+    assert "Errata" in text and "Printed as" in text
+    assert text.index("Ledger") < text.index("Errata") < text.index("Negative control:")
+
+
+def test_an_interrupted_run_is_marked(tmp_path):
+    html = page.render_page(ledger_of("fake-false", missing=["fake-true"]), tmp_path)
+    assert "Incomplete." in html and "before fake-true" in html
+
+
+def test_no_errata_section_without_errata(tmp_path):
+    assert "errata" not in read(page.render_page(ledger_of("fake-false"), tmp_path)).ids
+
+
+def test_a_page_without_verdicts_is_a_page(tmp_path):
+    assert "none was judged" in page.render_page(ledger_of(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0.0, "0"),
+        (3, "3"),
+        (200_000, "200,000"),
+        (0.5, "0.5"),
+        (-0.00123456, "−0.001235"),
+        (99999.6, "10<sup>5</sup>"),
+        (1e-10, "10<sup>−10</sup>"),
+        (4.2e9, "4.2 × 10<sup>9</sup>"),
+        (5e-324, "4.941 × 10<sup>−324</sup>"),
+        (1.7e308, "1.7 × 10<sup>308</sup>"),
+    ],
+)
+def test_numbers(value, text):
+    assert str(page.number(value)) == text
+
+
+def test_displayed_formulas_are_blocks_unless_flat():
+    text = r"so $$x \le 1$$"
+    assert 'display="block"' in mathematics(text)
+    assert 'display="inline"' in mathematics(text, flat=True)
+
+
+def test_long_formulas_break_before_relations_only():
+    assert breakable(r"\left(a = b\right)^{c = d} = \gamma_T") == [
+        r"\left(a = b\right)^{c = d}",
+        r"= \gamma_T",
+    ]
+    unbalanced = r"f(x = 0 \le y + z + z + z + z + z"
+    assert breakable(unbalanced) == [unbalanced]
+
+
+def test_latex_that_cannot_be_read_is_shown_as_written():
+    assert mathematics(r"$\frac{$") == r"<code>\frac{</code>"
+
+
+def test_a_prime_and_a_function_are_set_as_in_latex():
+    html = mathematics(r"$\sigma'(x)\log x$")
+    assert "′" in html or "&#x2032;" in html
+    assert '<mo lspace="0.1667em" rspace="0.1667em">log</mo>' in html
+
+
+def words_of(claim):
+    return [claim.statement, claim.control, claim.errata or ""]
+
+
+@pytest.mark.parametrize("id", [id for id in claims.names() if not id.startswith("fake")])
+def test_every_formula_of_every_claim_is_understood(id):
+    for text in words_of(claims.describe(id)):
+        html = mathematics(text)
+        assert "\\" not in html and "$" not in html, text
+
+
+def test_figures_are_the_same_bytes_every_time(tmp_path):
+    def draw(figure):
+        axes = figure.subplots()
+        axes.plot([0, 1], [1, 2], label="$x^2$")
+        axes.legend()
+
+    first = style.save(draw, "a", tmp_path / "one").read_bytes()
+    second = style.save(draw, "a", tmp_path / "two").read_bytes()
+    assert first == second
+    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["a.png", "a.svg"]
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        style.save(lambda figure: 1 / 0, "a", tmp_path)
+    assert list(tmp_path.iterdir()) == []

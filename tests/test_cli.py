@@ -1,0 +1,160 @@
+"""The command line: exit statuses, messages, and what a log shows."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import fake_claims  # noqa: F401  (declares the claims)
+
+from apo_sim import cli
+
+TESTS = Path(__file__).parent
+PROGRAM = "import sys; import fake_claims; from apo_sim.cli import main; sys.exit(main())"
+
+
+def run(capsys, *arguments):
+    status = cli.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def validate(capsys, out, *ids):
+    return run(capsys, "validate", "--out", out, "--jobs", 1, "--claim", *ids)
+
+
+def test_validate_ends_with_a_table_and_the_report(capsys, tmp_path):
+    status, out, err = validate(capsys, tmp_path, "fake-true", "fake-false")
+    assert (status, err) == (cli.DONE, "")
+    assert "[1/2] fake-true" in out
+    assert str(tmp_path / "report.html") in out
+    row = next(line for line in out.splitlines() if line.startswith("fake-false"))
+    assert row.split("  ")[0] == "fake-false" and "fails" in row and "2" in row
+    assert "\x1b" not in out  # no colours in a log
+
+
+def test_a_false_claim_is_no_error_but_a_broken_check_is(capsys, tmp_path):
+    assert validate(capsys, tmp_path, "fake-false")[0] == 0
+    status, out, _ = validate(capsys, tmp_path, "fake-lax")
+    assert status == 1 and "fake-lax is broken: its control came out 'holds'" in out
+    status, out, _ = validate(capsys, tmp_path, "fake-raising")
+    assert status == 1 and "fake-raising is broken: ValueError: no convergence" in out
+    # The broken entries stay in the ledger; the status is that of what was checked now.
+    assert validate(capsys, tmp_path, "fake-true")[0] == 0
+
+
+def test_validate_says_when_it_replaces_another_run(capsys, tmp_path):
+    validate(capsys, tmp_path, "fake-true")
+    _, out, _ = run(
+        capsys, "validate", "--out", tmp_path, "--jobs", 1, "--seed", 1, "--claim", "fake-false"
+    )
+    assert "held a run with seed 0" in out and "replaced" in out
+
+
+def test_validate_interrupted(capsys, tmp_path):
+    status, out, _ = validate(capsys, tmp_path, "fake-true", "fake-interrupt")
+    assert status == 130
+    assert "Interrupted after 1 of 2 claims" in out
+    assert (tmp_path / "claims.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["validate", "--claim", "N22"], "claim = 'N22' is unknown; did you mean 'N2'?"),
+        (["validate", "--claim", "t4.1"], "did you mean 'T4.1'?"),
+        (["validate", "--effort", "fully"], "did you mean 'full'?"),
+        (["validate", "--seed", "-1"], "seed = -1 is out of range; pass 0 <= seed < 2**32"),
+        (["validate", "--jobs", "0"], "jobs = 0 is not a count"),
+        (["validate", "--out", "/dev/null/x"], "cannot be written"),
+        (["show", "zzz"], "claim = 'zzz' is unknown; known: T4.1"),
+    ],
+)
+def test_wrong_usage_is_one_line(capsys, arguments, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("apo-sim: ") and err.count("\n") == 1 and message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["valdate"], ["validate", "--seed", "x"], ["validate", "--seeds", "1"]]
+)
+def test_what_the_parser_refuses(capsys, arguments):
+    status, out, err = run(capsys, *arguments)
+    assert status == 2
+    assert "Traceback" not in out + err and out + err != ""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["validate", "--help"], ["show", "--help"]])
+def test_help(capsys, arguments):
+    status, out, _ = run(capsys, *arguments)
+    assert status == 0 and "usage: apo-sim" in out
+
+
+def test_version(capsys):
+    status, out, _ = run(capsys, "--version")
+    assert status == 0 and out.startswith("apo-sim ")
+
+
+def test_show_before_and_after_a_verdict(capsys, tmp_path):
+    status, out, _ = run(capsys, "show", "fake-false", "--out", tmp_path)
+    assert status == 0
+    assert "Everything is below one" in out and "No verdict" in out and "<script>" in out
+    validate(capsys, tmp_path, "fake-false")
+    _, out, _ = run(capsys, "show", "fake-false", "--out", tmp_path)
+    assert "fails" in out and "below zero instead" in out and "seed 0" in out
+
+
+def test_claims_lists_them_in_order(capsys, monkeypatch):
+    from apo_sim.claims import registry
+
+    monkeypatch.setattr(registry, "names", lambda: ["LD.2", "fake-true"])
+    status, out, _ = run(capsys, "claims")
+    assert status == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["id", "LD.2", "fake-true"]
+
+
+def processes_of(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_leaves_whole_files_and_no_workers(tmp_path):
+    command = [sys.executable, "-c", PROGRAM, "validate", "--out", str(tmp_path), "--jobs", "2"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
+    process = subprocess.Popen(
+        [*command, "--claim", "fake-true", "fake-slow"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert "fake-true" in process.stdout.readline()
+    started = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches the workers too
+    out, err = process.communicate(timeout=60)
+    assert time.monotonic() - started < 60
+    assert process.returncode == 130
+    assert "Interrupted after 1 of 2 claims" in out
+    assert "Traceback" not in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "claims.json",
+        "figures",
+        "report.html",
+    ]
+    while processes_of(process.pid):
+        assert time.monotonic() - started < 60
+        time.sleep(0.1)
