@@ -6,7 +6,8 @@ first subject is Accelerated Preference Optimization (APO).
 
 from importlib import metadata
 
-from apo_sim import families, losses, momentum, theory
+from apo_sim import claims, families, losses, momentum, theory
+from apo_sim.claims import Verdict
 from apo_sim.errors import InvalidArgument, UnknownName
 from apo_sim.loop import Solution, run
 from apo_sim.losses import DPO, IPO, SPPO, Extra, Loss
@@ -51,6 +52,8 @@ __all__ = [
     "Schedule",
     "Solution",
     "UnknownName",
+    "Verdict",
+    "claims",
     "families",
     "losses",
     "momentum",

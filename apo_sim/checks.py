@@ -18,8 +18,16 @@ def concrete(value: Any) -> np.ndarray | None:
     return np.asarray(value)
 
 
-def as_float(name: str, value: Any, shape: tuple[int | None, ...]) -> jax.Array:
-    """`value` as a floating array of `shape` (None: any size); its values finite if concrete."""
+def as_float(
+    name: str,
+    value: Any,
+    shape: tuple[int | None, ...],
+    remedy: str = "replace NaN and infinity by finite numbers",
+) -> jax.Array:
+    """`value` as a floating array of `shape` (None: any size); its values finite if concrete.
+
+    `remedy` says what to do about values that are not.
+    """
     try:
         array = jnp.asarray(value)
     except (TypeError, ValueError) as error:
@@ -34,7 +42,8 @@ def as_float(name: str, value: Any, shape: tuple[int | None, ...]) -> jax.Array:
         want is None or want == have for want, have in zip(shape, array.shape, strict=True)
     )
     if not matches or 0 in array.shape:
-        wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
+        sizes = ["any" if n is None else str(n) for n in shape]
+        wanted = f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
         raise InvalidArgument(
             name, value, f"has shape {array.shape}", f"pass an array of shape {wanted}, none empty"
         )
@@ -44,8 +53,8 @@ def as_float(name: str, value: Any, shape: tuple[int | None, ...]) -> jax.Array:
         raise InvalidArgument(
             name,
             value,
-            f"is not finite at index {tuple(map(int, bad))}",
-            "replace NaN and infinity by finite numbers",
+            f"is not finite at index {tuple(map(int, bad))}" if array.ndim else "is not finite",
+            remedy,
         )
     return array
 
@@ -61,6 +70,12 @@ def as_count(name: str, value: Any) -> int:
     if isinstance(value, bool) or count < 1:
         raise InvalidArgument(name, value, "is not a count", "pass an integer >= 1")
     return count
+
+
+def check_single(name: str, value: Any, remedy: str) -> None:
+    """Refuse an array where one number is meant; it would broadcast without a word."""
+    if jnp.ndim(value) != 0:
+        raise InvalidArgument(name, value, "is not a single number", remedy)
 
 
 def check_positive(name: str, value: Any) -> None:
@@ -82,8 +97,19 @@ def check_extrapolation(value: Any, unrestricted: bool, name: str = "alpha") -> 
     if values.dtype.kind not in "fiu" or not np.all(np.isfinite(values)):
         raise InvalidArgument(name, value, "is not finite", f"pass {name} in [0, 1)")
     if not unrestricted and not np.all((values >= 0) & (values < 1)):
-        way_out = ", or unrestricted=True if that is the experiment" if name == "alpha" else ""
+        way_out = (
+            ", or unrestricted=True if that is the experiment" if name.startswith("alpha") else ""
+        )
         raise InvalidArgument(name, value, "lies outside [0, 1)", f"pass {name} in [0, 1){way_out}")
+
+
+def check_key(name: str, key: Any) -> None:
+    """Refuse what is not one key of the new style (an old one is a plain array of integers)."""
+    remedy = f"pass {name}=jax.random.key(seed)"
+    if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        raise InvalidArgument(name, key, "is no random key", remedy)
+    if key.shape != ():
+        raise InvalidArgument(name, key, "is several keys", f"{remedy}, or jax.vmap over the keys")
 
 
 def tolerance(dtype: Any) -> float:

@@ -1,16 +1,18 @@
 """The outer loop: proximal step, extrapolation, metrics, `iterations` times in one scan."""
 
 import functools
+import inspect
 from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
-from apo_sim.checks import as_count, as_float, check_positive, concrete
+from apo_sim.checks import as_count, as_float, check_key, check_positive, check_single, concrete
 from apo_sim.errors import InvalidArgument, UnknownName
 from apo_sim.losses import DPO, Extra, Loss
-from apo_sim.momentum import Momentum, NoMomentum
+from apo_sim.momentum import Momentum, NoMomentum, Schedule
 from apo_sim.preferences import Pairwise, Ranker, win_counts
 from apo_sim.problems import Bandit, Game, LogPolicy, Problem
 from apo_sim.proximal import (
@@ -23,6 +25,7 @@ from apo_sim.pytree import hidden, pytree_dataclass, revealed
 
 SAVE = ("metrics", "path", "average")
 OUTPUT = ("before", "after")
+MAX_SAMPLES = 10**12
 
 Series = Float[Array, " iterations"]
 Path = Float[Array, "points contexts arms"]
@@ -112,12 +115,13 @@ def run(
         >>> bool(faster.suboptimality[-1] < plain.suboptimality[-1])
         True
     """
-    _check_parts(problem, loss, momentum)
     iterations = as_count("iterations", iterations)
+    _check_parts(problem, loss, momentum, ranker, iterations)
     betas = _beta_schedule(beta, iterations, problem)
     samples = _check_samples(samples, key)
     if reward_bound is None:
         reward_bound = EXACT_REWARD_BOUND if samples is None else SAMPLED_REWARD_BOUND
+    check_single("reward_bound", reward_bound, "pass one number above 0")
     check_positive("reward_bound", reward_bound)
     if output not in OUTPUT:
         raise UnknownName("output", output, OUTPUT)
@@ -125,6 +129,8 @@ def run(
     for name in kept:
         if name not in SAVE:
             raise UnknownName("save", name, SAVE)
+    if not hasattr(loss, "empirical_rewards"):
+        _check_differences_only(loss)
     return _run(
         problem,
         hidden(loss),
@@ -148,19 +154,20 @@ def _run(problem, loss, momentum, ranker, betas, data, reward_bound, *, output, 
         samples, key = data
         cells = ranker.cells(problem, centre)
         wins = win_counts(jax.random.fold_in(key, t), cells, problem.context_probs, samples)
-        return rewards_from_counts(loss, wins, centre, beta, reward_bound)
+        return rewards_from_counts(loss, wins.astype(centre.dtype), centre, beta, reward_bound)
 
     def update(state, inputs):
         t, beta = inputs
         behaviour, behaviour_gamma, momentum_state, average = state
         # Normalised only where somebody looks: the exact step of a bandit never does.
         centre = jax.nn.log_softmax(behaviour, axis=1)
-        rewards, residual = learn(centre, beta, t)
+        rewards, residual = _like(learn(centre, beta, t), (centre, beta))
         # A constant reward of one runs along, so that gamma is what the rule really did.
         log_policy, policy = _normalise(behaviour + rewards / beta)
         gamma = behaviour_gamma + 1.0 / beta
-        extrapolated, momentum_state = momentum.extrapolate(
-            (log_policy, gamma), momentum_state, t + 1
+        extrapolated, momentum_state = _like(
+            momentum.extrapolate((log_policy, gamma), momentum_state, t + 1),
+            ((log_policy, gamma), momentum_state),
         )
         shown = policy if output == "before" else jax.nn.softmax(extrapolated[0], axis=1)
         out = {
@@ -203,6 +210,16 @@ def _scan(update, start, inputs, reference) -> Solution:
     return Solution(final_log_policy=last, final_behaviour=behaviour, **out)
 
 
+def _like(new, old):
+    """`new` in the precision of `old`: a loss or a rule may bring numbers of another one."""
+
+    def cast(new, old):
+        dtype = jnp.result_type(old)
+        return jnp.asarray(new, dtype) if jnp.issubdtype(dtype, jnp.floating) else new
+
+    return jax.tree.map(cast, new, old)
+
+
 def _normalise(log_weights):
     """log_softmax and softmax at the price of one exponential."""
     shifted = log_weights - jnp.max(log_weights, axis=1, keepdims=True)
@@ -211,7 +228,7 @@ def _normalise(log_weights):
     return shifted - jnp.log(total), weights / total
 
 
-def _check_parts(problem: Any, loss: Any, momentum: Any) -> None:
+def _check_parts(problem: Any, loss: Any, momentum: Any, ranker: Any, iterations: int) -> None:
     if not isinstance(problem, Bandit | Game):
         raise InvalidArgument(
             "problem", problem, "is no problem", "pass apo_sim.Bandit(...) or apo_sim.Game(...)"
@@ -220,8 +237,6 @@ def _check_parts(problem: Any, loss: Any, momentum: Any) -> None:
         raise InvalidArgument(
             "loss", loss, "is no loss", "pass an instance such as apo_sim.DPO(), or a callable"
         )
-    if not hasattr(loss, "empirical_rewards"):
-        _check_differences_only(loss)
     if isinstance(momentum, type) or not isinstance(momentum, Momentum):
         raise InvalidArgument(
             "momentum",
@@ -229,10 +244,30 @@ def _check_parts(problem: Any, loss: Any, momentum: Any) -> None:
             "is no momentum rule",
             "pass an instance such as apo_sim.Constant(0.3), with init and extrapolate",
         )
+    # A shorter one would be read past its end, which JAX answers with the last value.
+    if isinstance(momentum, Schedule) and momentum.alphas.shape != (iterations,):
+        raise InvalidArgument(
+            "alphas",
+            momentum.alphas,
+            f"is a schedule of the wrong length for iterations = {iterations}",
+            "pass one alpha for each iteration",
+        )
+    if isinstance(ranker, type) or not isinstance(ranker, Ranker):
+        raise InvalidArgument(
+            "ranker", ranker, "is no ranker", "pass an instance such as apo_sim.Pairwise()"
+        )
 
 
 def _check_differences_only(loss: Any) -> None:
     """The solver works on differences; a loss that sees more would be minimised wrongly."""
+    try:
+        inspect.signature(loss).bind(0.7, 0.2, Extra())
+    except ValueError:  # a callable that does not say what it takes
+        pass
+    except TypeError as error:
+        raise InvalidArgument(
+            "loss", loss, f"has another signature ({error})", "write loss(h_winner, h_loser, extra)"
+        ) from error
     with jax.ensure_compile_time_eval():
         here = loss(jnp.asarray(0.7), jnp.asarray(0.2), Extra())
         there = loss(jnp.asarray(1.7), jnp.asarray(1.2), Extra())
@@ -250,7 +285,7 @@ def _check_differences_only(loss: Any) -> None:
 
 def _beta_schedule(beta: Any, iterations: int, problem: Problem) -> Series:
     dtype = problem.log_ref.dtype
-    array = as_float("beta", beta, (None,) * jnp.ndim(beta)).astype(dtype)
+    array = as_float("beta", beta, (None,) * np.ndim(beta)).astype(dtype)
     if array.ndim > 1 or (array.ndim == 1 and array.shape[0] != iterations):
         raise InvalidArgument(
             "beta",
@@ -258,7 +293,10 @@ def _beta_schedule(beta: Any, iterations: int, problem: Problem) -> Series:
             f"is a schedule of the wrong length for iterations = {iterations}",
             "pass one number, or one for each iteration",
         )
-    check_positive("beta", array)
+    # In the precision of the run, in which a tiny one may be 0.
+    values = concrete(array)
+    if values is not None and not np.all(values > 0):
+        raise InvalidArgument("beta", beta, "must be positive", "pass numbers above 0, such as 1.0")
     return jnp.broadcast_to(array, (iterations,))
 
 
@@ -269,13 +307,18 @@ def _check_samples(samples: Any, key: Any) -> Any:
         raise InvalidArgument(
             "key", key, "is missing", "pass key=jax.random.key(seed) with samples"
         )
-    if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-        raise InvalidArgument("key", key, "is no random key", "pass jax.random.key(seed)")
+    check_key("key", key)
+    check_single("samples", samples, "pass one integer >= 1, or jax.vmap over several")
     if isinstance(samples, jax.Array):
         values = concrete(samples)
         if values is None:
             return samples
-        samples = values.item() if values.ndim == 0 else samples
+        samples = values.item()
     if isinstance(samples, float) and samples.is_integer():
         samples = int(samples)
-    return as_count("samples", samples)
+    samples = as_count("samples", samples)
+    if samples > MAX_SAMPLES:
+        raise InvalidArgument(
+            "samples", samples, "is more than 1e12", "leave samples out for exact preferences"
+        )
+    return samples

@@ -96,8 +96,7 @@ class Bandit(_Contextual):
     def __post_init__(self):
         reward = as_float("reward", self.reward, (None, None))
         _check_arms("reward", self.reward, reward.shape[1])
-        object.__setattr__(self, "reward", reward)
-        _set_contextual(self, reward.shape)
+        _set_fields(self, "reward", reward, reward.shape)
 
     @property
     def best_arm(self) -> Int[Array, " contexts"]:
@@ -184,8 +183,7 @@ class Game(_Contextual):
                 "preference", self.preference, "is not square in its arms", "pass (X, K, K)"
             )
         _check_antisymmetric(preference)
-        object.__setattr__(self, "preference", preference)
-        _set_contextual(self, preference.shape[:2])
+        _set_fields(self, "preference", preference, preference.shape[:2])
 
     @property
     def best_arm(self) -> Int[Array, " contexts"]:
@@ -267,22 +265,26 @@ def _check_antisymmetric(preference: Array) -> None:
         )
 
 
-def _set_contextual(problem: Any, shape: tuple[int, ...]) -> None:
-    log_ref = as_float("log_ref", problem.log_ref, shape)
-    _check_log_probs("log_ref", log_ref)
-    object.__setattr__(problem, "log_ref", log_ref)
+def _set_fields(problem: Any, name: str, values: Array, shape: tuple[int, ...]) -> None:
+    """Put the checked fields in place, all of one precision."""
+    log_ref = as_log_policy("log_ref", problem.log_ref, shape)
+    dtype = jnp.result_type(values, log_ref)
     if problem.context_probs is None:
-        probs = jnp.full(shape[0], 1.0 / shape[0], log_ref.dtype)
+        probs = jnp.full(shape[0], 1.0 / shape[0], dtype)
     else:
         probs = as_float("context_probs", problem.context_probs, shape[:1])
         _check_probs("context_probs", probs)
-    object.__setattr__(problem, "context_probs", probs)
+    for field, array in ((name, values), ("log_ref", log_ref), ("context_probs", probs)):
+        object.__setattr__(problem, field, array.astype(dtype))
 
 
-def _check_log_probs(name: str, log_probs: Array) -> None:
+def as_log_policy(name: str, value: Any, shape: tuple[int, ...]) -> LogPolicy:
+    """`value` as log-probabilities of `shape`; normalised and all finite if concrete."""
+    mass = "give every arm some mass; log-probabilities reach far below 1e-300 (-690.8)"
+    log_probs = as_float(name, value, shape, remedy=mass)
     values = concrete(log_probs)
     if values is None:
-        return
+        return log_probs
     total = np.logaddexp.reduce(values.astype(np.float64), axis=-1)
     if np.any(np.abs(total) > tolerance(log_probs.dtype)):
         raise InvalidArgument(
@@ -291,6 +293,7 @@ def _check_log_probs(name: str, log_probs: Array) -> None:
             f"does not normalise (log of the sum is {total.flat[np.abs(total).argmax()]:.3g})",
             "pass jax.nn.log_softmax(log_ref, axis=-1)",
         )
+    return log_probs
 
 
 def _check_probs(name: str, probs: Array) -> None:

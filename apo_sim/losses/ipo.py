@@ -2,7 +2,7 @@
 
 from jaxtyping import Array, Float
 
-from apo_sim.checks import check_positive
+from apo_sim.checks import check_positive, check_single
 from apo_sim.losses.base import Extra
 from apo_sim.problems import LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass
@@ -20,7 +20,7 @@ class IPO:
         tau: inverse of the margin asked for, above 0.
 
     Raises:
-        InvalidArgument: tau not positive and finite.
+        InvalidArgument: tau not positive and finite, or an array.
 
     Example:
         >>> import jax.numpy as jnp
@@ -31,6 +31,7 @@ class IPO:
     tau: float | Float[Array, ""] = 1.0
 
     def __post_init__(self):
+        check_single("tau", self.tau, "pass one number")
         check_positive("tau", self.tau)
 
     def __call__(

@@ -3,7 +3,7 @@
 import jax
 from jaxtyping import Array, Float
 
-from apo_sim.checks import check_extrapolation
+from apo_sim.checks import check_extrapolation, check_single
 from apo_sim.momentum.base import State, Tree
 from apo_sim.pytree import pytree_dataclass
 
@@ -19,7 +19,7 @@ class Averaging:
         decay: share of the old average kept at each update, in [0, 1).
 
     Raises:
-        InvalidArgument: decay outside [0, 1).
+        InvalidArgument: decay outside [0, 1), or an array.
 
     Example:
         >>> rule = Averaging(0.5)
@@ -30,6 +30,7 @@ class Averaging:
     decay: float | Float[Array, ""]
 
     def __post_init__(self):
+        check_single("decay", self.decay, "pass one number")
         check_extrapolation(self.decay, unrestricted=False, name="decay")
 
     def init(self, tree: Tree) -> State:

@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxtyping import Array, Float, Int
 
-from apo_sim.checks import check_extrapolation
+from apo_sim.checks import check_extrapolation, check_single
 from apo_sim.momentum.base import Extrapolation
 from apo_sim.pytree import pytree_dataclass, static
 
@@ -20,7 +20,7 @@ class Constant(Extrapolation):
         unrestricted: allow any finite alpha; negative ones damp the cycles of a game.
 
     Raises:
-        InvalidArgument: alpha outside [0, 1) without `unrestricted`, or not finite.
+        InvalidArgument: alpha outside [0, 1) without `unrestricted`, or not finite, or an array.
 
     Example:
         >>> rule = Constant(0.5)
@@ -32,6 +32,7 @@ class Constant(Extrapolation):
     unrestricted: bool = static(default=False)
 
     def __post_init__(self):
+        check_single("alpha", self.alpha, "pass one number, or Schedule(...) for one per update")
         check_extrapolation(self.alpha, self.unrestricted)
 
     def alpha_at(self, t: int | Int[Array, ""]) -> Any:

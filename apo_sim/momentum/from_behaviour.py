@@ -2,7 +2,7 @@
 
 from jaxtyping import Array, Float
 
-from apo_sim.checks import check_extrapolation
+from apo_sim.checks import check_extrapolation, check_single
 from apo_sim.momentum.base import State, Tree, step_beyond
 from apo_sim.pytree import pytree_dataclass, static
 
@@ -19,7 +19,7 @@ class FromBehaviour:
         unrestricted: allow any finite alpha.
 
     Raises:
-        InvalidArgument: alpha outside [0, 1) without `unrestricted`, or not finite.
+        InvalidArgument: alpha outside [0, 1) without `unrestricted`, or not finite, or an array.
 
     Example:
         >>> rule = FromBehaviour(0.5)
@@ -31,6 +31,7 @@ class FromBehaviour:
     unrestricted: bool = static(default=False)
 
     def __post_init__(self):
+        check_single("alpha", self.alpha, "pass one number")
         check_extrapolation(self.alpha, self.unrestricted)
 
     def init(self, tree: Tree) -> State:

@@ -34,7 +34,7 @@ class Schedule(Extrapolation):
 
     def __post_init__(self):
         alphas = as_float("alphas", self.alphas, (None,))
-        check_extrapolation(alphas, self.unrestricted)
+        check_extrapolation(alphas, self.unrestricted, "alphas")
         object.__setattr__(self, "alphas", alphas)
 
     def alpha_at(self, t: int | Int[Array, ""]) -> Any:
