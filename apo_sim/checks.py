@@ -7,13 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from apo_sim.errors import InvalidArgument
 
 
 def concrete(value: Any) -> np.ndarray | None:
     """The values as NumPy, or None inside a transformation, where they are not known yet."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return None
     return np.asarray(value)
 
@@ -61,7 +62,7 @@ def as_float(
 
 def as_count(name: str, value: Any) -> int:
     """`value` as an integer of at least 1, known before compilation."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         raise InvalidArgument(name, value, "is traced", "pass a plain integer: it sets a shape")
     try:
         count = operator.index(value)

@@ -18,6 +18,10 @@ from hypothesis import strategies as st
 import apo_sim as apo
 from apo_sim import families, testing, theory
 
+# They take lists and NumPy arrays too, which their fields' types, of what they hold, do not say.
+Bandit: Any = apo.Bandit
+Game: Any = apo.Game
+
 CONTEXTS, ARMS, ITERATIONS = 3, 5, 200
 
 
@@ -48,14 +52,14 @@ def random_log_ref(rng, spread=3.0):
 def random_bandit(seed):
     rng = np.random.default_rng(seed)
     reward = rng.uniform(-1, 1, (CONTEXTS, ARMS))
-    return apo.Bandit(reward, random_log_ref(rng), rng.dirichlet(np.ones(CONTEXTS)))
+    return Bandit(reward, random_log_ref(rng), rng.dirichlet(np.ones(CONTEXTS)))
 
 
 def random_game(seed):
     rng = np.random.default_rng(seed)
     skew = np.triu(rng.uniform(-0.5, 0.5, (CONTEXTS, ARMS, ARMS)), 1)
     preference = 0.5 + skew - np.swapaxes(skew, 1, 2)
-    return apo.Game(preference, random_log_ref(rng), rng.dirichlet(np.ones(CONTEXTS)))
+    return Game(preference, random_log_ref(rng), rng.dirichlet(np.ones(CONTEXTS)))
 
 
 BANDIT, GAME = random_bandit(0), random_game(0)
@@ -74,6 +78,7 @@ def test_exact_run_is_the_recursion_and_the_closed_form(alpha, beta):
         solution = apo.run(
             bandit, momentum=apo.Constant(alpha), beta=beta, iterations=ITERATIONS, save="path"
         )
+        assert solution.rewards is not None
         assert relative_error(solution.log_policy, path) < 1e-10
         assert relative_error(solution.behaviour, behaviour) < 1e-10
         closed = theory.closed_form(bandit, solution.rewards, alpha, beta)
@@ -92,6 +97,7 @@ def test_exact_run_is_the_recursion_and_the_closed_form(alpha, beta):
 )
 def test_schedules_follow_the_closed_form(bandit, alphas, betas):
     solution = apo.run(bandit, momentum=apo.Schedule(alphas), beta=betas, iterations=7, save="path")
+    assert solution.rewards is not None
     closed = theory.closed_form(bandit, solution.rewards, alphas, betas)
     assert relative_error(solution.final_log_policy, closed) < 1e-10
     np.testing.assert_allclose(solution.gamma, theory.gamma(alphas, betas, 7), rtol=1e-12)
@@ -101,7 +107,8 @@ def test_metrics_are_those_of_the_policies():
     solution = apo.run(
         BANDIT, momentum=apo.Constant(0.5), beta=5.0, iterations=6, save=("path", "average")
     )
-    assert solution.log_policy is not None and solution.average_suboptimality is not None
+    assert solution.log_policy is not None and solution.behaviour is not None
+    assert solution.average_suboptimality is not None
     policy = np.exp(np.asarray(solution.log_policy))[1:]
     reward, probs = np.asarray(BANDIT.reward), np.asarray(BANDIT.context_probs)
     regret = reward.max(axis=1, keepdims=True) - reward
@@ -160,7 +167,7 @@ def test_dpo_on_a_game_is_the_optimum_that_scipy_finds():
 
 
 def test_dpo_on_a_bradley_terry_game_is_dpo_on_its_bandit():
-    game = apo.Game(BANDIT.preference, BANDIT.log_ref, BANDIT.context_probs)
+    game = Game(BANDIT.preference, BANDIT.log_ref, BANDIT.context_probs)
     settings: dict[str, Any] = {
         "momentum": apo.Constant(0.5),
         "beta": 1.0,
@@ -197,6 +204,7 @@ def test_output_after_one_iteration_is_expo():
     np.testing.assert_allclose(
         expo.tv[0], BANDIT.total_variation(jnp.asarray(after[-1], float)), rtol=1e-12
     )
+    assert expo.average_suboptimality is not None
     np.testing.assert_allclose(expo.average_suboptimality, expo.suboptimality, rtol=1e-12)
     np.testing.assert_allclose(expo.gamma, (1 + alpha) / 5.0, rtol=1e-14)
     assert relative_error(expo.final_log_policy, before[-1]) < 1e-12
@@ -226,7 +234,7 @@ def test_only_what_was_asked_for_is_kept(save):
 def test_extremes_stay_finite(loss, dtype):
     p = 1e-300 if dtype is np.float64 else 1e-30
     log_ref = jax.nn.log_softmax(jnp.array([[np.log(p), -1.0, -2.0, -3.0, -4.0]], dtype))
-    bandit = apo.Bandit(np.array([[1.0, 0.5, 0.0, -0.5, -1.0]], dtype), log_ref)
+    bandit = Bandit(np.array([[1.0, 0.5, 0.0, -0.5, -1.0]], dtype), log_ref)
     nearly_one = 1 - 1e-12 if dtype is np.float64 else 1 - 1e-6
     for beta, alpha in itertools.product([1e-6, 1.0, 1e6], [0.0, 0.9, nearly_one]):
         solution = apo.run(bandit, loss, apo.Constant(alpha), beta=beta, iterations=50, save="path")
@@ -244,7 +252,7 @@ def test_extremes_stay_finite(loss, dtype):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_sampled_extremes_stay_finite(dtype):
     log_ref = jax.nn.log_softmax(jnp.array([[-60.0, -1.0, -2.0, -30.0]] * 2, dtype))
-    bandit = apo.Bandit(np.array([[1.0, 0.5, 0.0, -0.5]] * 2, dtype), log_ref)
+    bandit = Bandit(np.array([[1.0, 0.5, 0.0, -0.5]] * 2, dtype), log_ref)
     for beta, samples in itertools.product([1e-6, 1.0, 1e6], [1, 10**12]):
         solution = apo.run(
             bandit,
@@ -271,7 +279,7 @@ def test_million_updates_in_the_closed_form():
 
 def test_certain_wins_are_bounded():
     """Without a bound the minimiser of the logistic loss would be infinite."""
-    game = apo.Game([[[0.5, 1.0], [0.0, 0.5]]], np.log([[0.5, 0.5]]))
+    game = Game([[[0.5, 1.0], [0.0, 0.5]]], np.log([[0.5, 0.5]]))
     solution = apo.run(game, beta=1.0, iterations=2, save="path")
     assert solution.rewards is not None
     spread = np.ptp(np.asarray(solution.rewards), axis=2)
@@ -290,7 +298,7 @@ OTHER_PRECISION = [
 def test_a_run_keeps_the_precision_of_its_problem(rule):
     """Though rules bring double-precision numbers."""
     log_ref = jax.nn.log_softmax(jnp.zeros((1, 2), np.float32))
-    single = apo.Bandit(np.array([[1.0, 0.0]], np.float32), log_ref)
+    single = Bandit(np.array([[1.0, 0.0]], np.float32), log_ref)
     solution = apo.run(single, momentum=rule, beta=1.0, iterations=4, save=("path", "average"))
     assert {leaf.dtype for leaf in jax.tree.leaves(solution)} == {np.dtype(np.float32)}
 

@@ -1,6 +1,7 @@
 """What problems answer, against sums written out in NumPy."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,10 @@ from hypothesis import given
 
 import apo_sim as apo
 from apo_sim import problems, testing
+
+# They take lists and NumPy arrays too, which their fields' types, of what they hold, do not say.
+Bandit: Any = apo.Bandit
+Game: Any = apo.Game
 
 CONTEXTS, ARMS = 2, 4
 
@@ -67,9 +72,9 @@ def test_a_dominant_arm_is_the_best_arm(game):
 
 def test_a_bandit_and_its_game_agree():
     reward = np.array([[0.3, -0.2, 0.9], [0.1, 0.8, 0.2]])
-    log_ref = np.log(np.full((2, 3), 1 / 3))
-    bandit = apo.Bandit(reward, log_ref)
-    game = apo.Game(bandit.preference, log_ref)
+    log_ref = jnp.log(jnp.full((2, 3), 1 / 3))
+    bandit = Bandit(reward, log_ref)
+    game = Game(bandit.preference, log_ref)
     np.testing.assert_array_equal(bandit.best_arm, game.best_arm)
     np.testing.assert_array_equal(bandit.dominance, game.dominance)
     np.testing.assert_allclose(bandit.win_rate(log_ref), game.win_rate(log_ref), atol=1e-15)
@@ -78,7 +83,7 @@ def test_a_bandit_and_its_game_agree():
 def test_win_rate_of_many_arms_does_not_keep_all_pairs(monkeypatch):
     rng = np.random.default_rng(0)
     log_policy = jax.nn.log_softmax(jnp.asarray(rng.normal(size=(2, 37))))
-    bandit = apo.Bandit(rng.uniform(-1, 1, (2, 37)), log_policy)
+    bandit = Bandit(rng.uniform(-1, 1, (2, 37)), log_policy)
     whole = bandit.win_rate(log_policy)
     monkeypatch.setattr(problems, "_PAIRS_AT_ONCE", 200)
     np.testing.assert_allclose(bandit.win_rate(log_policy), whole, atol=1e-14)
@@ -88,27 +93,27 @@ def test_many_contexts_and_many_arms():
     rng = np.random.default_rng(0)
     for shape in ((10_000, 2), (1, 10_000)):
         log_ref = np.full(shape, -np.log(shape[1]))
-        bandit = apo.Bandit(rng.uniform(-1, 1, shape), log_ref)
+        bandit = Bandit(rng.uniform(-1, 1, shape), log_ref)
         solution = apo.run(bandit, beta=0.01, iterations=2)
         assert float(solution.suboptimality[-1]) < float(bandit.suboptimality(bandit.log_ref))
 
 
 def test_mass_off_best_keeps_its_digits():
     """One minus the mass on the best arm would be 0 here."""
-    bandit = apo.Bandit([[1.0, 0.0]], np.log([[0.5, 0.5]]))
+    bandit = Bandit([[1.0, 0.0]], np.log([[0.5, 0.5]]))
     log_policy = jax.nn.log_softmax(jnp.array([[100.0, 0.0]]))
     np.testing.assert_allclose(bandit.mass_off_best(log_policy), np.exp(-100.0), rtol=1e-12)
 
 
 def test_ties_give_the_first_arm_and_no_gap():
-    bandit = apo.Bandit([[0.0, 1.0, 1.0]], np.log(np.full((1, 3), 1 / 3)))
+    bandit = Bandit([[0.0, 1.0, 1.0]], np.log(np.full((1, 3), 1 / 3)))
     assert bandit.best_arm.tolist() == [1]
     assert bandit.gap.tolist() == [0.0]
     assert bandit.dominance.tolist() == [0.0]
 
 
 def test_contexts_are_weighed():
-    bandit = apo.Bandit([[1.0, 0.0], [0.0, 0.5]], np.log(np.full((2, 2), 0.5)), [0.25, 0.75])
+    bandit = Bandit([[1.0, 0.0], [0.0, 0.5]], np.log(np.full((2, 2), 0.5)), [0.25, 0.75])
     np.testing.assert_allclose(bandit.suboptimality(bandit.log_ref), 0.25 * 0.5 + 0.75 * 0.25)
     uniform = dataclasses.replace(bandit, context_probs=None)
     np.testing.assert_array_equal(uniform.context_probs, [0.5, 0.5])
@@ -120,7 +125,7 @@ def test_a_problem_has_one_precision(kind):
     single, double = np.zeros((1, 2), np.float32), np.zeros((1, 2))
     if kind == "game":
         single, double = np.full((1, 2, 2), 0.5, np.float32), np.full((1, 2, 2), 0.5)
-    make = apo.Bandit if kind == "bandit" else apo.Game
+    make = Bandit if kind == "bandit" else Game
     for values, expected in ((single, np.float32), (double, np.float64)):
         problem = make(values, log_ref, [1.0])
         assert {leaf.dtype for leaf in jax.tree.leaves(problem)} == {np.dtype(expected)}
@@ -128,13 +133,13 @@ def test_a_problem_has_one_precision(kind):
 
 @pytest.mark.parametrize("integers", [[[1, 0]], np.array([[1, 0]]), jnp.array([[1, 0]])])
 def test_integers_and_lists_are_numbers(integers):
-    bandit = apo.Bandit(integers, np.log([[0.5, 0.5]]))
+    bandit = Bandit(integers, np.log([[0.5, 0.5]]))
     assert bandit.reward.dtype == np.float64
 
 
 def test_problems_may_be_made_and_used_inside_transformations():
     def gap(reward, logits):
-        bandit = apo.Bandit(reward, jax.nn.log_softmax(logits, axis=1))
+        bandit = Bandit(reward, jax.nn.log_softmax(logits, axis=1))
         return bandit.suboptimality(bandit.log_ref)
 
     rng = np.random.default_rng(0)
@@ -145,7 +150,7 @@ def test_problems_may_be_made_and_used_inside_transformations():
     assert np.all(np.isfinite(slope)) and np.abs(slope).max() > 0
 
     def exploitability(skew):
-        game = apo.Game(0.5 + skew - jnp.swapaxes(skew, 1, 2), np.log(np.full((1, 3), 1 / 3)))
+        game = Game(0.5 + skew - jnp.swapaxes(skew, 1, 2), np.log(np.full((1, 3), 1 / 3)))
         return game.suboptimality(game.log_ref)
 
     assert jax.vmap(exploitability)(jnp.zeros((2, 1, 3, 3))).tolist() == [0.0, 0.0]

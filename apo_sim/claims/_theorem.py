@@ -147,5 +147,5 @@ def _draw(figure: Figure, theorem: Theorem, error, printed, usual: Ordinary) -> 
     right.plot(GRID, np.median(usual.error, axis=1), "o-", color="C0", label="measured")
     right.axhline(theorem.trivial, color="0.5", ls="--", lw=1, label="trivial bound")
     right.set(xscale="log", yscale="log", xlabel="preference pairs an iteration, $N$")
-    right.set(ylabel=theorem.unit, title="random bandits: empty once repaired")
+    right.set(ylabel=theorem.unit, title="random bandits: repaired")
     right.legend()

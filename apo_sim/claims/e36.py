@@ -164,7 +164,7 @@ def _figure(moved: np.ndarray, apart: np.ndarray):
             axes.loglog(x, y, color="C0", alpha=0.6, linewidth=1.2)
         ends = np.array([moved.min(), moved.max()])
         axes.plot(ends, ends, color="0.5", linestyle=":", linewidth=1.2)
-        axes.text(ends[0] * 2, ends[0] * 80, "as far as the step itself", color="0.4")
+        axes.text(ends[0] * 2, ends[0] * 700, "as far as the step itself", color="0.4")
         axes.text(ends[0] * 2, 2e-11, f"{len(moved)} random networks", color="C0")
         axes.text(
             ends[1] / 2, 1e-15, "log-linear policies: not apart at all", color="C2", ha="right"

@@ -56,7 +56,7 @@ def matched_beta(study: Study) -> Finding:
         TOLERANCE,
         witness=lambda worst: tried.witness(worst, ITERATIONS - 1),
         note=rf"Every policy of {ITERATIONS} updates is compared, for $\alpha$ from 0 to "
-        rf"{tried.alpha.max():.4f} and $\beta$ from {tried.beta.min():.2f} to "
+        rf"$1 - {1 - tried.alpha.max():.4f}$ and $\beta$ from {tried.beta.min():.2f} to "
         f"{tried.beta.max():.0f}. The gain of momentum with exact preferences is a choice of "
         r"$\beta$; with sampled ones see N6.",
         draw=_figure(fast[:4], plain[:4]),

@@ -65,7 +65,7 @@ def sharp_total_variation(study: Study) -> Finding:
         instances=tried.alpha.size,
         note=f"Two-level rewards attain the bound to {attained.measured:.0e}, for $p$ from "
         f"{np.exp(log_p[0]):.0e} to {np.exp(log_p[-1]):.2f}. An adversary that climbs from random "
-        f"rewards reaches at least {np.exp(trace[-1].min()):.3f} of it, and never more.",
+        f"rewards reaches at least {np.exp(trace[-1].min()):.6f} of it, and never more.",
         draw=_figure((solution.gamma * gap)[dots, -1], solution.tv[dots, -1]),
     )
     if finding.verdict == "holds" and attained.verdict == "fails":

@@ -101,7 +101,7 @@ class _Drawn(NamedTuple):
 @functools.lru_cache(maxsize=1)
 def _sampled_runs(study: Study) -> tuple[_Drawn, Any]:
     rng = study.rng()
-    count = 2 * SHOWN + study.pick(quick=80, full=5_000)
+    count = 2 * SHOWN + study.pick(quick=80, full=2_000)
     reward = rng.uniform(-1, 1, (count, 1, ARMS))
     log_ref = rng.choice([0.0, 1.0, 4.0], (count, 1, 1)) * rng.normal(size=reward.shape)
     alpha = rng.choice([0.0, 0.3, 0.9, 0.99], count)
@@ -164,7 +164,7 @@ def _figure(split: Any, bound: np.ndarray, paper: np.ndarray):
             axes.plot(t, mean(split.optimisation, index), color="C4", label="optimisation")
             axes.plot(t, mean(split.statistics, index), color="C3", label="statistics")
             axes.plot(t, mean(bound, index), color="C2", linestyle="--", label="$W_0/\\gamma_T$")
-            axes.set(xlabel="updates $T$", ylim=(-0.1, 1.4), xticks=range(0, 21, 5))
+            axes.set(xlabel="updates $T$", ylim=(-0.2, 1.4), xticks=range(0, 21, 5))
             axes.set_title(rf"$\alpha={alpha:g}$")
         panels[0].set_ylabel(f"gap in reward, mean of {SHOWN} bandits")
         panels[1].legend(loc="upper right")

@@ -46,7 +46,7 @@ def effective_updates(study: Study) -> Finding:
     """
     alphas = 1.0 - np.geomspace(1.0, 1e-9, study.pick(60, 400))
     horizons = np.unique(np.geomspace(1, study.pick(2_000, 20_000), 40).astype(int))
-    share = np.array([_share(alphas, t) for t in horizons])
+    share = np.array([_share(alphas, int(t)) for t in horizons])
     exact = judge.upper_bound(1.0 / np.sqrt(share), 2.0 / np.sqrt(3.0), unit="inflation")
     seeds = study.pick(500, 4000)
     bandits = uniform_bandits(study.subkey(0), seeds, ARMS)

@@ -42,10 +42,9 @@ def nesterov_rate(study: Study) -> Finding:
     Reference: ours, after Nesterov (1983).
 
     Example:
-        >>> from apo_sim.claims import check
-        >>> verdict = check("N9")
-        >>> verdict.verdict, verdict.control["verdict"]
-        ('holds', 'fails')
+        >>> from apo_sim.claims import describe
+        >>> describe("N9").source
+        'ours'
     """
     iterations = study.pick(quick=2_000, full=20_000)
     t = np.arange(1, iterations + 1)

@@ -67,7 +67,7 @@ def printed_rate(study: Study) -> Finding:
         (gamma * gap)[judged],
         (gamma * printed)[judged] / (2 if study.wrong else 1),
         witness=lambda worst: (
-            tried.witness(judged[worst])
+            tried.witness(int(judged[worst]))
             | {"p": p[judged[worst]], "gap": gap[judged[worst]], "bound": printed[judged[worst]]}
         ),
         unit="gamma times reward",

@@ -111,4 +111,4 @@ def _draw(figure: Figure, orders: np.ndarray, log_needed: np.ndarray) -> None:
     left.set(ylabel=f"orders of magnitude, N = {SAMPLES[0]:,}", title="bound above the trivial one")
     right.set(xscale="log", yscale="log", xlabel=r"proximal weight $\beta$")
     right.set(ylabel=r"$\log_{10} N$", title="pairs an iteration needed")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside right upper")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right upper", handlelength=4)

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from apo_sim import families
 from apo_sim.claims import judge
-from apo_sim.claims.n10 import random_runs
+from apo_sim.claims.n10 import dominated, random_runs
 from apo_sim.claims.registry import claim
 from apo_sim.claims.verdict import Finding, Study
 from apo_sim.loop import Solution, run
@@ -50,16 +49,14 @@ def general_preferences(study: Study) -> Finding:
     Reference: Theorem B.2 of the paper; what its proof replaces is ours.
 
     Example:
-        >>> from apo_sim.claims import check
-        >>> verdict = check("TB.2")
-        >>> verdict.verdict, verdict.ratio < 0.7072
-        ('holds', True)
+        >>> round(float(tv_printed(0.1, 0.2, 30.0)), 4)  # sqrt(exp(-6) / 0.2)
+        0.1113
     """
     sign = -1.0 if study.wrong else 1.0
     runs = random_runs(study, study.pick(quick=2000, full=200_000), sign)
     measured = np.exp(runs.log_tv)
     bound = np.exp(runs.log_bound(log_tv_printed))
-    game, path, frozen = _one_run(study.subkey(1))
+    game, path, frozen = _one_run(study)
     slip = float(jnp.max(jnp.abs(frozen - path.final_log_policy)))
     return judge.upper_bound(
         measured,
@@ -77,12 +74,11 @@ def general_preferences(study: Study) -> Finding:
     )
 
 
-def _one_run(key: jax.Array) -> tuple[Game, Solution, jax.Array]:
+def _one_run(study: Study) -> tuple[Game, Solution, jax.Array]:
     """A run, and the log-policy that the proof would have in place of its last one."""
-    to_game, to_reference = jax.random.split(key)
-    game = families.dominant_game(to_game, arms=4, dominance=0.1)
-    log_ref = families.best_arm_reference(to_reference, game.best_arm, 4, p_star=0.01)
-    game = Game(game.preference, log_ref)
+    rng = study.rng(1)
+    matrix = dominated(2 * rng.normal(size=(3, 3)), rng.normal(size=3), 0.1)
+    game = Game(matrix[None], jnp.log(jnp.array([[0.01, 0.33, 0.33, 0.33]])))
     solution = run(game, SPPO(), Constant(ALPHA), beta=BETA, iterations=ITERATIONS, save="path")
     assert solution.rewards is not None
     last_only = jnp.broadcast_to(solution.rewards[-1], solution.rewards.shape)

