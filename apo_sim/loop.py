@@ -1,20 +1,19 @@
 """The outer loop: proximal step, extrapolation, metrics, `iterations` times in one scan."""
 
 import functools
-import inspect
 from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key
 
-from apo_sim.checks import as_count, as_float, check_key, check_positive, check_single, concrete
-from apo_sim.errors import InvalidArgument, UnknownName
-from apo_sim.losses import DPO, Extra, Loss
-from apo_sim.momentum import Momentum, NoMomentum, Schedule
+from apo_sim.arguments import as_beta_schedule, as_samples, check_differences_only, check_parts
+from apo_sim.checks import as_count, check_positive, check_single
+from apo_sim.errors import UnknownName
+from apo_sim.losses import DPO, Loss
+from apo_sim.momentum import Momentum, NoMomentum
 from apo_sim.preferences import Pairwise, Ranker, win_counts
-from apo_sim.problems import Bandit, Game, LogPolicy, Problem
+from apo_sim.problems import LogPolicy, Problem
 from apo_sim.proximal import (
     EXACT_REWARD_BOUND,
     SAMPLED_REWARD_BOUND,
@@ -25,7 +24,6 @@ from apo_sim.pytree import hidden, pytree_dataclass, revealed
 
 SAVE = ("metrics", "path", "average")
 OUTPUT = ("before", "after")
-MAX_SAMPLES = 10**12
 
 Series = Float[Array, " iterations"]
 Path = Float[Array, "points contexts arms"]
@@ -116,9 +114,9 @@ def run(
         True
     """
     iterations = as_count("iterations", iterations)
-    _check_parts(problem, loss, momentum, ranker, iterations)
-    betas = _beta_schedule(beta, iterations, problem)
-    samples = _check_samples(samples, key)
+    check_parts(problem, loss, momentum, ranker, iterations)
+    betas = as_beta_schedule(beta, iterations, problem)
+    samples = as_samples(samples, key)
     if reward_bound is None:
         reward_bound = EXACT_REWARD_BOUND if samples is None else SAMPLED_REWARD_BOUND
     check_single("reward_bound", reward_bound, "pass one number above 0")
@@ -130,7 +128,7 @@ def run(
         if name not in SAVE:
             raise UnknownName("save", name, SAVE)
     if not hasattr(loss, "empirical_rewards"):
-        _check_differences_only(loss)
+        check_differences_only(loss)
     return _run(
         problem,
         hidden(loss),
@@ -163,22 +161,25 @@ def _run(problem, loss, momentum, ranker, betas, data, reward_bound, *, output, 
         centre = jax.nn.log_softmax(behaviour, axis=1)
         rewards, residual = _like(learn(centre, beta, t), (centre, beta))
         # A constant reward of one runs along, so that gamma is what the rule really did.
-        log_policy, policy = _normalise(behaviour + rewards / beta)
+        log_policy, *weights = _normalise(behaviour + rewards / beta)
         gamma = behaviour_gamma + 1.0 / beta
         extrapolated, momentum_state = _like(
             momentum.extrapolate((log_policy, gamma), momentum_state, t + 1),
             ((log_policy, gamma), momentum_state),
         )
-        shown = policy if output == "before" else jax.nn.softmax(extrapolated[0], axis=1)
+        if output == "after":
+            _, *weights = _normalise(extrapolated[0])
+        shown, total = weights
+        share = problem.context_probs / total
         out = {
-            "suboptimality": problem.suboptimality_of(shown),
-            "tv": problem.context_probs @ problem.mass_off_best_of(shown),
+            "suboptimality": share @ problem.suboptimality_of(shown),
+            "tv": share @ problem.mass_off_best_of(shown),
             "gamma": gamma if output == "before" else extrapolated[1],
             "residual": residual,
         }
         if "average" in kept:
-            average = average + (shown - average) / (t + 1)
-            out["average_suboptimality"] = problem.suboptimality_of(average)
+            average = average + (shown / total[:, None] - average) / (t + 1)
+            out["average_suboptimality"] = problem.context_probs @ problem.suboptimality_of(average)
         if "path" in kept:
             out["log_policy"], out["rewards"] = log_policy, rewards
             out["behaviour"] = jax.nn.log_softmax(extrapolated[0], axis=1)
@@ -221,104 +222,9 @@ def _like(new, old):
 
 
 def _normalise(log_weights):
-    """log_softmax and softmax at the price of one exponential."""
+    """log_softmax, and softmax as weights and their total: one exponential, no division."""
     shifted = log_weights - jnp.max(log_weights, axis=1, keepdims=True)
     weights = jnp.exp(shifted)
-    total = jnp.sum(weights, axis=1, keepdims=True)
-    return shifted - jnp.log(total), weights / total
-
-
-def _check_parts(problem: Any, loss: Any, momentum: Any, ranker: Any, iterations: int) -> None:
-    if not isinstance(problem, Bandit | Game):
-        raise InvalidArgument(
-            "problem", problem, "is no problem", "pass apo_sim.Bandit(...) or apo_sim.Game(...)"
-        )
-    if isinstance(loss, type) or not callable(loss):
-        raise InvalidArgument(
-            "loss", loss, "is no loss", "pass an instance such as apo_sim.DPO(), or a callable"
-        )
-    if isinstance(momentum, type) or not isinstance(momentum, Momentum):
-        raise InvalidArgument(
-            "momentum",
-            momentum,
-            "is no momentum rule",
-            "pass an instance such as apo_sim.Constant(0.3), with init and extrapolate",
-        )
-    # A shorter one would be read past its end, which JAX answers with the last value.
-    if isinstance(momentum, Schedule) and momentum.alphas.shape != (iterations,):
-        raise InvalidArgument(
-            "alphas",
-            momentum.alphas,
-            f"is a schedule of the wrong length for iterations = {iterations}",
-            "pass one alpha for each iteration",
-        )
-    if isinstance(ranker, type) or not isinstance(ranker, Ranker):
-        raise InvalidArgument(
-            "ranker", ranker, "is no ranker", "pass an instance such as apo_sim.Pairwise()"
-        )
-
-
-def _check_differences_only(loss: Any) -> None:
-    """The solver works on differences; a loss that sees more would be minimised wrongly."""
-    try:
-        inspect.signature(loss).bind(0.7, 0.2, Extra())
-    except ValueError:  # a callable that does not say what it takes
-        pass
-    except TypeError as error:
-        raise InvalidArgument(
-            "loss", loss, f"has another signature ({error})", "write loss(h_winner, h_loser, extra)"
-        ) from error
-    with jax.ensure_compile_time_eval():
-        here = loss(jnp.asarray(0.7), jnp.asarray(0.2), Extra())
-        there = loss(jnp.asarray(1.7), jnp.asarray(1.2), Extra())
-    values = concrete(here), concrete(there)
-    if values[0] is None or values[1] is None:
-        return
-    if values[0].shape != () or abs(values[0] - values[1]) > 1e-4 * (1 + abs(values[0])):
-        raise InvalidArgument(
-            "loss",
-            loss,
-            "is not a scalar function of h_winner - h_loser",
-            "write it in the difference, or give it population_rewards and empirical_rewards",
-        )
-
-
-def _beta_schedule(beta: Any, iterations: int, problem: Problem) -> Series:
-    dtype = problem.log_ref.dtype
-    array = as_float("beta", beta, (None,) * np.ndim(beta)).astype(dtype)
-    if array.ndim > 1 or (array.ndim == 1 and array.shape[0] != iterations):
-        raise InvalidArgument(
-            "beta",
-            beta,
-            f"is a schedule of the wrong length for iterations = {iterations}",
-            "pass one number, or one for each iteration",
-        )
-    # In the precision of the run, in which a tiny one may be 0.
-    values = concrete(array)
-    if values is not None and not np.all(values > 0):
-        raise InvalidArgument("beta", beta, "must be positive", "pass numbers above 0, such as 1.0")
-    return jnp.broadcast_to(array, (iterations,))
-
-
-def _check_samples(samples: Any, key: Any) -> Any:
-    if samples is None:
-        return None
-    if key is None:
-        raise InvalidArgument(
-            "key", key, "is missing", "pass key=jax.random.key(seed) with samples"
-        )
-    check_key("key", key)
-    check_single("samples", samples, "pass one integer >= 1, or jax.vmap over several")
-    if isinstance(samples, jax.Array):
-        values = concrete(samples)
-        if values is None:
-            return samples
-        samples = values.item()
-    if isinstance(samples, float) and samples.is_integer():
-        samples = int(samples)
-    samples = as_count("samples", samples)
-    if samples > MAX_SAMPLES:
-        raise InvalidArgument(
-            "samples", samples, "is more than 1e12", "leave samples out for exact preferences"
-        )
-    return samples
+    # A product with ones, because a reduction along an array's last axis is not vectorised.
+    total = weights @ jnp.ones(weights.shape[1], weights.dtype)
+    return shifted - jnp.log(total)[:, None], weights, total

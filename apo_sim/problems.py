@@ -56,10 +56,10 @@ class _Contextual:
         """
         return self.mass_off_best_of(jnp.exp(log_policy))
 
-    def mass_off_best_of(self, policy: LogPolicy) -> PerContext:
-        """`mass_off_best` of probabilities already at hand."""
+    def mass_off_best_of(self, weights: LogPolicy) -> PerContext:
+        """`mass_off_best` of probabilities at hand, times any factor if they carry it."""
         off = jnp.arange(self.num_arms) != self.best_arm[:, None]
-        return jnp.sum(jnp.where(off, policy, 0.0), axis=1)
+        return jnp.einsum("xk,xk->x", weights, off.astype(weights.dtype))
 
     def total_variation(self, log_policy: LogPolicy) -> Float[Array, ""]:
         """Total variation to the optimal policy, expectation over contexts."""
@@ -142,12 +142,12 @@ class Bandit(_Contextual):
 
     def suboptimality(self, log_policy: LogPolicy) -> Float[Array, ""]:
         """E[r*(x, y*) - r*(x, y)], y from the policy: the paper's sub-optimality gap."""
-        return self.suboptimality_of(jnp.exp(log_policy))
+        return self.context_probs @ self.suboptimality_of(jnp.exp(log_policy))
 
-    def suboptimality_of(self, policy: LogPolicy) -> Float[Array, ""]:
-        """`suboptimality` of probabilities already at hand."""
+    def suboptimality_of(self, weights: LogPolicy) -> PerContext:
+        """Per context, of probabilities at hand, times any factor if they carry it."""
         regret = jnp.max(self.reward, axis=1, keepdims=True) - self.reward
-        return self.context_probs @ jnp.sum(policy * regret, axis=1)
+        return jnp.einsum("xk,xk->x", weights, regret)
 
 
 @pytree_dataclass
@@ -212,12 +212,11 @@ class Game(_Contextual):
 
         E_x[max_y P(y > policy | x)] - 1/2, zero exactly at the symmetric Nash equilibria.
         """
-        return self.suboptimality_of(jnp.exp(log_policy))
+        return self.context_probs @ self.suboptimality_of(jnp.exp(log_policy))
 
-    def suboptimality_of(self, policy: LogPolicy) -> Float[Array, ""]:
-        """`suboptimality` of probabilities already at hand."""
-        advantage = jnp.einsum("xij,xj->xi", self.preference - 0.5, policy)
-        return self.context_probs @ jnp.max(advantage, axis=1)
+    def suboptimality_of(self, weights: LogPolicy) -> PerContext:
+        """Per context, of probabilities at hand, times any factor if they carry it."""
+        return jnp.max(jnp.einsum("xij,xj->xi", self.preference - 0.5, weights), axis=1)
 
 
 Problem = Bandit | Game

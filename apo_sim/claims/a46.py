@@ -18,7 +18,7 @@ from apo_sim.problems import Bandit
 ARMS = 10
 CONTEXTS = (1, 10, 100)
 # So little regularisation that two updates reach the rate of the limit.
-BETA, ITERATIONS, ALPHA = 1e-7, 2, 0.3
+BETA, ITERATIONS, ALPHA = 1e-9, 2, 0.3
 
 
 @claim(

@@ -71,7 +71,7 @@ def sharp_tv_of_games(study: Study) -> Finding:
         note=(
             f"The adversary, at $p = {P_STAR}$ and $\\Delta = {DOMINANCE}$, comes within "
             f"{-np.expm1(top.value):.1g} of the bound with a game whose best arm wins with "
-            f"{game[0, 1:].min():.2f} to {game[0, 1:].max():.2f}, all others being even."
+            f"{game[0, 1:].min():.2f} to {game[0, 1:].max():.2f} against the others."
         ),
         draw=_figure(measured[:-1], bounds[:-1], np.asarray(top.trace)),
     )

@@ -69,7 +69,7 @@ def momentum_on_cycles(study: Study) -> Finding:
     small = play(judged, log_ref, 0.3, BETA, iterations)
     inverse = play(judged, log_ref, -0.3, BETA, iterations)
     lead = [play(ranked, log_ref, alpha, BETA, iterations).average for alpha in (0.9, 0.0)]
-    one = examples(iterations)
+    one = examples(ITERATIONS)
     shown = ", ".join(f"{float(one[alpha].average):.4f}" for alpha in (0.0, 0.6, 0.9))
     return judge.compare(
         plain.average,
@@ -77,15 +77,15 @@ def momentum_on_cycles(study: Study) -> Finding:
         witness={"alpha 0": plain.average.mean(), "alpha 0.9": fast.average.mean()},
         unit="exploitability",
         note=(
-            f"From the reference {REFERENCE}, win rate {WIN_RATE}, $\\alpha = 0, 0.6, 0.9$ give "
-            f"{shown}. A smaller $\\beta$ is not to blame: without momentum, at the matched one, "
-            f"the mean is {matched.average.mean():.4f} against {fast.average.mean():.4f}. Against "
-            f"$\\alpha = 0$ ({plain.average.mean():.4f}), the difference is "
+            f"From {REFERENCE}, win rate {WIN_RATE}, $T = {ITERATIONS}$, $\\alpha = 0, 0.6, 0.9$ "
+            f"give {shown}. A smaller $\\beta$ is not to blame: without momentum, at the matched "
+            f"one, the mean is {matched.average.mean():.4f} against {fast.average.mean():.4f}. "
+            f"Against $\\alpha = 0$ ({plain.average.mean():.4f}), the difference is "
             f"{_interval(small, plain)} at $\\alpha = 0.3$ and {_interval(inverse, plain)} at "
             f"$\\alpha = -0.3$. Games with a best arm but without Assumption B.1 gain from "
             f"$\\alpha = 0.9$: {lead[0].mean():.4f} against {lead[1].mean():.4f}."
         ),
-        draw=_figure(one, _matched_examples(iterations)),
+        draw=_figure(one, _matched_examples(ITERATIONS)),
     )
 
 

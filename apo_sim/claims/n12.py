@@ -41,7 +41,7 @@ def ipo_is_sppo(study: Study) -> Finding:
 
     Guarantee: an identity. The errors are relative to 1 + |log policy|.
 
-    Reference: ours; the two losses are in Examples 3.2 and 3.3 of the paper.
+    Reference: ours; both losses as the paper writes them.
 
     Example:
         >>> even = np.full((5, 5), 0.5)

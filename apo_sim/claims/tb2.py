@@ -112,6 +112,6 @@ def _figure(game: Game, path: Solution):
         right.set_title("Rewards that move")
         right.set(xlabel="update $t$", ylabel="lead in win rate")
         right.set_ylim(0, None)
-        right.legend(loc="upper right")
+        right.legend(loc="lower right")
 
     return draw

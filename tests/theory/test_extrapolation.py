@@ -160,7 +160,7 @@ def test_unrestricted_extrapolation():
         (lambda: theory.weights(-0.1, 3), "alpha", r"outside \[0, 1\]"),
         (lambda: theory.weights(jnp.array([0.1, 2.0, 0.1]), 3), "alpha", r"outside \[0, 1\]"),
         (lambda: theory.weights(float("nan"), 3), "alpha", "not finite"),
-        (lambda: theory.weights(jnp.zeros(4), 3), "alpha", r"shape \(4,\); .*\(3\)"),
+        (lambda: theory.weights(jnp.zeros(4), 3), "alpha", r"shape \(4,\); .*\(3,\)"),
         (lambda: theory.weights(0.1, 0), "iterations", "integer >= 1"),
         (lambda: theory.weights(0.1, True), "iterations", "integer >= 1"),
         (lambda: theory.gamma(0.1, 0.0, 3), "beta", "positive and finite"),

@@ -1,0 +1,117 @@
+"""The arguments of `run`, checked before anything compiles and brought to one form."""
+
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from apo_sim.checks import as_count, as_float, check_key, check_single, concrete
+from apo_sim.errors import InvalidArgument
+from apo_sim.losses import Extra
+from apo_sim.momentum import Momentum, Schedule
+from apo_sim.preferences import Ranker
+from apo_sim.problems import Bandit, Game, Problem
+
+MAX_SAMPLES = 10**12
+
+
+def check_parts(problem: Any, loss: Any, momentum: Any, ranker: Any, iterations: int) -> None:
+    """Refuse what is no problem, loss, rule or ranker, and a schedule of the wrong length."""
+    if not isinstance(problem, Bandit | Game):
+        raise InvalidArgument(
+            "problem", problem, "is no problem", "pass apo_sim.Bandit(...) or apo_sim.Game(...)"
+        )
+    if isinstance(loss, type) or not callable(loss):
+        raise InvalidArgument(
+            "loss", loss, "is no loss", "pass an instance such as apo_sim.DPO(), or a callable"
+        )
+    if isinstance(momentum, type) or not isinstance(momentum, Momentum):
+        raise InvalidArgument(
+            "momentum",
+            momentum,
+            "is no momentum rule",
+            "pass an instance such as apo_sim.Constant(0.3), with init and extrapolate",
+        )
+    # A shorter one would be read past its end, which JAX answers with the last value.
+    if isinstance(momentum, Schedule) and momentum.alphas.shape != (iterations,):
+        raise InvalidArgument(
+            "alphas",
+            momentum.alphas,
+            f"is a schedule of the wrong length for iterations = {iterations}",
+            "pass one alpha for each iteration",
+        )
+    if isinstance(ranker, type) or not isinstance(ranker, Ranker):
+        raise InvalidArgument(
+            "ranker", ranker, "is no ranker", "pass an instance such as apo_sim.Pairwise()"
+        )
+
+
+def check_differences_only(loss: Any) -> None:
+    """The solver works on differences; a loss that sees more would be minimised wrongly."""
+    try:
+        inspect.signature(loss).bind(0.7, 0.2, Extra())
+    except ValueError:  # a callable that does not say what it takes
+        pass
+    except TypeError as error:
+        raise InvalidArgument(
+            "loss", loss, f"has another signature ({error})", "write loss(h_winner, h_loser, extra)"
+        ) from error
+    with jax.ensure_compile_time_eval():
+        here = loss(jnp.asarray(0.7), jnp.asarray(0.2), Extra())
+        there = loss(jnp.asarray(1.7), jnp.asarray(1.2), Extra())
+    values = concrete(here), concrete(there)
+    if values[0] is None or values[1] is None:
+        return
+    if values[0].shape != () or abs(values[0] - values[1]) > 1e-4 * (1 + abs(values[0])):
+        raise InvalidArgument(
+            "loss",
+            loss,
+            "is not a scalar function of h_winner - h_loser",
+            "write it in the difference, or give it population_rewards and empirical_rewards",
+        )
+
+
+def as_beta_schedule(beta: Any, iterations: int, problem: Problem) -> Float[Array, " iterations"]:
+    """One proximal weight for each iteration, positive, in the precision of the problem."""
+    dtype = problem.log_ref.dtype
+    array = as_float("beta", beta, (None,) * np.ndim(beta)).astype(dtype)
+    if array.ndim > 1 or (array.ndim == 1 and array.shape[0] != iterations):
+        raise InvalidArgument(
+            "beta",
+            beta,
+            f"is a schedule of the wrong length for iterations = {iterations}",
+            "pass one number, or one for each iteration",
+        )
+    # In the precision of the run, in which a tiny one may be 0.
+    values = concrete(array)
+    if values is not None and not np.all(values > 0):
+        raise InvalidArgument("beta", beta, "must be positive", "pass numbers above 0, such as 1.0")
+    return jnp.broadcast_to(array, (iterations,))
+
+
+def as_samples(samples: Any, key: Any) -> Any:
+    """The number of preference pairs, with a key to draw them by; None for exact preferences."""
+    if samples is None:
+        return None
+    if key is None:
+        raise InvalidArgument(
+            "key", key, "is missing", "pass key=jax.random.key(seed) with samples"
+        )
+    check_key("key", key)
+    check_single("samples", samples, "pass one integer >= 1, or jax.vmap over several")
+    if isinstance(samples, jax.Array):
+        values = concrete(samples)
+        if values is None:
+            return samples
+        samples = values.item()
+    if isinstance(samples, float) and samples.is_integer():
+        samples = int(samples)
+    samples = as_count("samples", samples)
+    if samples > MAX_SAMPLES:
+        raise InvalidArgument(
+            "samples", samples, "is more than 1e12", "leave samples out for exact preferences"
+        )
+    return samples
