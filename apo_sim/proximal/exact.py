@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 from apo_sim.losses import Loss, population_rewards
 from apo_sim.problems import LogPolicy, Problem
-from apo_sim.proximal.interior import Comparisons, minimise
+from apo_sim.proximal.newton import Comparisons, minimise
 
 EXACT_REWARD_BOUND = 40.0
 """R where none is asked for: sigmoid(40) is one to double precision, so it binds on certain wins
@@ -41,10 +41,18 @@ def exact_rewards(
     known = population_rewards(loss, problem, log_policy)
     if known is not None:
         return known, jnp.zeros((), known.dtype)
-    # Row i is divided by the probability of drawing i, so that rare arms keep their digits.
-    drawn = jnp.exp(log_policy).T[None]
-    preference = jnp.moveaxis(problem.preference, 0, -1)
-    data = Comparisons(preference * drawn, jnp.swapaxes(preference, 0, 1) * drawn)
+    return _solve(loss, problem, log_policy, reward_bound)
+
+
+def _solve(loss, problem, log_policy, reward_bound):
+    # From the rarest arm to the most common: rare arms follow common ones, and the elimination
+    # has to end with those that follow nobody.
+    order = jnp.argsort(log_policy, axis=1)
+    log_policy = jnp.take_along_axis(log_policy, order, axis=1)
+    preference = jnp.take_along_axis(problem.preference, order[:, :, None], axis=1)
+    preference = jnp.take_along_axis(preference, order[:, None, :], axis=2)
+    # Arm i's condition is divided by the probability of drawing i, so that rare arms keep digits.
+    data = Comparisons(jnp.moveaxis(preference, 0, -1), jnp.exp(log_policy).T[None])
     bounds = jnp.broadcast_to(reward_bound, (problem.num_contexts,))
-    rewards, residual = minimise(loss, data, bounds)
-    return rewards.T, jnp.max(residual)
+    rewards, residual = minimise(loss, data, jnp.ones(data.won.shape, bool), bounds)
+    return jnp.take_along_axis(rewards.T, jnp.argsort(order, axis=1), axis=1), jnp.max(residual)

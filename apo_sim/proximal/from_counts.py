@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float
 
 from apo_sim.losses import Loss
 from apo_sim.problems import LogPolicy
-from apo_sim.proximal.interior import Comparisons, components, minimise
+from apo_sim.proximal.newton import Comparisons, components, minimise
 
 SAMPLED_REWARD_BOUND = 2.0
 """R where none is asked for: rewards in [-1, 1] give |beta log pi/pi_t| up to 2, so it is the
@@ -56,12 +56,13 @@ def rewards_from_counts(
         return rewards, jnp.zeros((), rewards.dtype)
     # Ties of an arm with itself carry no information about differences.
     won = jnp.moveaxis(wins * ~jnp.eye(wins.shape[1], dtype=bool), 0, -1)
-    lost = jnp.swapaxes(won, 0, 1)
-    met = jnp.sum(won + lost, axis=1)
-    scale = jnp.where(met > 0, met, 1.0)[:, None]
+    met = won + jnp.swapaxes(won, 0, 1)
+    linked = components(met > 0)
+    # A power of two, so that dividing by it rounds nothing.
+    most = jnp.max(met, axis=1)
+    unit = jnp.exp2(-jnp.floor(jnp.log2(jnp.where(most > 0, most, 1.0))))
     bounds = jnp.broadcast_to(reward_bound, (wins.shape[0],))
-    rewards, residual = minimise(loss, Comparisons(won / scale, lost / scale), bounds)
-    linked = components((won + lost) > 0)
+    rewards, residual = minimise(loss, Comparisons(won, unit[:, None]), linked, bounds)
     return _nearest_to_centre(rewards, linked, log_policy.T, beta, bounds).T, jnp.max(residual)
 
 

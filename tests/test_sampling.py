@@ -1,0 +1,92 @@
+"""Counts against their laws."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from apo_sim.sampling import binomial, multinomial
+
+DRAWS = 100_000
+PROBS = np.array([0.3, 0.001, 0.0, 0.2, 0.15, 0.049, 0.3])
+
+
+def draws(n, p):
+    count, share = jnp.full(DRAWS, float(n)), jnp.full(DRAWS, p)
+    key = jax.random.key(int(n) % 9973 + int(1e4 * p))
+    return np.asarray(jax.jit(binomial)(key, count, share, 1 - share))
+
+
+@pytest.mark.parametrize(
+    ("n", "p"), [(1, 0.3), (5, 0.5), (30, 0.9), (41, 0.5), (100, 0.4), (1000, 0.03), (1e9, 3e-8)]
+)
+def test_binomial_chi_square(n, p):
+    x, law = draws(n, p), stats.binom(n, p)
+    edges = np.unique(law.ppf(np.linspace(0.001, 0.999, 30)))
+    expected = np.diff(np.concatenate([[0], law.cdf(edges), [1]]))
+    seen = np.histogram(x, np.concatenate([[-0.5], edges + 0.5, [np.inf]]))[0]
+    some = expected > 1e-9
+    assert seen[~some].sum() == 0
+    expected = expected[some] / expected[some].sum() * DRAWS
+    assert stats.chisquare(seen[some], expected).pvalue > 1e-4
+
+
+@pytest.mark.parametrize(("n", "p"), [(1e6, 0.2), (1e9, 0.7), (1e12, 0.5), (1e12, 3e-11)])
+def test_binomial_moments(n, p):
+    x, law = draws(n, p), stats.binom(n, p)
+    assert np.all((x == np.round(x)) & (x >= 0) & (x <= n))
+    assert abs(x.mean() - law.mean()) < 4.5 * law.std() / DRAWS**0.5
+    assert abs(x.var() / law.var() - 1) < 4.5 * (2 / DRAWS) ** 0.5
+
+
+def many(n, repeats=20_000, seed=0):
+    keys = jax.random.split(jax.random.key(seed), repeats)
+    draw = jax.jit(jax.vmap(multinomial, (0, None, None)))
+    return np.asarray(draw(keys, jnp.array(float(n)), jnp.asarray(PROBS)))
+
+
+def test_multinomial_chi_square():
+    # Over all outcomes of three balls.
+    counts = many(3)
+    outcomes, seen = np.unique(counts, axis=0, return_counts=True)
+    expected = stats.multinomial(3, PROBS).pmf(outcomes) * len(counts)
+    assert np.all(expected > 0)
+    often = expected > 5
+    rest = len(counts) - expected[often].sum(), len(counts) - seen[often].sum()
+    expected, seen = np.append(expected[often], rest[0]), np.append(seen[often], rest[1])
+    assert stats.chisquare(seen, expected).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("n", [1e3, 1e9, 1e12])
+def test_multinomial_moments(n):
+    counts = many(n, seed=1)
+    assert np.all(counts.sum(axis=1) == n) and np.all(counts[:, 2] == 0)
+    seen = PROBS > 0
+    scaled = (counts - n * PROBS)[:, seen] / np.sqrt(n * PROBS[seen])
+    p = PROBS[seen]
+    expected = np.eye(len(p)) - np.sqrt(p[:, None] * p)
+    assert np.abs(scaled.mean(axis=0)).max() < 4.5 / len(counts) ** 0.5
+    # Six standard errors where the rarest cell, of mean one, has a heavy tail.
+    assert np.abs(np.cov(scaled.T) - expected).max() < (0.15 if n == 1e3 else 0.05)
+
+
+def test_same_numbers_in_any_batch():
+    keys = jax.random.split(jax.random.key(7), 50)
+    probs = jax.nn.softmax(3 * jax.random.normal(jax.random.key(8), (50, 30)))
+    total = jnp.repeat(jnp.array([5.0, 1e3, 1e6, 1e9, 1e12]), 10)
+    together = jax.jit(jax.vmap(multinomial))(keys, total, probs)
+    for i in (0, 13, 49):
+        assert np.array_equal(jax.jit(multinomial)(keys[i], total[i], probs[i]), together[i])
+
+
+def test_single_precision_does_not_overflow():
+    counts = multinomial(jax.random.key(0), jnp.float32(1e12), jnp.asarray(PROBS, jnp.float32))
+    assert counts.dtype == jnp.float32 and np.all(np.isfinite(counts)) and np.all(counts >= 0)
+    np.testing.assert_allclose(counts.sum(), 1e12, rtol=1e-6)
+
+
+def test_one_cell_and_no_balls():
+    key = jax.random.key(0)
+    assert multinomial(key, jnp.array(5.0), jnp.array([0.7])).tolist() == [5.0]
+    assert multinomial(key, jnp.array(0.0), jnp.array([0.7, 0.3])).tolist() == [0.0, 0.0]
