@@ -10,11 +10,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 # Up to this mean a binomial is drawn by inversion, above it by rejection.
-_SMALL_MEAN = 20.0
-# Inversion looks at this many outcomes at a time, and at no more than the limit: a mean of 20 is
-# exceeded by 108 with a probability below 1e-40.
+_SMALL_MEAN = 60.0
+# Inversion looks at this many outcomes at a time, and at no more than the limit: a mean of 60 is
+# exceeded by 196 with a probability below 1e-60.
 _BLOCK = 8
-_LIMIT = 128
+_LIMIT = 256
+# Levels of the tree that are drawn at the full width.
+_WIDE_LEVELS = 3
 
 Counts = Float[Array, "*shape"]
 
@@ -42,14 +44,24 @@ def multinomial(
         (100.0, 0.0)
     """
     cells = probs.shape[0]
-    depth = (cells - 1).bit_length()
-    width = 2 ** max(depth - 1, 0)
-    leaves = jnp.pad(probs, (0, 2 * width - cells))
-    # One loop for all levels, each as wide as the last, keeps the compiled program small.
-    pairs = [leaves.reshape(-1, 2)]
+    depth = max((cells - 1).bit_length(), 1)
+    pairs = [jnp.pad(probs, (0, 2**depth - cells)).reshape(-1, 2)]
     for _ in range(depth - 1):
         pairs.append(pairs[-1].sum(axis=1).reshape(-1, 2))
-    weights = jnp.stack([jnp.pad(pair, ((0, width - len(pair)), (0, 0))) for pair in pairs[::-1]])
+    pairs.reverse()
+    counts = total.astype(probs.dtype)[None]
+    narrow = max(depth - _WIDE_LEVELS, 0)
+    for levels in (range(narrow), range(narrow, depth)):
+        counts = _descend(key, counts, levels, [pairs[level] for level in levels])
+    return counts[:cells]
+
+
+def _descend(key: Any, counts: Array, levels: range, pairs: list[Array]) -> Array:
+    """Some levels of the tree, in one loop as wide as the last: that keeps the program small."""
+    if not levels:
+        return counts
+    width = len(pairs[-1])
+    weights = jnp.stack([jnp.pad(pair, ((0, width - len(pair)), (0, 0))) for pair in pairs])
 
     def split(counts, inputs):
         level, pair = inputs
@@ -57,9 +69,8 @@ def multinomial(
         left = binomial(jax.random.fold_in(key, level), parents, pair[:, 0], pair[:, 1])
         return jnp.stack([left, parents - left], axis=1).reshape(-1), None
 
-    root = jnp.zeros(2 * width, probs.dtype).at[0].set(total.astype(probs.dtype))
-    counts, _ = jax.lax.scan(split, root, (jnp.arange(len(pairs)), weights))
-    return counts[:cells]
+    start = jnp.pad(counts, (0, 2 * width - len(counts)))
+    return jax.lax.scan(split, start, (jnp.asarray(levels), weights))[0]
 
 
 def binomial(key: Key[Array, ""], count: Counts, success: Counts, failure: Counts) -> Counts:

@@ -19,7 +19,8 @@ def draws(n, p):
 
 
 @pytest.mark.parametrize(
-    ("n", "p"), [(1, 0.3), (5, 0.5), (30, 0.9), (41, 0.5), (100, 0.4), (1000, 0.03), (1e9, 3e-8)]
+    ("n", "p"),
+    [(1, 0.3), (5, 0.5), (30, 0.9), (41, 0.5), (400, 0.14), (400, 0.16), (1000, 0.03), (1e9, 3e-8)],
 )
 def test_binomial_chi_square(n, p):
     x, law = draws(n, p), stats.binom(n, p)

@@ -1,5 +1,7 @@
 """The proximal step's reward for sampled preferences: the minimiser for given win counts."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -7,10 +9,15 @@ from jaxtyping import Array, Bool, Float
 from apo_sim.losses import Loss
 from apo_sim.problems import LogPolicy
 from apo_sim.proximal.newton import Comparisons, components, minimise
+from apo_sim.pytree import hidden, revealed
 
 SAMPLED_REWARD_BOUND = 2.0
 """R where none is asked for: rewards in [-1, 1] give |beta log pi/pi_t| up to 2, so it is the
 least R under which Assumption 4.3 leaves every such reward realisable."""
+
+# Problems solved at a time. Every program works on blocks of this one size: another size would be
+# compiled to other instructions, and the last bit would depend on how many problems there are.
+_BLOCK = 64
 
 
 def rewards_from_counts(
@@ -54,6 +61,31 @@ def rewards_from_counts(
     if own is not None:
         rewards = jax.vmap(own, (0, 0, None, None))(wins, log_policy, beta, reward_bound)
         return rewards, jnp.zeros((), rewards.dtype)
+    contexts = wins.shape[0]
+    betas, bounds = (
+        jnp.broadcast_to(jnp.asarray(number, wins.dtype), (contexts,))
+        for number in (beta, reward_bound)
+    )
+    rewards, residual = _side_by_side(hidden(loss), wins, log_policy, betas, bounds)
+    return rewards, jnp.max(residual)
+
+
+def _solve(loss: Any, wins: Array, log_policy: Array, betas: Array, bounds: Array):
+    """Rewards and residual of every context, solved in blocks that stay in the cache."""
+    contexts = wins.shape[0]
+    blocks = -(-contexts // _BLOCK)
+
+    def cut(array):
+        # The last problem is repeated to fill up its block.
+        padding = [(0, blocks * _BLOCK - contexts)] + [(0, 0)] * (array.ndim - 1)
+        return jnp.pad(array, padding, mode="edge").reshape(blocks, _BLOCK, *array.shape[1:])
+
+    numbers = tuple(map(cut, (wins, log_policy, betas, bounds)))
+    rewards, residual = jax.lax.map(lambda block: _solve_block(loss, *block), numbers)
+    return rewards.reshape(-1, wins.shape[1])[:contexts], residual.reshape(-1)[:contexts]
+
+
+def _solve_block(loss: Any, wins: Array, log_policy: Array, betas: Array, bounds: Array):
     # Ties of an arm with itself carry no information about differences.
     won = jnp.moveaxis(wins * ~jnp.eye(wins.shape[1], dtype=bool), 0, -1)
     met = won + jnp.swapaxes(won, 0, 1)
@@ -61,16 +93,36 @@ def rewards_from_counts(
     # A power of two, so that dividing by it rounds nothing.
     most = jnp.max(met, axis=1)
     unit = jnp.exp2(-jnp.floor(jnp.log2(jnp.where(most > 0, most, 1.0))))
-    bounds = jnp.broadcast_to(reward_bound, (wins.shape[0],))
-    rewards, residual = minimise(loss, Comparisons(won, unit[:, None]), linked, bounds)
-    return _nearest_to_centre(rewards, linked, log_policy.T, beta, bounds).T, jnp.max(residual)
+    data = Comparisons(won, unit[:, None])
+    rewards, residual = minimise(revealed(loss), data, linked, bounds)
+    return _nearest_to_centre(rewards, linked, log_policy.T, betas, bounds).T, residual
+
+
+# Under jax.vmap, problems join the contexts: all are solved in one row, however they are nested.
+_side_by_side = jax.custom_batching.custom_vmap(_solve)
+
+
+@_side_by_side.def_vmap
+def _join(axis_size: int, in_batched: Any, loss: Any, *arrays: Array):
+    batched = in_batched[1:]
+    if any(jax.tree.leaves(in_batched[0])):  # a loss whose parameters differ between problems
+        axes = jax.tree.map(lambda yes: 0 if yes else None, tuple(in_batched))
+        return jax.vmap(_solve, axes)(loss, *arrays), (True, True)
+    full = [
+        array if yes else jnp.broadcast_to(array, (axis_size, *array.shape))
+        for array, yes in zip(arrays, batched, strict=True)
+    ]
+    joined = [array.reshape(-1, *array.shape[2:]) for array in full]
+    rewards, residual = _side_by_side(loss, *joined)
+    apart = (axis_size, -1)
+    return (rewards.reshape(*apart, rewards.shape[1]), residual.reshape(apart)), (True, True)
 
 
 def _nearest_to_centre(
     rewards: Float[Array, "arms contexts"],
     linked: Bool[Array, "arms arms contexts"],
     log_policy: Float[Array, "arms contexts"],
-    beta: Float[Array, ""],
+    beta: Float[Array, " contexts"],
     reward_bound: Float[Array, " contexts"],
 ) -> Float[Array, "arms contexts"]:
     """Shift every group of linked arms so that its probability stays what it was.

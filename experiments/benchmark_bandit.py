@@ -1,0 +1,476 @@
+"""Time the exact and the sampled path against NumPy, choix and PyTorch, and cost against N.
+
+    python experiments/benchmark_bandit.py            # everything
+    python experiments/benchmark_bandit.py --quick    # a few seconds a part
+    python experiments/benchmark_bandit.py --part sampled
+
+All sides run in one process on the same machine, one after the other, round after round; a ratio
+is the median of the ratios within a round.
+"""
+
+import contextlib
+import functools
+import math
+import multiprocessing
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from statistics import median
+from types import ModuleType
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import peers_numpy
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import apo_sim as apo
+from apo_sim.proximal import rewards_from_counts
+
+console = Console(highlight=False)
+
+CONTEXTS, ARMS, ALPHAS = 64, 1000, np.linspace(0.0, 0.9, 8)
+EXACT_BETA = 5.0
+PEER_SHARE = 10
+"""In full mode the NumPy sides run one iteration in ten; a step of theirs costs the same at any
+t, so their seconds are scaled."""
+
+# The sampled problem: with so large a beta the policy stays near the uniform reference, every
+# pair of arms is met often, the optimum is finite and no bound on the rewards binds. choix
+# knows no bound, so only there do all sides solve the same problem.
+SAMPLED = {"alpha": 0.3, "beta": 100.0, "iterations": 20}
+SAMPLED_ARMS, SAMPLES, REWARD_BOUND = 10, 1000, 2.0
+ACCURACY = 1e-6
+"""Largest error of a difference of rewards that a side may make."""
+
+COST_SAMPLES = (10**3, 10**5, 10**7, 10**9, 10**12)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Paired medians of apo_sim against NumPy, choix and PyTorch.
+
+    Args:
+        quick: a few seconds a part, for a look; ratios are rougher.
+        part: which part to run.
+    """
+
+    quick: bool = False
+    part: Literal["exact", "sampled", "cost", "all"] = "all"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A number that was promised, and what was measured."""
+
+    what: str
+    measured: float
+    wanted: float
+    unit: str
+    at_least: bool
+
+    @property
+    def met(self) -> bool:
+        return self.measured >= self.wanted if self.at_least else self.measured <= self.wanted
+
+    @property
+    def verdict(self) -> str:
+        if self.met:
+            return "[green]met[/]"
+        apart = self.wanted / self.measured if self.at_least else self.measured / self.wanted
+        return f"[red]missed[/] by a factor of {apart:.2g}"
+
+
+class Sides:
+    """Seconds of several sides, timed in turn, so that a load on the machine meets them all."""
+
+    def __init__(self, runs: dict[str, Callable[[], Any]], rounds: int, part: str):
+        self.seconds: dict[str, list[float]] = {name: [] for name in runs}
+        with console.status(part) as status:
+            for turn in range(rounds):
+                for name, run in runs.items():
+                    status.update(f"{part}: round {turn + 1} of {rounds}, {name}")
+                    self.seconds[name].append(_seconds(run))
+
+    def median(self, name: str) -> float:
+        return median(self.seconds[name])
+
+    def ratios(self, name: str, against: str, scale: float = 1.0) -> list[float]:
+        """How many times the seconds of `against` those of `name` are, round by round, sorted."""
+        pairs = zip(self.seconds[name], self.seconds[against], strict=True)
+        return sorted(scale * mine / theirs for mine, theirs in pairs)
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _spread(ratios: list[float]) -> str:
+    return f"{median(ratios):.3g} ({ratios[0]:.3g}–{ratios[-1]:.3g})"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    return table
+
+
+@contextlib.contextmanager
+def _peer(package: str) -> Iterator[None]:
+    """Say what to do when a peer is not installed; its row is left out."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        console.print(
+            f"[yellow]{package} is not installed, so its row is left out: "
+            "`make bench` installs it.[/]"
+        )
+
+
+# (a) The exact path
+
+
+def _exact_problem() -> tuple[np.ndarray, np.ndarray]:
+    reward = np.random.default_rng(0).uniform(-1.0, 1.0, (CONTEXTS, ARMS))
+    return reward, np.full((CONTEXTS, ARMS), -math.log(ARMS))
+
+
+def _exact_ours(iterations: int) -> Callable[[], tuple[jax.Array, jax.Array]]:
+    bandit = apo.Bandit(*map(jnp.asarray, _exact_problem()))
+
+    def metrics(bandit, alpha):
+        solution = apo.run(
+            bandit, momentum=apo.Constant(alpha), beta=EXACT_BETA, iterations=iterations
+        )
+        return solution.suboptimality, solution.tv
+
+    compiled = jax.jit(jax.vmap(metrics, (None, 0)))
+    alphas = jnp.asarray(ALPHAS)
+    return lambda: jax.block_until_ready(compiled(bandit, alphas))
+
+
+def peak_memory(iterations: int) -> float:
+    """GiB at its peak of a process that does nothing but the exact path."""
+    jax.config.update("jax_enable_x64", True)
+    _exact_ours(iterations)()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**30 if platform.system() == "Darwin" else 2**20)
+
+
+def exact(options: Options) -> list[Target]:
+    iterations, rounds = (100, 3) if options.quick else (1000, 5)
+    peer_iterations = iterations // PEER_SHARE
+    with console.status("exact: peak memory of a process of its own"):
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            memory = pool.submit(peak_memory, iterations).result()
+    with console.status("exact: compiling"):
+        ours = _exact_ours(iterations)
+        measured = [np.asarray(series)[:, :peer_iterations] for series in ours()]
+    arguments = (*_exact_problem(), ALPHAS, EXACT_BETA, peer_iterations)
+    peers = {"NumPy, plain": peers_numpy.exact_plain, "NumPy, tuned": peers_numpy.exact_tuned}
+    error = {
+        name: max(np.abs(m - p).max() for m, p in zip(measured, peer(*arguments), strict=True))
+        for name, peer in peers.items()
+    }
+    runs = {name: (lambda peer=peer: peer(*arguments)) for name, peer in peers.items()}
+    sides = Sides({"apo_sim": ours, **runs}, rounds, "exact")
+
+    table = _table(
+        f"Exact path: {CONTEXTS} contexts x {ARMS} arms x {iterations} iterations x "
+        f"{len(ALPHAS)} alphas, suboptimality and TV at every iteration",
+        "side",
+        f"seconds for {iterations}",
+        "times as slow",
+        "largest difference",
+    )
+    table.add_row("apo_sim", f"{sides.median('apo_sim'):.3g}", "1", "")
+    ratios = {name: sides.ratios(name, "apo_sim", PEER_SHARE) for name in peers}
+    for name in peers:
+        seconds = PEER_SHARE * sides.median(name)
+        table.add_row(name, f"{seconds:.3g}", _spread(ratios[name]), f"{error[name]:.1e}")
+    console.print(table)
+    console.print(
+        f"NumPy ran {peer_iterations} iterations, its seconds times {PEER_SHARE}. plain: "
+        "scipy.special.log_softmax on the whole array; tuned: in place, one exponential a step. "
+        f"Peak memory of apo_sim alone: {memory:.2f} GiB.\n"
+    )
+    return [
+        Target("exact path against plain NumPy", median(ratios["NumPy, plain"]), 5.0, "x", True),
+        Target("its largest difference from NumPy", max(error.values()), 1e-9, "", False),
+        Target("its peak memory", memory, 2.0, " GiB", False),
+    ]
+
+
+# (b) The sampled path
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One side of the sampled path, set up at the loosest tolerance that is accurate enough."""
+
+    name: str
+    run: Callable[[], Any]
+    seeds: int
+    error: float
+    setting: str
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Win counts that every side solves, and their optimum to rounding."""
+
+    wins: np.ndarray
+    optimum: np.ndarray
+
+    def error(self, solve: Callable[[np.ndarray], Any], count: int | None = None) -> float:
+        """Largest error of a difference of rewards over the first `count` problems."""
+        wrong = np.asarray(solve(self.wins[:count])) - self.optimum[:count]
+        return float(np.ptp(wrong, axis=1).max())
+
+
+def _sampled_bandit() -> apo.Bandit:
+    return apo.families.uniform_bandit(jax.random.key(0), contexts=1, arms=SAMPLED_ARMS)
+
+
+def _shared_counts(bandit: apo.Bandit, problems: int) -> Shared:
+    rng = np.random.default_rng(0)
+    cells = peers_numpy.pair_law(np.asarray(bandit.log_ref[0]), np.asarray(bandit.preference[0]))
+    wins = np.stack([peers_numpy.draw_wins(rng, cells, SAMPLES) for _ in range(problems)])
+    return Shared(wins, peers_numpy.best_rewards(wins))
+
+
+def _loosest(
+    solve: Callable[[float, np.ndarray], Any], shared: Shared, count: int | None = None
+) -> tuple[float, float]:
+    """The loosest tolerance with which `solve` is accurate enough, and its error then."""
+    for exponent in range(1, 13):
+        tolerance = 10.0**-exponent
+        error = shared.error(functools.partial(solve, tolerance), count)
+        if error <= ACCURACY:
+            return tolerance, error
+    raise RuntimeError(f"no tolerance brings the error below {ACCURACY:g}")
+
+
+def _sampled_ours(
+    bandit: apo.Bandit, seeds: int
+) -> Callable[[float], tuple[jax.Array, jax.Array, jax.Array]]:
+    keys = jax.random.split(jax.random.key(1), seeds)
+
+    def metrics(bandit, key, samples):
+        solution = apo.run(
+            bandit,
+            momentum=apo.Constant(SAMPLED["alpha"]),
+            beta=SAMPLED["beta"],
+            iterations=SAMPLED["iterations"],
+            samples=samples,
+            key=key,
+            reward_bound=REWARD_BOUND,
+        )
+        return solution.suboptimality, solution.tv, solution.residual
+
+    compiled = jax.jit(jax.vmap(metrics, (None, 0, None)))
+    return lambda samples: jax.block_until_ready(compiled(bandit, keys, float(samples)))
+
+
+def _ours(bandit: apo.Bandit, shared: Shared, seeds: int) -> Rival:
+    run = _sampled_ours(bandit, seeds)
+    run(SAMPLES)
+    centre = np.broadcast_to(np.asarray(bandit.log_ref), shared.optimum.shape)
+    numbers = jnp.asarray(SAMPLED["beta"]), jnp.asarray(REWARD_BOUND)
+    error = shared.error(
+        lambda wins: rewards_from_counts(
+            apo.DPO(), jnp.asarray(wins), jnp.asarray(centre), *numbers
+        )[0]
+    )
+    return Rival("apo_sim", lambda: run(SAMPLES)[0][:, -1], seeds, error, "vmap over keys")
+
+
+def _fastest_choix(peers: ModuleType, bandit: apo.Bandit, shared: Shared, quick: bool) -> Rival:
+    few = 3 if quick else 10
+    table = _table(
+        f"choix on {few} of the shared problems, each at the loosest tolerance below {ACCURACY:g}",
+        *("solver", "tolerance", "largest error", "ms a problem"),
+    )
+    found = []
+    for name, solver in peers.SOLVERS.items():
+
+        def solve(tolerance: float, wins: np.ndarray, solver=solver) -> np.ndarray:
+            start = np.zeros(wins.shape[1])
+            return np.stack([solver(one, start, tolerance) for one in wins])
+
+        tolerance, error = _loosest(solve, shared, few)
+        timed = functools.partial(solve, tolerance, shared.wins[:few])
+        seconds = median([_seconds(timed) for _ in range(3)])
+        table.add_row(name, f"{tolerance:g}", f"{error:.1e}", f"{1e3 * seconds / few:.3g}")
+        found.append((seconds, name, tolerance, error))
+    console.print(table)
+    _, name, tolerance, error = min(found)
+    seeds = 4 if quick else 20
+    problem = np.asarray(bandit.reward[0]), np.asarray(bandit.log_ref[0])
+    sizes = {**SAMPLED, "samples": SAMPLES, "seeds": seeds, "seed": 0}
+    return Rival(
+        "choix",
+        lambda: peers.sampled(peers.SOLVERS[name], tolerance, *problem, **sizes),
+        seeds,
+        error,
+        f"{name}, tolerance {tolerance:g}",
+    )
+
+
+def _best_torch(torch: ModuleType, peers: ModuleType, bandit: Any, shared: Shared, seeds: int):
+    reward = torch.tensor(np.asarray(bandit.reward[0]))
+    log_ref = torch.tensor(np.asarray(bandit.log_ref[0]))
+
+    def solve(tolerance: float, wins: np.ndarray) -> np.ndarray:
+        start = torch.zeros(wins.shape[:2], dtype=reward.dtype)
+        return peers.rewards_from_wins(torch.tensor(wins), start, REWARD_BOUND, tolerance).numpy()
+
+    tolerance, error = _loosest(solve, shared)
+    sizes = {**SAMPLED, "samples": SAMPLES, "reward_bound": REWARD_BOUND}
+
+    def run(draw: str, threads: int, problems: int):
+        torch.set_num_threads(threads)
+        return peers.sampled(
+            peers.DRAWS[draw], tolerance, reward, log_ref, **sizes, seeds=problems
+        ).numpy()
+
+    few = min(seeds, peers.BATCH)
+    settings = [(draw, threads) for draw in peers.DRAWS for threads in (1, 2)]
+    run(*settings[0], few)
+    trial = {setting: _seconds(lambda s=setting: run(*s, few)) for setting in settings}
+    draw, threads = min(trial, key=lambda setting: trial[setting])
+    tried = ", ".join(
+        f"{d} with {n} thread{'s' * (n > 1)} {1e6 * seconds / few / SAMPLED['iterations']:.0f} us"
+        for (d, n), seconds in trial.items()
+    )
+    console.print(f"PyTorch, an iteration: {tried}.")
+    setting = f"{draw}, {threads} thread{'s' * (threads > 1)}, tolerance {tolerance:g}"
+    return Rival("PyTorch", lambda: run(draw, threads, seeds), seeds, error, setting)
+
+
+def sampled(options: Options) -> list[Target]:
+    seeds, problems, rounds = (100, 20, 3) if options.quick else (1000, 200, 5)
+    bandit = _sampled_bandit()
+    shared = _shared_counts(bandit, problems)
+    widest = float(np.ptp(shared.optimum, axis=1).max())
+    with console.status("sampled: compiling"):
+        rivals = [_ours(bandit, shared, seeds)]
+    with console.status("sampled: looking for the fastest solver of choix"), _peer("choix"):
+        import peers_choix
+
+        rivals.append(_fastest_choix(peers_choix, bandit, shared, options.quick))
+    with console.status("sampled: looking for the fastest PyTorch"), _peer("torch"):
+        import peers_torch
+        import torch
+
+        rivals.append(_best_torch(torch, peers_torch, bandit, shared, seeds))
+    sides = Sides({rival.name: rival.run for rival in rivals}, rounds, "sampled")
+
+    table = _table(
+        f"Sampled path: K = {SAMPLED_ARMS}, N = {SAMPLES}, {SAMPLED['iterations']} iterations, "
+        "sampling included",
+        "side",
+        "iterations/s",
+        "times as slow",
+        "largest error",
+        "mean final gap",
+    )
+    ratios = {}
+    for rival in rivals:
+        name = rival.name
+        ratios[name] = sides.ratios(name, "apo_sim", rivals[0].seeds / rival.seeds)
+        gap = np.asarray(rival.run())
+        table.add_row(
+            name,
+            f"{rival.seeds * SAMPLED['iterations'] / sides.median(name):,.0f}",
+            "1" if name == "apo_sim" else _spread(ratios[name]),
+            f"{rival.error:.1e}",
+            f"{gap.mean():.4f} ± {gap.std(ddof=1) / math.sqrt(len(gap)):.4f}",
+        )
+    console.print(table)
+    for rival in rivals:
+        console.print(f"{rival.name}: {rival.seeds} seeds, {rival.setting}")
+    console.print(
+        f"Errors are the largest of a difference of rewards over {problems} shared win counts "
+        f"(choix: those of its table). Peers run at the loosest tolerance that stays below "
+        f"{ACCURACY:g}, and start each solve from the scores before it. Every arm is well covered "
+        f"(beta = {SAMPLED['beta']:g}): the widest optimum spans {widest:.2f}, less than the 2R = "
+        f"{2 * REWARD_BOUND:g} of apo_sim and PyTorch, so all sides solve the same problem.\n"
+    )
+    targets = [Target("error of its rewards", rivals[0].error, ACCURACY, "", False)]
+    wanted = {"choix": ("sampled path against the fastest choix", 100.0)}
+    wanted["PyTorch"] = ("sampled path against vectorised PyTorch", 20.0)
+    for name, (what, factor) in wanted.items():
+        if name in ratios:
+            targets.append(Target(what, median(ratios[name]), factor, "x", True))
+    return targets
+
+
+# (c) Cost against N
+
+
+def cost(options: Options) -> list[Target]:
+    seeds, rounds = (50, 3) if options.quick else (500, 7)
+    with console.status("cost against N: compiling"):
+        run = _sampled_ours(_sampled_bandit(), seeds)
+        residual = {n: float(run(n)[2].max()) for n in COST_SAMPLES}
+    runs = {f"{n:.0e}": (lambda n=n: run(n)) for n in COST_SAMPLES}
+    sides = Sides(runs, rounds, "cost against N")
+    base = f"{10**5:.0e}"
+    table = _table(
+        f"Cost against N: K = {SAMPLED_ARMS}, {seeds} seeds x {SAMPLED['iterations']} iterations",
+        "N",
+        "iterations/s",
+        f"cost relative to {base}",
+        "largest residual",
+    )
+    for n, name in zip(COST_SAMPLES, runs, strict=True):
+        rate = seeds * SAMPLED["iterations"] / sides.median(name)
+        relative = "1" if name == base else _spread(sides.ratios(name, base))
+        table.add_row(name, f"{rate:,.0f}", relative, f"{residual[n]:.0e}")
+    console.print(table, "")
+    ratio = median(sides.ratios(f"{10**9:.0e}", base))
+    return [Target("cost of N = 1e9 relative to N = 1e5", ratio, 1.5, "x", False)]
+
+
+PARTS = {"exact": exact, "sampled": sampled, "cost": cost}
+
+
+def main(options: Options) -> None:
+    jax.config.update("jax_enable_x64", True)
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    console.print(
+        f"{os.cpu_count()} CPUs, load {load}; {platform.platform()}, Python "
+        f"{platform.python_version()}, JAX {jax.__version__}, NumPy {np.__version__}\n"
+    )
+    chosen = list(PARTS) if options.part == "all" else [options.part]
+    targets = [target for part in chosen for target in PARTS[part](options)]
+    table = _table("Targets", "what", "measured", "wanted", "")
+    for target in targets:
+        sign = "at least" if target.at_least else "at most"
+        unit = target.unit
+        wanted = f"{sign} {target.wanted:g}{unit}"
+        table.add_row(target.what, f"{target.measured:.3g}{unit}", wanted, target.verdict)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Options))
+    except KeyboardInterrupt:
+        console.print("interrupted")
+        sys.exit(130)
