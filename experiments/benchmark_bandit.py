@@ -11,14 +11,14 @@ is the median of the ratios within a round.
 import contextlib
 import functools
 import math
-import multiprocessing
 import os
+import pathlib
 import platform
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from statistics import median
 from types import ModuleType
@@ -170,13 +170,25 @@ def peak_memory(iterations: int) -> float:
     return peak / (2**30 if platform.system() == "Darwin" else 2**20)
 
 
+def _peak_memory_elsewhere(iterations: int) -> float:
+    code = f"import benchmark_bandit; print(benchmark_bandit.peak_memory({iterations}))"
+    # In a session of its own, so that Ctrl-C reaches this process only, which then kills it.
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=pathlib.Path(__file__).parent,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        start_new_session=True,
+    )
+    return float(done.stdout)
+
+
 def exact(options: Options) -> list[Target]:
     iterations, rounds = (100, 3) if options.quick else (1000, 5)
     peer_iterations = iterations // PEER_SHARE
     with console.status("exact: peak memory of a process of its own"):
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            memory = pool.submit(peak_memory, iterations).result()
+        memory = _peak_memory_elsewhere(iterations)
     with console.status("exact: compiling"):
         ours = _exact_ours(iterations)
         measured = [np.asarray(series)[:, :peer_iterations] for series in ours()]
