@@ -6,6 +6,7 @@ import pathlib
 import re
 
 from apo_sim import claims
+from apo_sim.claims import registry
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -26,7 +27,8 @@ def test_every_python_block_runs() -> None:
 
 def test_the_table_has_every_claim_once() -> None:
     rows = re.findall(r"^\| ([A-Za-z]+[\d.]+(?:-\w+)?|ExPO) \|", README, flags=re.MULTILINE)
-    assert rows == claims.names()
+    ours = [id for id in claims.names() if registry.module(id).startswith("apo_sim.")]
+    assert rows == ours
 
 
 def test_both_commands_are_named() -> None:

@@ -104,7 +104,8 @@ def _average(preference: Any, beta: Any, iterations: int) -> jax.Array:
     game = Game(preference[None], families.uniform_reference(1, ARMS))
     solution = run(game, SPPO(), beta=beta, iterations=iterations, save="path")
     assert solution.behaviour is not None
-    return game.context_probs @ game.suboptimality_of(jnp.mean(jnp.exp(solution.behaviour[:-1]), axis=0))
+    average = jnp.mean(jnp.exp(solution.behaviour[:-1]), axis=0)
+    return game.context_probs @ game.suboptimality_of(average)
 
 
 @functools.partial(jax.jit, static_argnames="iterations")

@@ -6,11 +6,13 @@ import importlib
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import FrameType
 
 from apo_sim.claims import registry
 from apo_sim.claims.verdict import Study, Verdict
@@ -28,6 +30,8 @@ WORKER = {
     "MKL_NUM_THREADS": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
 }
+
+HEARTBEAT = 0.2  # seconds between two looks whether Ctrl-C was pressed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,12 +127,18 @@ def _check_all(
             yield check_into(id, registry.module(id), folder, effort, seed), ()
         return
     waiting = list(ids)
-    while waiting:
-        yield from _check_in_pool(waiting, folder, effort, seed, workers)
+    with _interruption() as check_interruption:
+        while waiting:
+            yield from _check_in_pool(waiting, folder, effort, seed, workers, check_interruption)
 
 
 def _check_in_pool(
-    waiting: list[str], folder: Path, effort: str, seed: int, workers: int
+    waiting: list[str],
+    folder: Path,
+    effort: str,
+    seed: int,
+    workers: int,
+    check_interruption: Callable[[], None],
 ) -> Generator[Step]:
     """Check the ids in `waiting`, taking them off it, until it is empty or a worker dies."""
     running: dict[Future[Verdict], str] = {}
@@ -140,10 +150,14 @@ def _check_in_pool(
                 while waiting and len(running) < workers:
                     id = waiting[0]
                     place = registry.module(id)
-                    running[pool.submit(check_into, id, place, folder, effort, seed)] = id
+                    with _deaf_children():
+                        task = pool.submit(check_into, id, place, folder, effort, seed)
+                    running[task] = id
                     del waiting[0]
                     yield None, tuple(running.values())
-                for task in wait(running, return_when=FIRST_COMPLETED).done:
+                finished = wait(running, HEARTBEAT, FIRST_COMPLETED).done
+                check_interruption()
+                for task in finished:
                     verdict = task.result()
                     del running[task]
                     yield verdict, tuple(running.values())
@@ -154,7 +168,39 @@ def _check_in_pool(
         if workers == 1:
             yield registry.broken(id, "The worker process died."), ()
         else:
-            yield from _check_in_pool([id], folder, effort, seed, workers=1)
+            yield from _check_in_pool([id], folder, effort, seed, 1, check_interruption)
+
+
+@contextlib.contextmanager
+def _interruption() -> Iterator[Callable[[], None]]:
+    """A function that raises `KeyboardInterrupt` if Ctrl-C was pressed since.
+
+    Raised wherever the program happens to be, it could leave a lock of the pool held, and the
+    program waiting for it forever. A second Ctrl-C is raised wherever it is.
+    """
+    pressed = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def check() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    ours = (
+        before is signal.default_int_handler
+        and threading.current_thread() is threading.main_thread()
+    )
+    if ours:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
@@ -163,7 +209,7 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     before = set(multiprocessing.active_children())
     # Not forked: JAX has threads of its own, which a fork would leave behind.
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, spawn, initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, spawn)
     try:
         yield pool
     except BaseException:
@@ -217,9 +263,17 @@ def _workers(jobs: int | None, claims: int) -> int:
     return min(jobs, max(claims, 1))
 
 
-def _start_worker() -> None:
-    # Ctrl-C reaches the whole group of processes; the parent alone answers it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextlib.contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Ctrl-C reaches the whole group of processes; those started meanwhile never notice."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
