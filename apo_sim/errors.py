@@ -23,7 +23,7 @@ class InvalidArgument(ValueError):
         self.argument, self.value, self.problem, self.remedy = argument, value, problem, remedy
         super().__init__(f"{argument} = {_short(value)} {problem}; {remedy}")
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         # The default would call __init__ with the message alone, and errors cross processes here.
         return type(self), (self.argument, self.value, self.problem, self.remedy)
 
@@ -47,7 +47,7 @@ class UnknownName(InvalidArgument):
         )
         super().__init__(argument, value, "is unknown", remedy)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         return type(self), (self.argument, self.value, self.known)
 
 
