@@ -15,8 +15,11 @@ _SMALL_MEAN = 60.0
 # exceeded by 196 with a probability below 1e-60.
 _BLOCK = 8
 _LIMIT = 256
-# Levels of the tree that are drawn at the full width.
-_WIDE_LEVELS = 3
+# Random keys set aside for the attempts of one stream, of which most succeed.
+_ATTEMPTS = 2**16
+# So many levels of the tree are drawn at its full width, those above at the width of their last:
+# a narrower width for more of them would waste less on empty nodes and compile longer.
+_WIDE_LEVELS = 2
 
 Counts = Float[Array, "*shape"]
 
@@ -50,27 +53,35 @@ def multinomial(
         pairs.append(pairs[-1].sum(axis=1).reshape(-1, 2))
     pairs.reverse()
     counts = total.astype(probs.dtype)[None]
-    narrow = max(depth - _WIDE_LEVELS, 0)
-    for levels in (range(narrow), range(narrow, depth)):
-        counts = _descend(key, counts, levels, [pairs[level] for level in levels])
+    key, for_inversion = jax.random.split(key)
+    uniform = jax.random.uniform(for_inversion, (2**depth - 1,), probs.dtype)
+    wide = max(depth - _WIDE_LEVELS, 0)
+    for levels in (range(wide), range(wide, depth)):
+        counts = _descend(key, counts, levels, [pairs[level] for level in levels], uniform)
     return counts[:cells]
 
 
-def _descend(key: Any, counts: Array, levels: range, pairs: list[Array]) -> Array:
+def _descend(key: Any, counts: Array, levels: range, pairs: list[Array], uniform: Array) -> Array:
     """Some levels of the tree, in one loop as wide as the last: that keeps the program small."""
     if not levels:
         return counts
     width = len(pairs[-1])
-    weights = jnp.stack([jnp.pad(pair, ((0, width - len(pair)), (0, 0))) for pair in pairs])
+
+    def padded(array):
+        return jnp.pad(array, [(0, width - len(array))] + [(0, 0)] * (array.ndim - 1))
+
+    # Above a level of 2^k nodes are 2^k - 1 others.
+    own = jnp.stack([padded(uniform[2**level - 1 : 2 ** (level + 1) - 1]) for level in levels])
+    weights = jnp.stack([padded(pair) for pair in pairs])
 
     def split(counts, inputs):
-        level, pair = inputs
+        level, uniform, pair = inputs
         parents = counts[:width]
-        left = binomial(jax.random.fold_in(key, level), parents, pair[:, 0], pair[:, 1])
+        left = _binomial(key, level, uniform, parents, pair[:, 0], pair[:, 1])
         return jnp.stack([left, parents - left], axis=1).reshape(-1), None
 
     start = jnp.pad(counts, (0, 2 * width - len(counts)))
-    return jax.lax.scan(split, start, (jnp.asarray(levels), weights))[0]
+    return jax.lax.scan(split, start, (jnp.asarray(levels), own, weights))[0]
 
 
 def binomial(key: Key[Array, ""], count: Counts, success: Counts, failure: Counts) -> Counts:
@@ -94,21 +105,34 @@ def binomial(key: Key[Array, ""], count: Counts, success: Counts, failure: Count
         >>> binomial(jax.random.key(0), n, jnp.array([1.0, 0.0, 1.0]), jnp.zeros(3)).tolist()
         [10.0, 0.0, 0.0]
     """
+    key, for_inversion = jax.random.split(key)
+    uniform = jax.random.uniform(for_inversion, count.shape, count.dtype)
+    return _binomial(key, jnp.zeros((), int), uniform, count, success, failure)
+
+
+def _binomial(
+    key: Any,
+    stream: Int[Array, ""],
+    uniform: Counts,
+    count: Counts,
+    success: Counts,
+    failure: Counts,
+) -> Counts:
+    """Invert with the given uniform numbers; draw those of rejection from a stream of the key."""
     either = success + failure
     share = jnp.minimum(success, failure) / jnp.where(either > 0, either, 1.0)
     small = count * share <= _SMALL_MEAN
     rarer = jnp.where(
         small,
-        _invert(jax.random.fold_in(key, 0), jnp.where(small, count, 0.0), share),
-        _reject(jax.random.fold_in(key, 1), count, share, ~small),
+        _invert(uniform, jnp.where(small, count, 0.0), share),
+        _reject(key, stream, count, share, ~small),
     )
     drawn = jnp.where(success <= failure, rarer, count - rarer)
     return jnp.where(either > 0, drawn, 0.0)
 
 
-def _invert(key: Any, count: Counts, share: Counts) -> Counts:
+def _invert(uniform: Counts, count: Counts, share: Counts) -> Counts:
     """Count the outcomes whose cumulative probability a uniform number exceeds."""
-    uniform = jax.random.uniform(key, count.shape, count.dtype)
     odds = share / (1.0 - share)
 
     def unfinished(state):
@@ -131,7 +155,9 @@ def _invert(key: Any, count: Counts, share: Counts) -> Counts:
     return jnp.minimum(passed, count)
 
 
-def _reject(key: Any, count: Counts, share: Counts, wanted: Bool[Array, "*shape"]) -> Counts:
+def _reject(
+    key: Any, stream: Int[Array, ""], count: Counts, share: Counts, wanted: Bool[Array, "*shape"]
+) -> Counts:
     """Transformed rejection: a fast way to nearly the right law, and a test that makes it right."""
     # Placeholders where nothing is wanted keep the arithmetic finite.
     count = jnp.where(wanted, count, 100.0)
@@ -159,7 +185,9 @@ def _reject(key: Any, count: Counts, share: Counts, wanted: Bool[Array, "*shape"
 
     def draw(state):
         outcome, accepted, attempt = state
-        pair = jax.random.uniform(jax.random.fold_in(key, attempt), (2, *count.shape), count.dtype)
+        pair = jax.random.uniform(
+            jax.random.fold_in(key, _ATTEMPTS * stream + attempt), (2, *count.shape), count.dtype
+        )
         offset, height = pair[0] - 0.5, pair[1]
         edge = 0.5 - jnp.abs(offset)
         new = jnp.floor((2.0 * slant / edge + width) * offset + mean + 0.5)

@@ -29,6 +29,8 @@ import jax.numpy as jnp
 import numpy as np
 import peers_numpy
 import tyro
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 from rich.console import Console
 from rich.table import Table
 
@@ -36,6 +38,9 @@ import apo_sim as apo
 from apo_sim.proximal import rewards_from_counts
 
 console = Console(highlight=False)
+
+DEVICES = min(2 ** ((os.cpu_count() or 1).bit_length() - 1), 8)
+"""One a core shares the lanes of apo_sim; a power of two, so that it divides their number."""
 
 CONTEXTS, ARMS, ALPHAS = 64, 1000, np.linspace(0.0, 0.9, 8)
 EXACT_BETA = 5.0
@@ -140,6 +145,22 @@ def _peer(package: str) -> Iterator[None]:
         )
 
 
+def _use_all_cores() -> None:
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_num_cpu_devices", DEVICES)
+
+
+def _over_lanes(function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
+    """`jit` of `vmap`, the lanes shared out among the devices, as a sweep does it."""
+    mesh = jax.make_mesh((DEVICES,), ("lanes",), axis_types=(AxisType.Auto,))
+    specs = tuple(P() if axis is None else P("lanes") for axis in axes)
+    lanes = jax.vmap(function, axes)
+    # Loops within run until their lanes are done: each device must be free to stop on its own.
+    return jax.jit(
+        jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=P("lanes"), check_vma=False)
+    )
+
+
 # (a) The exact path
 
 
@@ -157,14 +178,14 @@ def _exact_ours(iterations: int) -> Callable[[], tuple[jax.Array, jax.Array]]:
         )
         return solution.suboptimality, solution.tv
 
-    compiled = jax.jit(jax.vmap(metrics, (None, 0)))
+    compiled = _over_lanes(metrics, (None, 0))
     alphas = jnp.asarray(ALPHAS)
     return lambda: jax.block_until_ready(compiled(bandit, alphas))
 
 
 def peak_memory(iterations: int) -> float:
     """GiB at its peak of a process that does nothing but the exact path."""
-    jax.config.update("jax_enable_x64", True)
+    _use_all_cores()
     _exact_ours(iterations)()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if platform.system() == "Darwin" else 2**20)
@@ -294,7 +315,7 @@ def _sampled_ours(
         )
         return solution.suboptimality, solution.tv, solution.residual
 
-    compiled = jax.jit(jax.vmap(metrics, (None, 0, None)))
+    compiled = _over_lanes(metrics, (None, 0, None))
     return lambda samples: jax.block_until_ready(compiled(bandit, keys, float(samples)))
 
 
@@ -308,7 +329,13 @@ def _ours(bandit: apo.Bandit, shared: Shared, seeds: int) -> Rival:
             apo.DPO(), jnp.asarray(wins), jnp.asarray(centre), *numbers
         )[0]
     )
-    return Rival("apo_sim", lambda: run(SAMPLES)[0][:, -1], seeds, error, "vmap over keys")
+    return Rival(
+        "apo_sim",
+        lambda: run(SAMPLES)[0][:, -1],
+        seeds,
+        error,
+        f"vmap over keys, on {DEVICES} devices",
+    )
 
 
 def _fastest_choix(peers: ModuleType, bandit: apo.Bandit, shared: Shared, quick: bool) -> Rival:
@@ -375,7 +402,7 @@ def _best_torch(torch: ModuleType, peers: ModuleType, bandit: Any, shared: Share
 
 
 def sampled(options: Options) -> list[Target]:
-    seeds, problems, rounds = (100, 20, 3) if options.quick else (1000, 200, 5)
+    seeds, problems, rounds = (128, 20, 3) if options.quick else (1024, 200, 5)
     bandit = _sampled_bandit()
     shared = _shared_counts(bandit, problems)
     widest = float(np.ptp(shared.optimum, axis=1).max())
@@ -436,7 +463,7 @@ def sampled(options: Options) -> list[Target]:
 
 
 def cost(options: Options) -> list[Target]:
-    seeds, rounds = (50, 3) if options.quick else (500, 7)
+    seeds, rounds = (64, 3) if options.quick else (512, 7)
     with console.status("cost against N: compiling"):
         run = _sampled_ours(_sampled_bandit(), seeds)
         residual = {n: float(run(n)[2].max()) for n in COST_SAMPLES}
@@ -463,7 +490,7 @@ PARTS = {"exact": exact, "sampled": sampled, "cost": cost}
 
 
 def main(options: Options) -> None:
-    jax.config.update("jax_enable_x64", True)
+    _use_all_cores()
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     console.print(
         f"{os.cpu_count()} CPUs, load {load}; {platform.platform()}, Python "

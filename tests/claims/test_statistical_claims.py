@@ -1,8 +1,8 @@
 """The claims about sampled preferences: verdicts, controls, and the studies they share."""
 
-import functools
 import json
 import math
+import re
 
 import jax
 import matplotlib
@@ -33,16 +33,14 @@ EXPECTED = {
 }
 
 
-@functools.cache
-def verdict(id: str) -> Verdict:
-    return check(id)
+@pytest.fixture(scope="module", params=EXPECTED)
+def found(request) -> Verdict:
+    return check(request.param)
 
 
-@pytest.mark.parametrize("id", EXPECTED)
-def test_the_verdict_is_expected_and_its_control_fails(id):
-    found = verdict(id)
+def test_the_verdict_is_expected_and_its_control_fails(found):
     assert found.control["verdict"] == "fails"
-    assert found.verdict in EXPECTED[id]
+    assert found.verdict in EXPECTED[found.id]
     assert found.interval is not None
     low, high = found.interval
     assert low is not None and high is not None
@@ -50,8 +48,7 @@ def test_the_verdict_is_expected_and_its_control_fails(id):
     assert (found.counterexample is not None) == (found.verdict == "fails")
 
 
-@pytest.mark.parametrize("id", EXPECTED)
-def test_the_verdict_is_finite_json(id):
+def test_the_verdict_is_finite_json(found):
     def numbers(value):
         if isinstance(value, dict):
             value = list(value.values())
@@ -59,16 +56,15 @@ def test_the_verdict_is_finite_json(id):
             return [number for item in value for number in numbers(item)]
         return [value] if isinstance(value, float) else []
 
-    entry = verdict(id).to_json()
+    entry = found.to_json()
     json.dumps(entry, allow_nan=False)
     assert all(math.isfinite(number) for number in numbers(entry))
 
 
-@pytest.mark.parametrize("id", EXPECTED)
-def test_the_figure_draws(id):
+def test_the_figure_draws(found):
     matplotlib.use("agg")
     figure = Figure(layout="constrained")
-    draw = verdict(id).draw
+    draw = found.draw
     assert draw is not None
     draw(figure)
     figure.draw_without_rendering()
@@ -76,11 +72,13 @@ def test_the_figure_draws(id):
         assert axes.get_xlabel() or axes.get_label() == "<colorbar>"
 
 
-@pytest.mark.parametrize("id", ["LC.1", "T4.4", "T4.8"])
-def test_the_repaired_bound_is_never_exceeded(id):
+def test_the_repaired_bound_is_never_exceeded(found):
     # The refutation must come from the printed coverage alone.
-    assert "0 of" in verdict(id).note
-    assert describe(id).errata is not None
+    if found.id not in ("LC.1", "T4.4", "T4.8"):
+        pytest.skip("no coverage in this claim")
+    exceeded = re.search(r"(?<!\d)(\d+) of \d+", found.note)
+    assert exceeded is not None and int(exceeded[1]) == 0
+    assert describe(found.id).errata is not None
 
 
 def test_a_seed_meets_the_same_bandit_and_data_in_every_setting():
