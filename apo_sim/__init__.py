@@ -23,6 +23,7 @@ from apo_sim.momentum import (
 )
 from apo_sim.preferences import BestAgainstWorst, Pairwise, Ranker
 from apo_sim.problems import Bandit, Game, Problem
+from apo_sim.sweep import sweep
 
 try:
     __version__ = metadata.version("apo-sim")
@@ -58,5 +59,6 @@ __all__ = [
     "losses",
     "momentum",
     "run",
+    "sweep",
     "theory",
 ]

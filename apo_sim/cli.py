@@ -68,10 +68,80 @@ class Show:
     """Folder of the run to look the verdict up in."""
 
 
+Numbers = Annotated[tuple[float, ...], tyro.conf.arg(metavar="X ...", help_behavior_hint="")]
+Counts = Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...", help_behavior_hint="")]
+Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Run a grid of settings with many seeds and keep the series in a zarr store.
+
+    Several values of a setting make it an axis; axes come in the order of the list below, or in
+    that of the file. A sweep that was stopped goes on when the same command is given again.
+    """
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    """Folder of the store. Needed, here or in the file."""
+    file: Annotated[Path | None, tyro.conf.arg(metavar="TOML", help_behavior_hint="")] = None
+    """TOML file with the arguments of `apo_sim.sweep`; flags override it."""
+    family: Annotated[
+        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: uniform)")
+    ] = None
+    """Problem family, such as uniform, zipf, gap, two_level, tied, linear, dominant."""
+    loss: Names = ()
+    """dpo, ipo, sppo."""
+    momentum: Names = ()
+    """constant, unrestricted, none, nesterov, averaging, from_behaviour."""
+    contexts: Counts = ()
+    """Number of contexts."""
+    arms: Counts = ()
+    """Number of arms."""
+    alpha: Numbers = ()
+    """Extrapolation."""
+    samples: Numbers = ()
+    """Preference pairs an iteration; left out: exact preferences."""
+    beta: Numbers = ()
+    """Proximal weight."""
+    iterations: Counts = ()
+    """Iterations of a run."""
+    reward_bound: Numbers = ()
+    """Bound on the learned rewards."""
+    spread: Numbers = ()
+    """Of the family: size of the rewards."""
+    gap: Numbers = ()
+    """Of the family: lead of the best arm."""
+    p_star: Numbers = ()
+    """Of the family: reference mass of the best arm."""
+    exponent: Numbers = ()
+    """Of the family: steepness of the reference."""
+    dominance: Numbers = ()
+    """Of the family: margin of the arm that beats all others."""
+    win_rate: Numbers = ()
+    """Of the family: rock against scissors."""
+    variables: Names = ()
+    """Series to keep: suboptimality, tv, residual, gamma, average_suboptimality."""
+    seeds: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
+    """Replicates of every cell. Needed, here or in the file."""
+    seed: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 0)")] = (
+        None
+    )
+    """All randomness is folded from it."""
+    chunk: Annotated[
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 4096)")
+    ] = None
+    """Runs that are computed and stored as one."""
+    cluster: Annotated[
+        str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="(default: this process)")
+    ] = None
+    """Dask scheduler that shares out the work."""
+
+
 Command = (
     Annotated[Validate, tyro.conf.subcommand("validate")]
     | Annotated[Claims, tyro.conf.subcommand("claims")]
     | Annotated[Show, tyro.conf.subcommand("show")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
 )
 
 
@@ -204,11 +274,77 @@ def run_show(command: Show) -> int:
     return DONE
 
 
+def run_sweep(command: Sweep) -> int:
+    """`apo-sim sweep`."""
+    _float64()
+    from apo_sim.sweep import ClusterLost, sweep
+
+    arguments = _from_toml(command.file) if command.file else {}
+    flags = {n: v for n, v in vars(command).items() if n != "file" and v not in (None, ())}
+    for name, value in flags.items():
+        single = isinstance(value, tuple) and len(value) == 1 and name != "variables"
+        arguments[name] = next(iter(value)) if single else value
+    for name in ("out", "seeds"):
+        if name not in arguments:
+            raise InvalidArgument(name, None, "is missing", f"pass --{name}")
+    console = _console()
+    try:
+        dataset = sweep(**arguments)
+    except KeyboardInterrupt:
+        console.print("Interrupted; the same command goes on from there.")
+        return INTERRUPTED
+    except ClusterLost as lost:
+        print(f"apo-sim: {lost}", file=sys.stderr)
+        return UNSOUND
+    if "suboptimality" in dataset:
+        final = dataset.suboptimality.sel(iteration=dataset.iterations)
+        error = final.std("seed") / max(final.sizes["seed"] - 1, 1) ** 0.5
+        for at, mean, half in _cells(final.mean("seed"), 1.96 * error):
+            console.print(f"{at:<60} {mean:10.4g} ± {half:.2g}", soft_wrap=True)
+        console.print("Final gap, mean and 95 % interval over the seeds; the first 20 cells.")
+    console.print(f"Store: {arguments['out']}", soft_wrap=True)
+    return DONE
+
+
 RUN: dict[type, Callable[[Any], int]] = {
     Validate: run_validate,
     Claims: run_claims,
     Show: run_show,
+    Sweep: run_sweep,
 }
+
+
+def _from_toml(path: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidArgument(
+            "file", str(path), f"cannot be read ({error.strerror})", "name a TOML file"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidArgument("file", str(path), f"is not TOML ({error})", "mend it") from error
+
+
+def _cells(mean: Any, half: Any) -> list[tuple[str, float, float]]:
+    """Cells of a grid, in words, with the two numbers in them; the first twenty."""
+    import itertools
+
+    if not mean.dims:
+        return [("", float(mean), float(half))]
+    table = mean.stack(cell=mean.dims)
+    halves = half.stack(cell=mean.dims)
+    found = []
+    for index in itertools.islice(range(table.sizes["cell"]), 20):
+        place = table.cell.values[index]
+        words = ", ".join(f"{n}={_short(v)}" for n, v in zip(mean.dims, place, strict=True))
+        found.append((words, float(table[index]), float(halves[index])))
+    return found
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _float64() -> None:

@@ -1,0 +1,108 @@
+"""Many runs at once: one compiled program a shape, its lanes shared out among the devices."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
+
+from apo_sim.loop import run
+from apo_sim.sweep.plan import LOSSES, MOMENTA, Shape, Unit
+
+# Lanes that a device works on at a time, and the memory that they may need. The number does not
+# depend on how many devices there are: another one would be compiled to other instructions, and
+# the last bit would depend on the machine.
+_MOST_LANES = 128
+_BYTES = 2**27
+# Arrays of the largest size that a lane has alive.
+_ALIVE = 16
+# Settings that `run` takes itself; the others belong to the family.
+_OF_RUN = ("beta", "samples", "reward_bound")
+
+
+def compute(unit: Unit, seed: int) -> dict[str, np.ndarray]:
+    """All runs of a unit, on all local devices.
+
+    Args:
+        unit: what to compute.
+        seed: the seed of the sweep.
+
+    Returns:
+        Every variable, shape (*extent of the unit, iterations). A run depends on the seed, on its
+        replicate and on its own settings alone, to the last bit.
+
+    Source: ours. A replicate meets the same problem and the same random numbers in every cell
+    of equal sizes, so that differences between cells are paired.
+    """
+    devices = jax.local_device_count()
+    batch = _lanes_a_device(unit.shape, "samples" in unit.numbers) * devices
+    program = _program(unit.shape, tuple(unit.numbers), batch, precision())
+    lanes = len(unit.replicate)
+    parts = []
+    for start in range(0, lanes, batch):
+        # The last lane is repeated to fill up its batch.
+        here = np.minimum(np.arange(start, start + batch), lanes - 1)
+        numbers = {name: values[here] for name, values in unit.numbers.items()}
+        parts.append(program(np.uint32(seed), numbers, unit.replicate[here]))
+    return {
+        name: np.concatenate([np.asarray(part[name]) for part in parts])[:lanes].reshape(
+            *unit.extent, unit.shape.iterations
+        )
+        for name in unit.shape.variables
+    }
+
+
+def precision() -> bool:
+    """Whether floating-point numbers are double."""
+    return jnp.zeros(()).dtype == jnp.float64
+
+
+def lane_bytes(shape: Shape, sampled: bool) -> int:
+    """Memory that one run needs, roughly."""
+    pairs = sampled or shape.arms <= 64
+    return _ALIVE * 8 * shape.contexts * shape.arms * (shape.arms if pairs else 1)
+
+
+def _lanes_a_device(shape: Shape, sampled: bool) -> int:
+    fit = max(_BYTES // lane_bytes(shape, sampled), 1)
+    return min(1 << (fit.bit_length() - 1), _MOST_LANES)
+
+
+@functools.lru_cache(maxsize=64)
+def _program(shape: Shape, names: tuple[str, ...], batch: int, x64: bool) -> Any:
+    """(seed, settings of every lane, replicates) -> variables of every lane.
+
+    The names of the settings and the precision are here to tell programs apart.
+    """
+    mesh = jax.make_mesh((jax.local_device_count(),), ("lanes",), axis_types=(AxisType.Auto,))
+    lanes = jax.vmap(functools.partial(_lane, shape), (None, 0, 0))
+    return jax.jit(
+        # Loops within run until their lanes are done: each device stops on its own.
+        jax.shard_map(
+            lanes,
+            mesh=mesh,
+            in_specs=(P(), P("lanes"), P("lanes")),
+            out_specs=P("lanes"),
+            check_vma=False,
+        )
+    )
+
+
+def _lane(shape: Shape, seed: Any, numbers: dict[str, Any], replicate: Any) -> dict[str, Any]:
+    own = jax.random.fold_in(jax.random.key(seed), replicate)
+    of_problem, of_data = jax.random.split(own)
+    parameters = {n: v for n, v in numbers.items() if n not in (*_OF_RUN, "alpha")}
+    problem = shape.family(of_problem, shape.contexts, shape.arms, **parameters)
+    solution = run(
+        problem,
+        LOSSES[shape.loss],
+        MOMENTA[shape.momentum](numbers["alpha"]),
+        iterations=shape.iterations,
+        key=of_data if "samples" in numbers else None,
+        save="average" if "average_suboptimality" in shape.variables else "metrics",
+        **{name: numbers[name] for name in _OF_RUN if name in numbers},
+    )
+    return {name: jnp.asarray(getattr(solution, name)) for name in shape.variables}
