@@ -11,13 +11,11 @@ is the median of the ratios within a round.
 import contextlib
 import functools
 import math
-import os
 import pathlib
 import platform
 import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
@@ -29,18 +27,22 @@ import jax.numpy as jnp
 import numpy as np
 import peers_numpy
 import tyro
-from jax.sharding import AxisType
-from jax.sharding import PartitionSpec as P
-from rich.console import Console
-from rich.table import Table
+from paired import (
+    DEVICES,
+    Sides,
+    Target,
+    console,
+    new_table,
+    over_lanes,
+    print_machine,
+    print_targets,
+    seconds_of,
+    spread,
+    use_all_cores,
+)
 
 import apo_sim as apo
 from apo_sim.proximal import rewards_from_counts
-
-console = Console(highlight=False)
-
-DEVICES = min(2 ** ((os.cpu_count() or 1).bit_length() - 1), 8)
-"""One a core shares the lanes of apo_sim; a power of two, so that it divides their number."""
 
 CONTEXTS, ARMS, ALPHAS = 64, 1000, np.linspace(0.0, 0.9, 8)
 EXACT_BETA = 5.0
@@ -72,65 +74,6 @@ class Options:
     part: Literal["exact", "sampled", "cost", "all"] = "all"
 
 
-@dataclass(frozen=True)
-class Target:
-    """A number that was promised, and what was measured."""
-
-    what: str
-    measured: float
-    wanted: float
-    unit: str
-    at_least: bool
-
-    @property
-    def met(self) -> bool:
-        return self.measured >= self.wanted if self.at_least else self.measured <= self.wanted
-
-    @property
-    def verdict(self) -> str:
-        if self.met:
-            return "[green]met[/]"
-        apart = self.wanted / self.measured if self.at_least else self.measured / self.wanted
-        return f"[red]missed[/] by a factor of {apart:.2g}"
-
-
-class Sides:
-    """Seconds of several sides, timed in turn, so that a load on the machine meets them all."""
-
-    def __init__(self, runs: dict[str, Callable[[], Any]], rounds: int, part: str):
-        self.seconds: dict[str, list[float]] = {name: [] for name in runs}
-        with console.status(part) as status:
-            for turn in range(rounds):
-                for name, run in runs.items():
-                    status.update(f"{part}: round {turn + 1} of {rounds}, {name}")
-                    self.seconds[name].append(_seconds(run))
-
-    def median(self, name: str) -> float:
-        return median(self.seconds[name])
-
-    def ratios(self, name: str, against: str, scale: float = 1.0) -> list[float]:
-        """How many times the seconds of `against` those of `name` are, round by round, sorted."""
-        pairs = zip(self.seconds[name], self.seconds[against], strict=True)
-        return sorted(scale * mine / theirs for mine, theirs in pairs)
-
-
-def _seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def _spread(ratios: list[float]) -> str:
-    return f"{median(ratios):.3g} ({ratios[0]:.3g}–{ratios[-1]:.3g})"
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
-    return table
-
-
 @contextlib.contextmanager
 def _peer(package: str) -> Iterator[None]:
     """Say what to do when a peer is not installed; its row is left out."""
@@ -143,22 +86,6 @@ def _peer(package: str) -> Iterator[None]:
             f"[yellow]{package} is not installed, so its row is left out: "
             "`make bench` installs it.[/]"
         )
-
-
-def _use_all_cores() -> None:
-    jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_num_cpu_devices", DEVICES)
-
-
-def _over_lanes(function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
-    """`jit` of `vmap`, the lanes shared out among the devices, as a sweep does it."""
-    mesh = jax.make_mesh((DEVICES,), ("lanes",), axis_types=(AxisType.Auto,))
-    specs = tuple(P() if axis is None else P("lanes") for axis in axes)
-    lanes = jax.vmap(function, axes)
-    # Loops within run until their lanes are done: each device must be free to stop on its own.
-    return jax.jit(
-        jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=P("lanes"), check_vma=False)
-    )
 
 
 # (a) The exact path
@@ -178,14 +105,14 @@ def _exact_ours(iterations: int) -> Callable[[], tuple[jax.Array, jax.Array]]:
         )
         return solution.suboptimality, solution.tv
 
-    compiled = _over_lanes(metrics, (None, 0))
+    compiled = over_lanes(metrics, (None, 0))
     alphas = jnp.asarray(ALPHAS)
     return lambda: jax.block_until_ready(compiled(bandit, alphas))
 
 
 def peak_memory(iterations: int) -> float:
     """GiB at its peak of a process that does nothing but the exact path."""
-    _use_all_cores()
+    use_all_cores()
     _exact_ours(iterations)()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if platform.system() == "Darwin" else 2**20)
@@ -222,7 +149,7 @@ def exact(options: Options) -> list[Target]:
     runs = {name: (lambda peer=peer: peer(*arguments)) for name, peer in peers.items()}
     sides = Sides({"apo_sim": ours, **runs}, rounds, "exact")
 
-    table = _table(
+    table = new_table(
         f"Exact path: {CONTEXTS} contexts x {ARMS} arms x {iterations} iterations x "
         f"{len(ALPHAS)} alphas, suboptimality and TV at every iteration",
         "side",
@@ -234,7 +161,7 @@ def exact(options: Options) -> list[Target]:
     ratios = {name: sides.ratios(name, "apo_sim", PEER_SHARE) for name in peers}
     for name in peers:
         seconds = PEER_SHARE * sides.median(name)
-        table.add_row(name, f"{seconds:.3g}", _spread(ratios[name]), f"{error[name]:.1e}")
+        table.add_row(name, f"{seconds:.3g}", spread(ratios[name]), f"{error[name]:.1e}")
     console.print(table)
     console.print(
         f"NumPy ran {peer_iterations} iterations, its seconds times {PEER_SHARE}. plain: "
@@ -315,7 +242,7 @@ def _sampled_ours(
         )
         return solution.suboptimality, solution.tv, solution.residual
 
-    compiled = _over_lanes(metrics, (None, 0, None))
+    compiled = over_lanes(metrics, (None, 0, None))
     return lambda samples: jax.block_until_ready(compiled(bandit, keys, float(samples)))
 
 
@@ -340,7 +267,7 @@ def _ours(bandit: apo.Bandit, shared: Shared, seeds: int) -> Rival:
 
 def _fastest_choix(peers: ModuleType, bandit: apo.Bandit, shared: Shared, quick: bool) -> Rival:
     few = 3 if quick else 10
-    table = _table(
+    table = new_table(
         f"choix on {few} of the shared problems, each at the loosest tolerance below {ACCURACY:g}",
         *("solver", "tolerance", "largest error", "ms a problem"),
     )
@@ -353,7 +280,7 @@ def _fastest_choix(peers: ModuleType, bandit: apo.Bandit, shared: Shared, quick:
 
         tolerance, error = _loosest(solve, shared, few)
         timed = functools.partial(solve, tolerance, shared.wins[:few])
-        seconds = median([_seconds(timed) for _ in range(3)])
+        seconds = median([seconds_of(timed) for _ in range(3)])
         table.add_row(name, f"{tolerance:g}", f"{error:.1e}", f"{1e3 * seconds / few:.3g}")
         found.append((seconds, name, tolerance, error))
     console.print(table)
@@ -390,7 +317,7 @@ def _best_torch(torch: ModuleType, peers: ModuleType, bandit: Any, shared: Share
     few = min(seeds, peers.BATCH)
     settings = [(draw, threads) for draw in peers.DRAWS for threads in (1, 2)]
     run(*settings[0], few)
-    trial = {setting: _seconds(lambda s=setting: run(*s, few)) for setting in settings}
+    trial = {setting: seconds_of(lambda s=setting: run(*s, few)) for setting in settings}
     draw, threads = min(trial, key=lambda setting: trial[setting])
     tried = ", ".join(
         f"{d} with {n} thread{'s' * (n > 1)} {1e6 * seconds / few / SAMPLED['iterations']:.0f} us"
@@ -419,7 +346,7 @@ def sampled(options: Options) -> list[Target]:
         rivals.append(_best_torch(torch, peers_torch, bandit, shared, seeds))
     sides = Sides({rival.name: rival.run for rival in rivals}, rounds, "sampled")
 
-    table = _table(
+    table = new_table(
         f"Sampled path: K = {SAMPLED_ARMS}, N = {SAMPLES}, {SAMPLED['iterations']} iterations, "
         "sampling included",
         "side",
@@ -436,7 +363,7 @@ def sampled(options: Options) -> list[Target]:
         table.add_row(
             name,
             f"{rival.seeds * SAMPLED['iterations'] / sides.median(name):,.0f}",
-            "1" if name == "apo_sim" else _spread(ratios[name]),
+            "1" if name == "apo_sim" else spread(ratios[name]),
             f"{rival.error:.1e}",
             f"{gap.mean():.4f} ± {gap.std(ddof=1) / math.sqrt(len(gap)):.4f}",
         )
@@ -470,7 +397,7 @@ def cost(options: Options) -> list[Target]:
     runs = {f"{n:.0e}": (lambda n=n: run(n)) for n in COST_SAMPLES}
     sides = Sides(runs, rounds, "cost against N")
     base = f"{10**5:.0e}"
-    table = _table(
+    table = new_table(
         f"Cost against N: K = {SAMPLED_ARMS}, {seeds} seeds x {SAMPLED['iterations']} iterations",
         "N",
         "iterations/s",
@@ -479,7 +406,7 @@ def cost(options: Options) -> list[Target]:
     )
     for n, name in zip(COST_SAMPLES, runs, strict=True):
         rate = seeds * SAMPLED["iterations"] / sides.median(name)
-        relative = "1" if name == base else _spread(sides.ratios(name, base))
+        relative = "1" if name == base else spread(sides.ratios(name, base))
         table.add_row(name, f"{rate:,.0f}", relative, f"{residual[n]:.0e}")
     console.print(table, "")
     ratio = median(sides.ratios(f"{10**9:.0e}", base))
@@ -490,21 +417,11 @@ PARTS = {"exact": exact, "sampled": sampled, "cost": cost}
 
 
 def main(options: Options) -> None:
-    _use_all_cores()
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    console.print(
-        f"{os.cpu_count()} CPUs, load {load}; {platform.platform()}, Python "
-        f"{platform.python_version()}, JAX {jax.__version__}, NumPy {np.__version__}\n"
-    )
+    use_all_cores()
+    print_machine()
     chosen = list(PARTS) if options.part == "all" else [options.part]
     targets = [target for part in chosen for target in PARTS[part](options)]
-    table = _table("Targets", "what", "measured", "wanted", "")
-    for target in targets:
-        sign = "at least" if target.at_least else "at most"
-        unit = target.unit
-        wanted = f"{sign} {target.wanted:g}{unit}"
-        table.add_row(target.what, f"{target.measured:.3g}{unit}", wanted, target.verdict)
-    console.print(table)
+    print_targets(targets)
 
 
 if __name__ == "__main__":

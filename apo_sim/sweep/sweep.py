@@ -95,6 +95,7 @@ def sweep(
 
 def _watched(results: Results, plan: Plan, missing: Iterable[Unit], progress: bool) -> Results:
     """The same results, with a bar that counts runs."""
+    console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -102,9 +103,9 @@ def _watched(results: Results, plan: Plan, missing: Iterable[Unit], progress: bo
         TimeElapsedColumn(),
         TextColumn("[dim]left"),
         TimeRemainingColumn(elapsed_when_finished=False),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
-        disable=not progress,
+        disable=not (progress and (console.is_terminal or console.is_jupyter)),
     )
     left = sum(len(unit.replicate) for unit in missing)
     with bar:
