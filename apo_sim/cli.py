@@ -92,7 +92,7 @@ class Sweep:
     loss: Names = ()
     """dpo, ipo, sppo."""
     momentum: Names = ()
-    """constant, unrestricted, none, nesterov, averaging, from_behaviour."""
+    """constant, unrestricted, none, nesterov, averaging, from_behaviour, matched_beta."""
     contexts: Counts = ()
     """Number of contexts."""
     arms: Counts = ()

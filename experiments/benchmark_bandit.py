@@ -26,7 +26,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import peers_numpy
-import tyro
 from paired import (
     DEVICES,
     Sides,
@@ -40,6 +39,7 @@ from paired import (
     spread,
     use_all_cores,
 )
+from script import start
 
 import apo_sim as apo
 from apo_sim.proximal import rewards_from_counts
@@ -425,8 +425,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Options))
-    except KeyboardInterrupt:
-        console.print("interrupted")
-        sys.exit(130)
+    start(main, Options)

@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-import tyro
 from paired import (
     DEVICES,
     Sides,
@@ -32,6 +31,7 @@ from paired import (
     spread,
     use_all_cores,
 )
+from script import start
 
 import apo_sim as apo
 from apo_sim import sweep
@@ -195,8 +195,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Options))
-    except KeyboardInterrupt:
-        console.print("interrupted")
-        sys.exit(130)
+    start(main, Options)

@@ -12,10 +12,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
-from rich.console import Console
 from rich.table import Table
-
-console = Console(highlight=False)
+from script import console
 
 DEVICES = min(2 ** ((os.cpu_count() or 1).bit_length() - 1), 8)
 """One a core shares the lanes of apo_sim; a power of two, so that it divides their number."""

@@ -10,7 +10,8 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 from apo_sim.loop import run
-from apo_sim.sweep.plan import LOSSES, MOMENTA, Shape, Unit
+from apo_sim.sweep.plan import LOSSES, MATCHED, MOMENTA, Shape, Unit
+from apo_sim.theory import matched_beta
 
 # Lanes that a device works on at a time, and the memory that they may need. The number does not
 # depend on how many devices there are: another one would be compiled to other instructions, and
@@ -96,6 +97,9 @@ def _lane(shape: Shape, seed: Any, numbers: dict[str, Any], replicate: Any) -> d
     of_problem, of_data = jax.random.split(own)
     parameters = {n: v for n, v in numbers.items() if n not in (*_OF_RUN, "alpha")}
     problem = shape.family(of_problem, shape.contexts, shape.arms, **parameters)
+    given = {name: numbers[name] for name in _OF_RUN if name in numbers}
+    if shape.momentum == MATCHED:
+        given["beta"] = matched_beta(numbers["alpha"], numbers["beta"], shape.iterations)
     solution = run(
         problem,
         LOSSES[shape.loss],
@@ -103,6 +107,6 @@ def _lane(shape: Shape, seed: Any, numbers: dict[str, Any], replicate: Any) -> d
         iterations=shape.iterations,
         key=of_data if "samples" in numbers else None,
         save="average" if "average_suboptimality" in shape.variables else "metrics",
-        **{name: numbers[name] for name in _OF_RUN if name in numbers},
+        **given,
     )
     return {name: jnp.asarray(getattr(solution, name)) for name in shape.variables}

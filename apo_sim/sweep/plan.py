@@ -25,7 +25,11 @@ MOMENTA: dict[str, Callable[[Any], Momentum]] = {
     "nesterov": lambda alpha: Nesterov(),
     "averaging": Averaging,
     "from_behaviour": FromBehaviour,
+    "matched_beta": lambda alpha: NoMomentum(),
 }
+# Not a rule but its rival (N1): no momentum, and the proximal weights that take the same path
+# with exact preferences.
+MATCHED = "matched_beta"
 VARIABLES = {
     "suboptimality": "gap of the policy, expectation over contexts",
     "tv": "total variation to the optimal policy",

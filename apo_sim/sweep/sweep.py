@@ -58,8 +58,9 @@ def sweep(
         progress: show a bar with an estimate of what remains, on a terminal.
         **settings: `beta`, `iterations` (needed), `alpha`, `samples` (None: exact preferences),
             `arms`, `contexts`, `reward_bound`, `loss` ("dpo", "ipo", "sppo"), `momentum`
-            ("constant", "unrestricted", "none", "nesterov", "averaging", "from_behaviour"), and
-            the parameters of the family.
+            ("constant", "unrestricted", "none", "nesterov", "averaging", "from_behaviour", and
+            "matched_beta": no momentum, and the beta that take the same path with exact
+            preferences), and the parameters of the family.
 
     Returns:
         The dataset: dimensions in the order of the grid, then `seed`, then `iteration`; runs

@@ -157,6 +157,18 @@ def test_names_and_parameters_are_axes():
     assert (last.sel(p_star=0.5) < last.sel(p_star=0.1)).all()
 
 
+def test_matched_beta_takes_the_same_path_with_exact_preferences_only():
+    rivals = {"momentum": ["constant", "matched_beta"], "alpha": [0.0, 0.7], **SMALL}
+    exact = sweep("uniform", **rivals).suboptimality
+    np.testing.assert_allclose(
+        exact.sel(momentum="constant"), exact.sel(momentum="matched_beta"), rtol=0, atol=1e-12
+    )
+    sampled = sweep("uniform", samples=30, **rivals).suboptimality
+    apart = np.abs(sampled.sel(momentum="constant") - sampled.sel(momentum="matched_beta"))
+    assert apart.sel(alpha=0.0).max() < 1e-12
+    assert apart.sel(alpha=0.7).max() > 1e-4
+
+
 def test_a_family_of_the_user(tmp_path):
     def steep(key, contexts, arms, slope=1.0):
         reward = slope * jnp.arange(arms, dtype=float) * jnp.ones((contexts, 1)) / arms
