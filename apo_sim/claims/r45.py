@@ -33,8 +33,8 @@ TOLERANCE = 0.25  # on the exponent: finite T keeps the weights short of 1/(1 - 
     errata=r"The factor $1/(1-\alpha)$ is that of a bound. In the gap itself, after 20 "
     r"iterations at $\beta = 5$, the statistical part does not rise with $\alpha$: it falls. "
     r"(It rises early in a run, by a factor of about 2, and late where $\alpha$ is large.) A total "
-    r"variation to the exact policy does rise where $\beta$ is so large that the policy has hardly moved, "
-    r"and there any longer step raises it as well.",
+    r"variation to the exact policy does rise where $\beta$ is so large that the policy has "
+    r"hardly moved, and there any longer step raises it as well.",
 )
 def trade_off(study: Study) -> Finding:
     r"""Measure both errors of the gap against alpha and fit their exponents in 1/(1 - alpha).
