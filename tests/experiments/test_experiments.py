@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
 import phase_diagram
 import tradeoff
 
-EXPERIMENTS = Path(phase_diagram.__file__).parent
+EXPERIMENTS = Path(str(phase_diagram.__file__)).parent
 SMALL = ["--iterations", "4", "--arms", "3", "--seeds", "8"]
 
 
