@@ -87,7 +87,7 @@ def run(
         iterations: T, at least 1.
         samples: N, preference pairs an iteration over all contexts, up to 1e12; None for exact
             preferences.
-        key: a `jax.random.key`, needed with `samples`.
+        key: a `jax.random.key`, needed with `samples`, unused without.
         ranker: how a sampled pair comes about, see `apo_sim.preferences`.
         reward_bound: R of Assumption 4.3 (max r_t - min r_t <= 2 R in each context); 2 by
             default for sampled preferences, 40 (never binding) for exact ones.

@@ -11,11 +11,6 @@ is the median of the ratios within a round.
 import contextlib
 import functools
 import math
-import pathlib
-import platform
-import resource
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
@@ -33,6 +28,7 @@ from paired import (
     console,
     new_table,
     over_lanes,
+    peak_memory,
     print_machine,
     print_targets,
     seconds_of,
@@ -110,33 +106,17 @@ def _exact_ours(iterations: int) -> Callable[[], tuple[jax.Array, jax.Array]]:
     return lambda: jax.block_until_ready(compiled(bandit, alphas))
 
 
-def peak_memory(iterations: int) -> float:
-    """GiB at its peak of a process that does nothing but the exact path."""
+def exact_alone(iterations: int) -> None:
+    """Nothing but the exact path, for its peak memory."""
     use_all_cores()
     _exact_ours(iterations)()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**30 if platform.system() == "Darwin" else 2**20)
-
-
-def _peak_memory_elsewhere(iterations: int) -> float:
-    code = f"import benchmark_bandit; print(benchmark_bandit.peak_memory({iterations}))"
-    # In a session of its own, so that Ctrl-C reaches this process only, which then kills it.
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=pathlib.Path(__file__).parent,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        start_new_session=True,
-    )
-    return float(done.stdout)
 
 
 def exact(options: Options) -> list[Target]:
     iterations, rounds = (100, 3) if options.quick else (1000, 5)
     peer_iterations = iterations // PEER_SHARE
     with console.status("exact: peak memory of a process of its own"):
-        memory = _peak_memory_elsewhere(iterations)
+        memory = peak_memory("benchmark_bandit", f"exact_alone({iterations})")
     with console.status("exact: compiling"):
         ours = _exact_ours(iterations)
         measured = [np.asarray(series)[:, :peer_iterations] for series in ours()]

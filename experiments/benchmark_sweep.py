@@ -6,10 +6,6 @@ python experiments/benchmark_sweep.py --part overhead
 """
 
 import pathlib
-import platform
-import resource
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +21,7 @@ from paired import (
     console,
     new_table,
     over_lanes,
+    peak_memory,
     print_machine,
     print_targets,
     seconds_of,
@@ -121,12 +118,10 @@ def overhead(options: Options) -> list[Target]:
     return [Target("sweep against the bare loop", median(ratios), 1.1, "x", False)]
 
 
-def peak_memory(cells: int, seeds: int) -> float:
-    """GiB at its peak of a process that does nothing but one sweep."""
+def sweep_alone(cells: int, seeds: int) -> None:
+    """Nothing but one sweep, for its peak memory."""
     use_all_cores()
     _sweep_to_disk(seeds, alpha=list(np.linspace(0.0, 0.9, cells)))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**30 if platform.system() == "Darwin" else 2**20)
 
 
 def memory(options: Options) -> list[Target]:
@@ -134,17 +129,8 @@ def memory(options: Options) -> list[Target]:
     seeds = 1024 if options.quick else 4096
     found = {}
     for cells in (1, 10):
-        code = f"import benchmark_sweep as b; print(b.peak_memory({cells}, {seeds}))"
         with console.status(f"memory: {cells} x {seeds} runs, in a process of their own"):
-            done = subprocess.run(
-                [sys.executable, "-c", code],
-                cwd=pathlib.Path(__file__).parent,
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-                start_new_session=True,
-            )
-        found[cells] = float(done.stdout)
+            found[cells] = peak_memory("benchmark_sweep", f"sweep_alone({cells}, {seeds})")
     console.print(
         f"Peak memory: {found[1]:.3g} GiB for {seeds:,} runs, {found[10]:.3g} GiB for ten times "
         "as many.\n"

@@ -1,7 +1,10 @@
 """Paired timings: several sides in one process, in turn, and targets held against them."""
 
 import os
+import pathlib
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,6 +95,23 @@ def over_lanes(function: Callable[..., Any], axes: tuple[int | None, ...]) -> Ca
     return jax.jit(
         jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=P("lanes"), check_vma=False)
     )
+
+
+def peak_memory(module: str, call: str) -> float:
+    """GiB at its peak of a process that does nothing but one call into a script of this folder."""
+    # In a session of its own, so that Ctrl-C reaches this process only, which then kills it.
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {module} as m; m.{call}; {_PEAK}"],
+        cwd=pathlib.Path(__file__).parent,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        start_new_session=True,
+    )
+    return float(done.stdout) / (2**30 if platform.system() == "Darwin" else 2**20)
+
+
+_PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
 
 
 def print_machine() -> None:

@@ -300,7 +300,7 @@ def _check_values(plan: Plan, own: Mapping[str, Any]) -> None:
                 check_single(name, value, "pass one number above 0")
                 check_positive(name, value)
     for value in plan.values("samples"):
-        as_samples(None if value is None else value, jax.random.key(0))
+        as_samples(value, None if value is None else jax.random.key(0))
     # The family knows best what its parameters and sizes may be.
     first = {name: plan.values(name)[0] for name in own}
     for contexts, arms in itertools.product(plan.values("contexts"), plan.values("arms")):
