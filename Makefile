@@ -23,7 +23,7 @@ validate: .venv/.stamp-core  ## judge every claim and write results/report.html
 	$(BIN)/apo-sim validate $(ARGS)
 
 test: $(DEVELOP)  ## run the tests
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: $(DEVELOP)  ## check style, format and types
 	$(BIN)/ruff check .

@@ -92,15 +92,18 @@ def as_beta_schedule(beta: Any, iterations: int, problem: Problem) -> Float[Arra
     return jnp.broadcast_to(array, (iterations,))
 
 
-def as_samples(samples: Any, key: Any) -> Any:
-    """The number of preference pairs, with a key to draw them by; None for exact preferences."""
+def as_samples(samples: Any, key: Any, iterations: int) -> Any:
+    """The number of preference pairs, with a key to draw them by; None for exact preferences.
+
+    The key is one, or one for each iteration.
+    """
     if samples is None:
         return None
     if key is None:
         raise InvalidArgument(
             "key", key, "is missing", "pass key=jax.random.key(seed) with samples"
         )
-    check_key("key", key)
+    check_key("key", key, iterations)
     check_single("samples", samples, "pass one integer >= 1, or jax.vmap over several")
     if isinstance(samples, jax.Array):
         values = concrete(samples)

@@ -104,12 +104,15 @@ def check_extrapolation(value: Any, unrestricted: bool, name: str = "alpha") -> 
         raise InvalidArgument(name, value, "lies outside [0, 1)", f"pass {name} in [0, 1){way_out}")
 
 
-def check_key(name: str, key: Any) -> None:
-    """Refuse what is not one key of the new style (an old one is a plain array of integers)."""
+def check_key(name: str, key: Any, iterations: int | None = None) -> None:
+    """Refuse what is not one key of the new style (an old one is a plain array of integers).
+
+    With `iterations`, that many keys will do as well.
+    """
     remedy = f"pass {name}=jax.random.key(seed)"
     if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise InvalidArgument(name, key, "is no random key", remedy)
-    if key.shape != ():
+    if key.shape != () and key.shape != (iterations,):
         raise InvalidArgument(name, key, "is several keys", f"{remedy}, or jax.vmap over the keys")
 
 

@@ -93,6 +93,8 @@ class Sweep:
     """dpo, ipo, sppo."""
     momentum: Names = ()
     """constant, unrestricted, none, nesterov, averaging, from_behaviour, matched_beta."""
+    draws: Names = ()
+    """fresh, or shared: the same random numbers in every iteration, a control."""
     contexts: Counts = ()
     """Number of contexts."""
     arms: Counts = ()
@@ -120,7 +122,7 @@ class Sweep:
     win_rate: Numbers = ()
     """Of the family: rock against scissors."""
     variables: Names = ()
-    """Series to keep: suboptimality, tv, residual, gamma, average_suboptimality."""
+    """Series to keep, such as suboptimality, tv, gamma, optimisation, statistics."""
     seeds: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
     """Replicates of every cell. Needed, here or in the file."""
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 0)")] = (

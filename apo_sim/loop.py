@@ -71,7 +71,7 @@ def run(
     beta: Any,
     iterations: int,
     samples: Any = None,
-    key: Key[Array, ""] | None = None,
+    key: Key[Array, "..."] | None = None,
     ranker: Ranker = Pairwise(),
     reward_bound: Any = None,
     output: str = "before",
@@ -87,7 +87,8 @@ def run(
         iterations: T, at least 1.
         samples: N, preference pairs an iteration over all contexts, up to 1e12; None for exact
             preferences.
-        key: a `jax.random.key`, needed with `samples`, unused without.
+        key: a `jax.random.key`, or one for each iteration, shape (iterations,); needed with
+            `samples`, unused without.
         ranker: how a sampled pair comes about, see `apo_sim.preferences`.
         reward_bound: R of Assumption 4.3 (max r_t - min r_t <= 2 R in each context); 2 by
             default for sampled preferences, 40 (never binding) for exact ones.
@@ -116,7 +117,7 @@ def run(
     iterations = as_count("iterations", iterations)
     check_parts(problem, loss, momentum, ranker, iterations)
     betas = as_beta_schedule(beta, iterations, problem)
-    samples = as_samples(samples, key)
+    samples = as_samples(samples, key, iterations)
     if reward_bound is None:
         reward_bound = EXACT_REWARD_BOUND if samples is None else SAMPLED_REWARD_BOUND
     check_single("reward_bound", reward_bound, "pass one number above 0")
@@ -151,7 +152,8 @@ def _run(problem, loss, momentum, ranker, betas, data, reward_bound, *, output, 
             return exact_rewards(loss, problem, centre, reward_bound)
         samples, key = data
         cells = ranker.cells(problem, centre)
-        wins = win_counts(jax.random.fold_in(key, t), cells, problem.context_probs, samples)
+        key = key[t] if key.ndim else jax.random.fold_in(key, t)
+        wins = win_counts(key, cells, problem.context_probs, samples)
         return rewards_from_counts(loss, wins.astype(centre.dtype), centre, beta, reward_bound)
 
     def update(state, inputs):

@@ -61,7 +61,7 @@ def traced(function: Callable[[Any], Any], value: Any) -> Any:
 
 
 KEY = jax.random.key(0)
-KEYS = jax.random.split(KEY, 3)
+KEYS = jax.random.split(KEY, 2)
 
 
 # name: (what to call, argument named, parts of the message)
@@ -358,7 +358,7 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "several keys": (
         lambda: sample(key=KEYS),
         "key",
-        ("shape (3,)", "is several keys", "jax.vmap"),
+        ("shape (2,)", "is several keys", "jax.vmap"),
     ),
     "reward_bound zero": (
         lambda: sample(reward_bound=0.0),

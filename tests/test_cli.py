@@ -131,7 +131,18 @@ def processes_of(group):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_leaves_whole_files_and_no_workers(tmp_path):
-    command = [sys.executable, "-c", PROGRAM, "validate", "--out", str(tmp_path), "--jobs", "2"]
+    # Where the tests themselves run in the background, Ctrl-C is ignored from birth.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    command = [
+        sys.executable,
+        "-c",
+        heard + PROGRAM,
+        "validate",
+        "--out",
+        str(tmp_path),
+        "--jobs",
+        "2",
+    ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
     process = subprocess.Popen(
         [*command, "--claim", "fake-true", "fake-slow"],

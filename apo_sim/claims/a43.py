@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from apo_sim import families
+from apo_sim import families, theory
 from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
 from apo_sim.claims.verdict import Finding, Study
@@ -139,17 +139,8 @@ def visited_bounds(
             key=to_data,
             save="path",
         )
-        policy, behaviour = solution.log_policy, solution.behaviour
-        assert policy is not None and behaviour is not None
-        centres = behaviour[:-1]
-        highest = jax.lax.cummax(jnp.maximum(policy, behaviour))[1:]
-        lowest = jax.lax.cummin(jnp.minimum(policy, behaviour))[1:]
-        farthest = jnp.maximum(highest - jax.lax.cummin(centres), jax.lax.cummax(centres) - lowest)
-        return VisitedBounds(
-            BETA * jnp.max(jnp.abs(policy[1:] - centres), axis=(1, 2)),
-            BETA * jnp.max(farthest, axis=(1, 2)),
-            jnp.ptp(bandit.reward),
-        )
+        bounds = theory.visited_bounds(solution, BETA)
+        return VisitedBounds(bounds.consecutive, bounds.all_pairs, jnp.ptp(bandit.reward))
 
     return jax.vmap(one)(keys)
 

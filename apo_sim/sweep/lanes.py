@@ -10,7 +10,10 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 from apo_sim.loop import run
+from apo_sim.problems import Problem
+from apo_sim.sweep.named import Family
 from apo_sim.sweep.plan import LOSSES, MATCHED, MOMENTA, Shape, Unit
+from apo_sim.sweep.series import SERIES
 from apo_sim.theory import matched_beta
 
 # Lanes that a device works on at a time, and the memory that they may need. The number does not
@@ -40,7 +43,7 @@ def compute(unit: Unit, seed: int) -> dict[str, np.ndarray]:
     """
     devices = jax.local_device_count()
     batch = _lanes_a_device(unit.shape, "samples" in unit.numbers) * devices
-    program = _program(unit.shape, tuple(unit.numbers), batch, precision())
+    program = _program(unit.shape, tuple(sorted(unit.numbers)), batch, precision())
     lanes = len(unit.replicate)
     parts = []
     for start in range(0, lanes, batch):
@@ -64,7 +67,9 @@ def precision() -> bool:
 def lane_bytes(shape: Shape, sampled: bool) -> int:
     """Memory that one run needs, roughly."""
     pairs = sampled or shape.arms <= 64
-    return _ALIVE * 8 * shape.contexts * shape.arms * (shape.arms if pairs else 1)
+    kept = any(SERIES[name].save == "path" for name in shape.variables)
+    table = 8 * shape.contexts * shape.arms
+    return _ALIVE * table * ((shape.arms if pairs else 1) + kept * shape.iterations)
 
 
 def _lanes_a_device(shape: Shape, sampled: bool) -> int:
@@ -92,21 +97,33 @@ def _program(shape: Shape, names: tuple[str, ...], batch: int, x64: bool) -> Any
     )
 
 
-def _lane(shape: Shape, seed: Any, numbers: dict[str, Any], replicate: Any) -> dict[str, Any]:
+def replicate_problem(
+    family: Family, seed: Any, replicate: Any, contexts: int, arms: int, **parameters: Any
+) -> tuple[Problem, Any]:
+    """The problem that a replicate of a sweep meets, and the key of its labels."""
     own = jax.random.fold_in(jax.random.key(seed), replicate)
     of_problem, of_data = jax.random.split(own)
+    return family(of_problem, contexts, arms, **parameters), of_data
+
+
+def _lane(shape: Shape, seed: Any, numbers: dict[str, Any], replicate: Any) -> dict[str, Any]:
     parameters = {n: v for n, v in numbers.items() if n not in (*_OF_RUN, "alpha")}
-    problem = shape.family(of_problem, shape.contexts, shape.arms, **parameters)
+    problem, key = replicate_problem(
+        shape.family, seed, replicate, shape.contexts, shape.arms, **parameters
+    )
     given = {name: numbers[name] for name in _OF_RUN if name in numbers}
     if shape.momentum == MATCHED:
         given["beta"] = matched_beta(numbers["alpha"], numbers["beta"], shape.iterations)
+    if shape.draws == "shared":
+        key = jnp.broadcast_to(jax.random.fold_in(key, 0), (shape.iterations,))
+    kept = {name: SERIES[name] for name in shape.variables}
     solution = run(
         problem,
         LOSSES[shape.loss],
         MOMENTA[shape.momentum](numbers["alpha"]),
         iterations=shape.iterations,
-        key=of_data if "samples" in numbers else None,
-        save="average" if "average_suboptimality" in shape.variables else "metrics",
+        key=key if "samples" in numbers else None,
+        save=tuple({series.save for series in kept.values()}),
         **given,
     )
-    return {name: jnp.asarray(getattr(solution, name)) for name in shape.variables}
+    return {n: jnp.asarray(s.of(problem, solution, given["beta"])) for n, s in kept.items()}

@@ -15,7 +15,9 @@ from apo_sim.checks import as_count, check_positive, check_single
 from apo_sim.errors import InvalidArgument, UnknownName
 from apo_sim.losses import DPO, IPO, SPPO, Loss
 from apo_sim.momentum import Averaging, Constant, FromBehaviour, Momentum, Nesterov, NoMomentum
+from apo_sim.problems import Bandit
 from apo_sim.sweep.named import Family, as_family, name_of, parameters_of
+from apo_sim.sweep.series import SERIES
 
 LOSSES: dict[str, Loss] = {"dpo": DPO(), "ipo": IPO(), "sppo": SPPO()}
 MOMENTA: dict[str, Callable[[Any], Momentum]] = {
@@ -30,14 +32,9 @@ MOMENTA: dict[str, Callable[[Any], Momentum]] = {
 # Not a rule but its rival (N1): no momentum, and the proximal weights that take the same path
 # with exact preferences.
 MATCHED = "matched_beta"
-VARIABLES = {
-    "suboptimality": "gap of the policy, expectation over contexts",
-    "tv": "total variation to the optimal policy",
-    "residual": "residual of the proximal step's solver",
-    "gamma": "total weight on a constant reward, in 1/beta",
-    "average_suboptimality": "gap of the average policy",
-}
-UNITS = {"suboptimality": "reward", "average_suboptimality": "reward"}
+# Whether every iteration draws its own labels, or all share their random numbers: a control, in
+# which errors do not average.
+DRAWS = ("fresh", "shared")
 DEFAULTS: dict[str, Any] = {
     "contexts": 1,
     "arms": 10,
@@ -45,11 +42,12 @@ DEFAULTS: dict[str, Any] = {
     "momentum": "constant",
     "alpha": 0.0,
     "samples": None,
+    "draws": "fresh",
     "reward_bound": None,
 }
 REQUIRED = ("beta", "iterations")
 # A value of these needs a program of its own; all other settings are numbers fed into one.
-STATIC = ("contexts", "arms", "loss", "momentum", "iterations")
+STATIC = ("contexts", "arms", "loss", "momentum", "draws", "iterations")
 COUNTS = ("contexts", "arms", "iterations")
 
 # Bytes that the results of a unit may have.
@@ -65,6 +63,7 @@ class Shape:
     arms: int
     loss: str
     momentum: str
+    draws: str
     iterations: int
     variables: tuple[str, ...]
 
@@ -236,9 +235,9 @@ def make_plan(
         if name in own and value is None:
             raise InvalidArgument(name, None, "is missing", "the family needs it")
     variables = (variables,) if isinstance(variables, str) else variables
-    unknown = [name for name in variables if name not in VARIABLES]
+    unknown = [name for name in variables if name not in SERIES]
     if unknown or not variables:
-        raise UnknownName("variables", unknown[0] if unknown else None, VARIABLES)
+        raise UnknownName("variables", unknown[0] if unknown else None, SERIES)
     plan = Plan(
         function,
         {**given, **missing},
@@ -288,7 +287,7 @@ def _seed(seed: Any) -> int:
 
 
 def _check_values(plan: Plan, own: Mapping[str, Any]) -> None:
-    for name, table in (("loss", LOSSES), ("momentum", MOMENTA)):
+    for name, table in (("loss", LOSSES), ("momentum", MOMENTA), ("draws", DRAWS)):
         for value in plan.values(name):
             if value not in table:
                 raise UnknownName(name, value, table)
@@ -300,11 +299,16 @@ def _check_values(plan: Plan, own: Mapping[str, Any]) -> None:
                 check_single(name, value, "pass one number above 0")
                 check_positive(name, value)
     for value in plan.values("samples"):
-        as_samples(value, None if value is None else jax.random.key(0))
+        as_samples(value, None if value is None else jax.random.key(0), plan.longest)
     # The family knows best what its parameters and sizes may be.
     first = {name: plan.values(name)[0] for name in own}
     for contexts, arms in itertools.product(plan.values("contexts"), plan.values("arms")):
-        plan.family(jax.random.key(0), contexts, arms, **first)
+        problem = plan.family(jax.random.key(0), contexts, arms, **first)
+        for name in plan.variables:
+            if SERIES[name].needs_reward and not isinstance(problem, Bandit):
+                raise InvalidArgument(
+                    "variables", name, "needs a latent reward", "choose a family of bandits"
+                )
     for name in own:
         for value in plan.values(name)[1:]:
             contexts, arms = plan.values("contexts")[0], plan.values("arms")[0]

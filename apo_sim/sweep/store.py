@@ -18,7 +18,8 @@ from zarr.dtype import VariableLengthUTF8
 from zarr.storage import MemoryStore
 
 from apo_sim.errors import InvalidArgument
-from apo_sim.sweep.plan import UNITS, VARIABLES, Plan, Unit
+from apo_sim.sweep.plan import Plan, Unit
+from apo_sim.sweep.series import SERIES
 
 LONG_NAMES = {
     "alpha": "extrapolation",
@@ -127,7 +128,7 @@ def _lay_out(plan: Plan, place: Any) -> None:
             dimension_names=dims,
             overwrite=True,
         )
-        array.attrs.update({"long_name": VARIABLES[name], "units": UNITS.get(name, "1")})
+        array.attrs.update({"long_name": SERIES[name].long_name, "units": SERIES[name].units})
     single = {n: v for n, v in plan.settings.items() if n not in plan.axes and v is not None}
     coordinates = {
         **plan.axes,

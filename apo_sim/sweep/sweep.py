@@ -49,7 +49,7 @@ def sweep(
             `family(key, contexts, arms, **parameters)` that returns a problem.
         seeds: number of replicates of every cell.
         seed: all randomness is folded from it; an integer in [0, 2**32).
-        variables: series of `Solution` to keep.
+        variables: which series to keep, see `apo_sim.sweep.SERIES`.
         out: folder of a zarr store, written unit by unit. A sweep that was killed goes on where
             it was when it is started again; a store of another sweep is refused. None: in memory.
         chunk: runs that are computed and stored as one; a kill loses no more, and memory holds
@@ -60,7 +60,8 @@ def sweep(
             `arms`, `contexts`, `reward_bound`, `loss` ("dpo", "ipo", "sppo"), `momentum`
             ("constant", "unrestricted", "none", "nesterov", "averaging", "from_behaviour", and
             "matched_beta": no momentum, and the beta that take the same path with exact
-            preferences), and the parameters of the family.
+            preferences), `draws` ("fresh", or "shared": the same random numbers in every
+            iteration, a control in which errors do not average), and the parameters of the family.
 
     Returns:
         The dataset: dimensions in the order of the grid, then `seed`, then `iteration`; runs

@@ -3,7 +3,12 @@
 Nothing here runs the method. Imports problems, never the loop, the losses or the momentum rules.
 """
 
-from apo_sim.theory.assumptions_met import Assumptions, assumptions
+from apo_sim.theory.assumptions_met import (
+    Assumptions,
+    VisitedBounds,
+    assumptions,
+    visited_bounds,
+)
 from apo_sim.theory.closed_forms import closed_form, exact_policy
 from apo_sim.theory.data_coverage import Coverage, coverage
 from apo_sim.theory.extrapolation import (
@@ -50,6 +55,7 @@ __all__ = [
     "Flavour",
     "PolicyPath",
     "Split",
+    "VisitedBounds",
     "assumptions",
     "asymptotic_slope",
     "average_exploitability",
@@ -82,6 +88,7 @@ __all__ = [
     "tv_printed",
     "tv_statistical",
     "two_level",
+    "visited_bounds",
     "weights",
     "worst_case_gap",
     "wright_omega",

@@ -1,5 +1,6 @@
 """How far a run satisfies the paper's assumptions."""
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
@@ -45,6 +46,60 @@ class Assumptions:
     def dominance_holds(self) -> Bool[Array, ""]:
         """Whether Assumption B.1 holds with some positive Delta in every context."""
         return jnp.all(self.dominance > 0)
+
+
+@pytree_dataclass
+class VisitedBounds:
+    """The least R of Assumption 4.3 after every update, shape (iterations,).
+
+    Attributes:
+        consecutive: for the update alone, |beta_t log pi_hat_{t+1}/pi_t|.
+        all_pairs: for every policy visited so far against every centre visited so far, as the
+            assumption states it (N8).
+    """
+
+    consecutive: PerIteration
+    all_pairs: PerIteration
+
+
+def visited_bounds(solution: PolicyPath, beta: ArrayLike) -> VisitedBounds:
+    """How the R of Assumption 4.3 grows along a run.
+
+    Args:
+        solution: the run, with its path saved.
+        beta: its proximal weight, a number or a schedule of shape (iterations,).
+
+    Returns:
+        A `VisitedBounds`.
+
+    Raises:
+        InvalidArgument: no path saved, beta not positive or of another length.
+
+    Source: ours (N8).
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> path = jnp.log(jnp.array([[[0.5, 0.5]], [[0.8, 0.2]], [[0.9, 0.1]]]))
+        >>> run = SimpleNamespace(gamma=jnp.ones(2), log_policy=path, behaviour=path, rewards=None)
+        >>> visited_bounds(run, 2.0).all_pairs.round(4).tolist()  # 2 log(0.5/0.1) at last
+        [1.8326, 3.2189]
+    """
+    log_policy, behaviour = saved(solution, "log_policy"), saved(solution, "behaviour")
+    beta = as_proximal_weight(beta, behaviour.shape[0] - 1)
+    centres = behaviour[:-1]
+    highest = jax.lax.cummax(jnp.maximum(log_policy, behaviour))[1:]
+    lowest = jax.lax.cummin(jnp.minimum(log_policy, behaviour))[1:]
+    updates = jnp.arange(beta.shape[0])
+
+    def farthest(last: Array) -> Array:
+        apart = jnp.maximum(highest[last] - centres, centres - lowest[last])
+        return jnp.max(jnp.where(updates <= last, beta * jnp.max(apart, axis=(1, 2)), 0.0))
+
+    # One update after another: all at once would hold the square of the path.
+    return VisitedBounds(
+        consecutive=beta * jnp.max(jnp.abs(log_policy[1:] - centres), axis=(1, 2)),
+        all_pairs=jax.lax.map(farthest, updates),
+    )
 
 
 def assumptions(problem: Problem, solution: PolicyPath, beta: ArrayLike) -> Assumptions:

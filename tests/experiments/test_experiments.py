@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import apo_sim as apo
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
+import momentum_rules
 import phase_diagram
 import tradeoff
 
@@ -16,20 +19,59 @@ EXPERIMENTS = Path(str(phase_diagram.__file__)).parent
 SMALL = ["--iterations", "4", "--arms", "3", "--seeds", "8"]
 
 
-@pytest.mark.parametrize(
-    ("script", "options", "figure"),
-    [
-        ("tradeoff.py", SMALL, "tradeoff.svg"),
-        ("phase_diagram.py", [*SMALL, "--betas", "2"], "beta_2.svg"),
-    ],
-)
-def test_script(script, options, figure, tmp_path):
-    command = [sys.executable, str(EXPERIMENTS / script), *options, "--out", str(tmp_path)]
+def test_a_script_from_its_command_line(tmp_path):
+    command = [sys.executable, str(EXPERIMENTS / "tradeoff.py"), *SMALL, "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "95 %" in done.stdout and (tmp_path / figure).stat().st_size > 10_000
+    assert "95 %" in done.stdout
+    assert (tmp_path / "tradeoff.svg").stat().st_size > 10_000
     refused = subprocess.run([*command, "--seed", "1"], capture_output=True, text=True, check=False)
     assert refused.returncode == 2 and "seed is 0 there and 1 here" in refused.stdout
+
+
+def test_phase_diagram_from_its_data_on(tmp_path, monkeypatch, capsys):
+    found = planted(0.2).isel(samples=[0] * 7, iteration=[0] * 50)
+    found = found.assign_coords(samples=phase_diagram.SAMPLES, iteration=range(1, 51))
+    asked = []
+
+    def planted_sweep(family, **arguments):
+        asked.append((family, arguments["beta"], arguments["seeds"]))
+        return xr.Dataset({"suboptimality": found})
+
+    monkeypatch.setattr(phase_diagram, "sweep", planted_sweep)
+    phase_diagram.main(phase_diagram.Options(out=tmp_path, betas=(1.0, 2.0), seeds=400))
+    assert asked == [("uniform", 1.0, 400), ("uniform", 2.0, 400)]
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["beta_1.png", "beta_2.png"]
+    assert capsys.readouterr().out.count("beats alpha = 0 in 77 of 77 cells") == 2
+
+
+def test_momentum_rules_from_their_data_on(tmp_path, monkeypatch, capsys):
+    better = {"averaging": 0.3}
+
+    def planted_sweep(family, *, momentum, seeds, beta, samples=None, **arguments):
+        rng = np.random.default_rng(0)
+        shape = (*(() if samples is None else (len(samples),)), seeds, 1)
+        gap = 1.0 - better.get(momentum, 0.0) * (samples is not None) + 0.1 * rng.normal(size=shape)
+        dims = (*(() if samples is None else ("samples",)), "seed", "iteration")
+        coordinates = {} if samples is None else {"samples": samples}
+        return xr.Dataset({"suboptimality": (dims, gap)}, {**coordinates, "beta": beta})
+
+    monkeypatch.setattr(momentum_rules, "sweep", planted_sweep)
+    momentum_rules.main(momentum_rules.Options(out=tmp_path, seeds=50))
+    out = capsys.readouterr().out
+    assert "exact runs end within 0" in out and "from averaging 0.3 -3" in out
+    assert (tmp_path / "momentum_rules.png").is_file()
+
+
+def test_equal_beta_gives_equal_gamma():
+    for rule, alpha in momentum_rules.RULES.values():
+        beta = momentum_rules.equal_beta(rule, alpha, beta=5.0, iterations=20)
+        if rule == "constant":
+            assert float(apo.theory.gamma(alpha, beta, 20)[-1]) == pytest.approx(4.0, abs=1e-12)
+        if rule == "none":
+            assert beta == pytest.approx(5.0, abs=1e-12)
+        # Extrapolation needs a larger beta, averaging a smaller one.
+        assert (beta > 5.0) == (rule in ("constant", "nesterov", "from_behaviour"))
 
 
 def planted(gain: float) -> xr.DataArray:

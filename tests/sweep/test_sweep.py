@@ -23,6 +23,9 @@ from apo_sim.sweep.store import Store
 sys.path.insert(0, str(Path(__file__).parent))
 from same_bits import EXACT, SWEEP
 
+# One worker for all: they share what is compiled.
+pytestmark = pytest.mark.xdist_group("sweep")
+
 PROGRAM = Path(__file__).parent / "same_bits.py"
 SMALL: dict[str, Any] = {"beta": 5.0, "iterations": 4, "arms": 3, "seeds": 5}
 
@@ -60,12 +63,11 @@ def test_dimensions_names_and_units(whole):
 
 @pytest.mark.parametrize("samples", [None, 100])
 def test_a_cell_is_a_run(samples):
-    axis = {} if samples is None else {"samples": samples}
-    found = sweep("uniform", alpha=[0.0, 0.5], seed=7, progress=False, **axis, **SMALL)
+    found = sweep(**{**SWEEP, "samples": samples, "alpha": [0.0, 0.5], "seed": 7, "seeds": 5})
     of_problem, of_data = jax.random.split(jax.random.fold_in(jax.random.key(7), 2))
-    bandit = apo.families.uniform_bandit(of_problem, 1, 3)
+    bandit = apo.families.uniform_bandit(of_problem, 1, 4)
     extra = {} if samples is None else {"samples": samples, "key": of_data}
-    own = apo.run(bandit, momentum=apo.Constant(0.5), beta=5.0, iterations=4, **extra)
+    own = apo.run(bandit, momentum=apo.Constant(0.5), beta=5.0, iterations=6, **extra)
     cell = found.sel(alpha=0.5, seed=2)
     np.testing.assert_allclose(cell.suboptimality, own.suboptimality, rtol=0, atol=1e-12)
     np.testing.assert_allclose(cell.tv, own.tv, rtol=0, atol=1e-12)
@@ -158,12 +160,12 @@ def test_names_and_parameters_are_axes():
 
 
 def test_matched_beta_takes_the_same_path_with_exact_preferences_only():
-    rivals = {"momentum": ["constant", "matched_beta"], "alpha": [0.0, 0.7], **SMALL}
-    exact = sweep("uniform", **rivals).suboptimality
+    rivals = {**SWEEP, "momentum": ["constant", "matched_beta"], "alpha": [0.0, 0.7], "samples": 30}
+    exact = sweep(**{**rivals, "samples": None}).suboptimality
     np.testing.assert_allclose(
         exact.sel(momentum="constant"), exact.sel(momentum="matched_beta"), rtol=0, atol=1e-12
     )
-    sampled = sweep("uniform", samples=30, **rivals).suboptimality
+    sampled = sweep(**rivals).suboptimality
     apart = np.abs(sampled.sel(momentum="constant") - sampled.sel(momentum="matched_beta"))
     assert apart.sel(alpha=0.0).max() < 1e-12
     assert apart.sel(alpha=0.7).max() > 1e-4

@@ -33,6 +33,20 @@ def test_reward_bounds_against_loops():
     assert float(got.reward_span) == pytest.approx(np.ptp(path.rewards, axis=2).max())
 
 
+def test_visited_bounds_are_those_of_every_shorter_run():
+    bandit = random_bandit(0)
+    path, beta = run(bandit), np.array([1.0, 2.0, 0.5, 3.0, 1.0])
+    got = theory.visited_bounds(path, beta)
+    for length in range(1, 6):
+        visited = [*path.log_policy[: length + 1], *path.behaviour[: length + 1]]
+        pairs = itertools.product(visited, range(length))
+        farthest = max(np.abs(beta[t] * (p - path.behaviour[t])).max() for p, t in pairs)
+        assert float(got.all_pairs[length - 1]) == pytest.approx(farthest)
+    np.testing.assert_allclose(
+        got.consecutive, theory.assumptions(bandit, path, beta).reward_bound_by_update
+    )
+
+
 def test_span_is_at_most_twice_the_bound():
     bandit = random_bandit(1)
     got = theory.assumptions(bandit, run(bandit), 2.0)
