@@ -1,19 +1,24 @@
-"""What every script does: read its options, say what is wrong with them, end cleanly."""
+"""What every script does: read its options, run its study, say what is wrong, end cleanly."""
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import jax
 import tyro
 from rich.console import Console
 
 from apo_sim import InvalidArgument
+from apo_sim.report import style
 
 console = Console(highlight=False)
 
 
 def start(main: Callable[[Any], None], options: type) -> None:
     """Run a script. Exit status 2 for wrong usage, 130 if interrupted."""
+    jax.config.update("jax_enable_x64", True)
     try:
         main(tyro.cli(options))
     except InvalidArgument as error:
@@ -22,3 +27,19 @@ def start(main: Callable[[Any], None], options: type) -> None:
     except KeyboardInterrupt:
         console.print("Interrupted; what is stored is kept, and the same command goes on from it.")
         sys.exit(130)
+
+
+def show(study: ModuleType, out: Path, name: str = "", **arguments: Any) -> None:
+    """Measure, print the finding, draw the figure.
+
+    Args:
+        study: a module of `apo_sim.studies`.
+        out: folder of the figure, and of the stores in a folder `name` within it.
+        name: of the figure; by default that of the study.
+        **arguments: what `study.measure` takes.
+    """
+    name = name or study.__name__.split(".")[-1]
+    data = study.measure(out=out / name, **arguments)
+    path = style.save(lambda figure: study.draw(figure, data), name, out)
+    console.print(study.finding(data), soft_wrap=True, markup=False)
+    console.print(f"Figure: {path}", soft_wrap=True)

@@ -67,6 +67,15 @@ class Study:
         """A NumPy generator from the same seed, claim and `index`."""
         return np.random.default_rng([self.seed, zlib.crc32(self.claim.encode()), index])
 
+    def sweep_seed(self, index: int = 0) -> int:
+        """The seed of the `index`-th sweep of the check.
+
+        Example:
+            >>> 0 <= Study("N2").sweep_seed() < 2**32
+            True
+        """
+        return int(self.rng(index).integers(2**32))
+
     def pick(self, quick: T, full: T) -> T:
         """One of the two, by the effort."""
         return quick if self.effort == "quick" else full

@@ -135,7 +135,11 @@ SERIES: dict[str, Series] = {
         True,
     ),
     "log_coverage_printed": Series(
-        "log of kappa_t as printed, for the last policy", _coverage("log_printed"), "1", "path", True
+        "log of kappa_t as printed, for the last policy",
+        _coverage("log_printed"),
+        "1",
+        "path",
+        True,
     ),
     "log_coverage_corrected": Series(
         "log of kappa_t with two maxima, for the last policy",
