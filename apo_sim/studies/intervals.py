@@ -55,7 +55,7 @@ def bootstrap(
         found.append(statistic(*(array[..., rows] for array in arrays)))
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(found, [tail, 100 - tail], axis=0)
-    return low, high
+    return np.asarray(low), np.asarray(high)
 
 
 def log_log_slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -67,7 +67,7 @@ def log_log_slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         -0.5
     """
     centred = np.log(x) - np.log(x).mean()
-    return np.tensordot(centred, np.log(y), axes=1) / np.sum(centred**2)
+    return np.asarray(np.tensordot(centred, np.log(y), axes=1) / np.sum(centred**2))
 
 
 def place(out: str | Path | None, name: str) -> Path | None:
