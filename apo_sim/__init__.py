@@ -7,6 +7,7 @@ first subject is Accelerated Preference Optimization (APO).
 from importlib import metadata
 
 from apo_sim import claims, families, losses, momentum, theory
+from apo_sim.advice import Advice, advise
 from apo_sim.claims import Verdict
 from apo_sim.errors import InvalidArgument, UnknownName
 from apo_sim.loop import Solution, run
@@ -34,6 +35,7 @@ __all__ = [
     "DPO",
     "IPO",
     "SPPO",
+    "Advice",
     "Averaging",
     "Bandit",
     "BestAgainstWorst",
@@ -54,6 +56,7 @@ __all__ = [
     "Solution",
     "UnknownName",
     "Verdict",
+    "advise",
     "claims",
     "families",
     "losses",

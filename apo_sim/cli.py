@@ -139,11 +139,41 @@ class Sweep:
     """Dask scheduler that shares out the work."""
 
 
+@dataclass(frozen=True)
+class Advise:
+    """Say which extrapolation to use in a run about to start, and what to expect of it.
+
+    Read from stored runs of random bandits; --simulate runs the setting itself.
+    """
+
+    samples: Annotated[int, tyro.conf.arg(metavar="N")]
+    """Preference pairs an iteration, over all contexts."""
+    iterations: Annotated[int, tyro.conf.arg(metavar="T")]
+    """Number of updates."""
+    beta: float
+    """Proximal weight."""
+    arms: int = 10
+    """Number of arms."""
+    spread: float = 1.0
+    """Rewards lie in [-spread, spread]."""
+    contexts: int = 1
+    """Number of contexts; each learns from its own share of the samples."""
+    simulate: Annotated[
+        int, tyro.conf.arg(metavar="RUNS", help_behavior_hint="(default: 0, read stored runs)")
+    ] = 0
+    """Simulate this setting, so many runs of every alpha."""
+    family: str = "uniform"
+    """Problem family, with --simulate."""
+    seed: int = 0
+    """Of the simulation."""
+
+
 Command = (
     Annotated[Validate, tyro.conf.subcommand("validate")]
     | Annotated[Claims, tyro.conf.subcommand("claims")]
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
+    | Annotated[Advise, tyro.conf.subcommand("advise")]
 )
 
 
@@ -308,11 +338,44 @@ def run_sweep(command: Sweep) -> int:
     return DONE
 
 
+def run_advise(command: Advise) -> int:
+    """`apo-sim advise`."""
+    _float64()
+    from rich.table import Table
+
+    from apo_sim.advice import advise
+
+    advice = advise(**vars(command))
+    console = _console()
+    headline, *lines = str(advice).splitlines()
+    console.print(f"[bold]{headline}[/]")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("alpha", "expected gap", "saved of alpha = 0", "saved of matched beta", "worse"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for alpha in advice.table.alpha.values:
+        row = advice.table.sel(alpha=alpha)
+        table.add_row(
+            f"{alpha:g}",
+            f"{float(row.gap):.3g} ± {float(row.gap * row.gap_half):.2g}",
+            *(
+                f"{round(100 * float(row[name])):d} % ± {100 * float(row[name + '_half']):.0f}"
+                for name in ("over_none", "over_matched")
+            ),
+            f"{100 * float(row.worse):.0f} %",
+            style="bold" if alpha == advice.alpha else None,
+        )
+    for line in lines:
+        console.print(_plain(line), soft_wrap=True)
+    console.print(table)
+    return DONE
+
+
 RUN: dict[type, Callable[[Any], int]] = {
     Validate: run_validate,
     Claims: run_claims,
     Show: run_show,
     Sweep: run_sweep,
+    Advise: run_advise,
 }
 
 

@@ -1,5 +1,6 @@
 """What every script does: read its options, run its study, say what is wrong, end cleanly."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ console = Console(highlight=False)
 def start(main: Callable[[Any], None], options: type) -> None:
     """Run a script. Exit status 2 for wrong usage, 130 if interrupted."""
     jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     try:
         main(tyro.cli(options))
     except InvalidArgument as error:

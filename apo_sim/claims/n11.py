@@ -1,11 +1,11 @@
 """N11: momentum where no arm dominates."""
 
 import functools
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from matplotlib.figure import Figure
 
 from apo_sim import families
@@ -15,11 +15,12 @@ from apo_sim.claims.verdict import Finding, Study
 from apo_sim.loop import run
 from apo_sim.losses import SPPO
 from apo_sim.momentum import Constant
-from apo_sim.problems import Game
-from apo_sim.theory import matched_beta
+from apo_sim.studies import games
+from apo_sim.studies.games import ALPHAS, final
+from apo_sim.studies.intervals import mean_and_half
+from apo_sim.studies.wording import plus_minus
 
-BETA, ITERATIONS = 5.0, 2000
-ALPHAS = (-0.3, 0.0, 0.3, 0.6, 0.9)
+BETA, UPDATES = 5.0, 600
 REFERENCE, WIN_RATE = (0.5, 0.3, 0.2), 0.9
 
 
@@ -53,128 +54,73 @@ def momentum_on_cycles(study: Study) -> Finding:
         >>> round(float(families.rock_paper_scissors(0.9).dominance[0]), 6)
         -0.8
     """
-    count = study.pick(quick=64, full=256)
-    iterations = study.pick(quick=ITERATIONS, full=5 * ITERATIONS)
-    rng = study.rng()
-    log_ref = np.log(np.clip(rng.dirichlet(np.ones(3), count), 1e-3, None))
-    log_ref = log_ref - np.logaddexp.reduce(log_ref, axis=1, keepdims=True)
-    cycles = 0.5 + rng.uniform(0.05, 0.45, count)[:, None, None] * np.array(
-        [[0.0, 1.0, -1.0], [-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]]
-    )
-    ranked = _ranked(rng.uniform(0.02, 0.4, (count, 2)))
-    judged = _dominant(rng.uniform(0.02, 0.4, count)) if study.wrong else cycles
-    plain = play(judged, log_ref, 0.0, BETA, iterations)
-    fast = play(judged, log_ref, 0.9, BETA, iterations)
-    matched = play(judged, log_ref, 0.0, matched_beta(0.9, BETA, iterations), iterations)
-    small = play(judged, log_ref, 0.3, BETA, iterations)
-    inverse = play(judged, log_ref, -0.3, BETA, iterations)
-    lead = [play(ranked, log_ref, alpha, BETA, iterations).average for alpha in (0.9, 0.0)]
-    one = examples(ITERATIONS)
-    shown = ", ".join(f"{float(one[alpha].average):.4f}" for alpha in (0.0, 0.6, 0.9))
+    data = _games(study.pick(64, 256), study.sweep_seed())
+    judged = "Assumption B.1" if study.wrong else "cycle"
+    plain = final(data, "average", judged, alpha=0.0)
+    fast = final(data, "average", judged, alpha=0.9)
+    matched = final(data, "average", "cycle", alpha=0.9, momentum="matched_beta")
+
+    def change(alpha: float, policy: str = "average", kind: str = "cycle") -> str:
+        with_alpha = final(data, policy, kind, alpha=alpha)
+        return f"${plus_minus(with_alpha - final(data, policy, kind, alpha=0.0))}$"
+
     return judge.compare(
-        plain.average,
-        fast.average,
-        witness={"alpha 0": plain.average.mean(), "alpha 0.9": fast.average.mean()},
+        plain.values,
+        fast.values,
+        witness={"alpha 0": plain.mean().item(), "alpha 0.9": fast.mean().item()},
         unit="exploitability",
         note=(
-            f"From {REFERENCE}, win rate {WIN_RATE}, $T = {ITERATIONS}$, $\\alpha = 0, 0.6, 0.9$ "
-            f"give {shown}. A smaller $\\beta$ is not to blame: without momentum, at the matched "
-            f"one, the mean is {matched.average.mean():.4f} against {fast.average.mean():.4f}. "
-            f"Against $\\alpha = 0$ ({plain.average.mean():.4f}), the difference is "
-            f"{_interval(small, plain)} at $\\alpha = 0.3$ and {_interval(inverse, plain)} at "
-            f"$\\alpha = -0.3$. Games with a best arm but without Assumption B.1 gain from "
-            f"$\\alpha = 0.9$: {lead[0].mean():.4f} against {lead[1].mean():.4f}."
+            f"Over {data.sizes['seed']} cycles $\\alpha = 0.9$ changes the exploitability of the "
+            f"average policy by {change(0.9)} and of the last one by {change(0.9, 'last')}; "
+            f"$\\alpha = 0.3$ and $-0.3$ change the average's by {change(0.3)} and {change(-0.3)}. "
+            f"A smaller $\\beta$ is not to blame: without momentum, at the matched one, it is "
+            f"${plus_minus(matched)}$. Games with a best arm but without Assumption B.1 gain from "
+            f"$\\alpha = 0.9$: {change(0.9, kind='best arm only')}."
         ),
-        draw=_figure(one, _matched_examples(ITERATIONS)),
+        draw=lambda figure: _draw(figure, data),
     )
 
 
-class Play(NamedTuple):
-    """Exploitability of the average and of the last policy, and the path of one context."""
-
-    average: jax.Array
-    last: jax.Array
-    path: jax.Array
-
-
-@functools.partial(jax.jit, static_argnames=("iterations", "keep"))
-def play(
-    preference: Any, log_ref: Any, alpha: Any, beta: Any, iterations: int, keep: bool = False
-) -> Play:
-    """SPPO on many games of one context, preference (n, K, K), log_ref (n, K)."""
-
-    def one(preference: Any, log_ref: Any) -> Play:
-        game = Game(preference[None], log_ref[None])
-        rule = Constant(alpha, unrestricted=True)
-        save = ("path", "average") if keep else ("average",)
-        solution = run(game, SPPO(), rule, beta=beta, iterations=iterations, save=save)
-        assert solution.average_suboptimality is not None
-        path = log_ref if solution.log_policy is None else solution.log_policy[:, 0]
-        return Play(solution.average_suboptimality[-1], solution.suboptimality[-1], path)
-
-    return jax.vmap(one)(jnp.asarray(preference), jnp.asarray(log_ref))
+# The control judges other games of the same sweep.
+@functools.lru_cache(maxsize=1)
+def _games(seeds: int, seed: int) -> xr.Dataset:
+    return games.measure(
+        seeds=seeds, seed=seed, beta=BETA, losses=["sppo"], samples=[], progress=False
+    )
 
 
-def examples(iterations: int) -> dict[float, Play]:
-    """One rock-paper-scissors for every alpha, with its path."""
-    game = families.rock_paper_scissors(WIN_RATE, jnp.log(jnp.array([REFERENCE])))
-    many = {a: play(game.preference, game.log_ref, a, BETA, iterations, True) for a in ALPHAS}
-    return {alpha: jax.tree.map(lambda leaf: np.asarray(leaf[0]), many[alpha]) for alpha in many}
-
-
-def _matched_examples(iterations: int) -> list[float]:
-    """Exploitability without momentum, at the beta that matches each alpha."""
-    game = families.rock_paper_scissors(WIN_RATE, jnp.log(jnp.array([REFERENCE])))
-    betas = [matched_beta(alpha, BETA, iterations, unrestricted=True) for alpha in ALPHAS]
-    plays = [play(game.preference, game.log_ref, 0.0, beta, iterations) for beta in betas]
-    return [float(one.average[0]) for one in plays]
-
-
-def _ranked(leads: np.ndarray) -> np.ndarray:
-    """Arm 0 beats both others, but arm 1 does better against arm 2: no Assumption B.1."""
-    narrow, wide = np.sort(leads, axis=1).T
-    skew = np.zeros((leads.shape[0], 3, 3))
-    skew[:, 0, 1], skew[:, 0, 2], skew[:, 1, 2] = narrow, narrow, wide + 0.05
-    return 0.5 + skew - np.swapaxes(skew, 1, 2)
-
-
-def _dominant(leads: np.ndarray) -> np.ndarray:
-    """Arm 0 beats both others by the same amount, and they are even."""
-    skew = np.zeros((leads.size, 3, 3))
-    skew[:, 0, 1] = skew[:, 0, 2] = leads
-    return 0.5 + skew - np.swapaxes(skew, 1, 2)
-
-
-def _interval(first: Play, second: Play) -> str:
-    low, high = judge.mean_interval(np.asarray(first.average - second.average))
-    return f"${low:+.4f}$ to ${high:+.4f}$"
-
-
-def _figure(one: dict[float, Play], matched: list[float]):
-    matched_label = r"$\alpha = 0$, matched $\beta$"
+def _draw(figure: Figure, data: xr.Dataset) -> None:
+    """The paths on one cycle without and with momentum; the average policy over all of them."""
+    left, middle, right = figure.subplots(1, 3, width_ratios=[3, 3, 4])
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])
+    for axes, alpha, color in ((left, 0.0, "C0"), (middle, 0.9, "C5")):
+        outline = corners[[0, 1, 2, 0]]
+        axes.plot(outline[:, 0], outline[:, 1], color="0.5", linewidth=1)
+        path = _path(alpha) @ corners
+        axes.plot(path[:, 0], path[:, 1], color=color, linewidth=1.0)
+        axes.plot(path[0, 0], path[0, 1], "o", color="0.2")
+        axes.plot(0.5, np.sqrt(3) / 6, "+", color="C1", markersize=8)
+        axes.set(aspect="equal", xticks=[], yticks=[])
+        axes.set_title(rf"$\alpha = {alpha:g}$")
+        axes.set_xlabel("policies; + equilibrium")
+        axes.spines[:].set_visible(False)
+    places = np.arange(len(ALPHAS))
+    bars = ("unrestricted", "SPPO", "C0"), ("matched_beta", r"$\alpha = 0$, matched $\beta$", "0.7")
+    for shift, (momentum, label, color) in zip((-0.2, 0.2), bars, strict=True):
+        ends = data.average.isel(iteration=-1).sel(loss="sppo", kind="cycle", momentum=momentum)
+        mean, half = mean_and_half(ends)
+        right.bar(places + shift, mean, 0.38, yerr=half, color=color, label=label, ecolor="0.2")
+    right.legend(loc="upper left")
+    right.set_title("Average policy, all cycles")
+    right.set(xlabel=r"$\alpha$", ylabel="exploitability")
+    right.set_xticks(places, [f"{alpha:g}" for alpha in ALPHAS])
+    right.grid(axis="x", visible=False)
 
-    def draw(figure: Figure) -> None:
-        left, middle, right = figure.subplots(1, 3, width_ratios=[3, 3, 4])
-        for axes, alpha, color in ((left, 0.0, "C0"), (middle, 0.9, "C5")):
-            outline = corners[[0, 1, 2, 0]]
-            axes.plot(outline[:, 0], outline[:, 1], color="0.5", linewidth=1)
-            path = np.exp(one[alpha].path[:600]) @ corners
-            axes.plot(path[:, 0], path[:, 1], color=color, linewidth=1.0)
-            axes.plot(path[0, 0], path[0, 1], "o", color="0.2")
-            axes.plot(0.5, np.sqrt(3) / 6, "+", color="C1", markersize=8)
-            axes.set(aspect="equal", xticks=[], yticks=[])
-            axes.set_title(rf"$\alpha = {alpha:g}$")
-            axes.set_xlabel("policies; + equilibrium")
-            axes.spines[:].set_visible(False)
-        places = np.arange(len(ALPHAS))
-        heights = [float(one[alpha].average) for alpha in ALPHAS]
-        right.bar(places - 0.2, heights, 0.38, color="C0", label="SPPO")
-        right.bar(places + 0.2, matched, 0.38, color="0.7", label=matched_label)
-        right.legend(loc="upper left")
-        right.set_title("Average policy")
-        right.set(xlabel=r"$\alpha$", ylabel="exploitability")
-        right.set_xticks(places, [f"{alpha:g}" for alpha in ALPHAS])
-        right.grid(axis="x", visible=False)
 
-    return draw
+def _path(alpha: float) -> np.ndarray:
+    """The policies (UPDATES + 1, 3) of exact SPPO on one rock-paper-scissors."""
+    game = families.rock_paper_scissors(WIN_RATE, jnp.log(jnp.array([REFERENCE])))
+    solution = jax.jit(
+        lambda alpha: run(game, SPPO(), Constant(alpha), beta=BETA, iterations=UPDATES, save="path")
+    )(alpha)
+    return np.exp(solution.log_policy[:, 0])

@@ -1,18 +1,21 @@
 """N6: with few labels, momentum beats its matched plain control."""
 
-import numpy as np
-from matplotlib.figure import Figure
+import functools
 
-from apo_sim import theory
+import xarray as xr
+
 from apo_sim.claims import judge
-from apo_sim.claims._studies import Setting, mean_band, sampled, uniform_bandits, worst
+from apo_sim.claims._studies import worst
 from apo_sim.claims.registry import claim
 from apo_sim.claims.verdict import Finding, Study
+from apo_sim.studies import matched_beta
+from apo_sim.studies.matched_beta import CONTENDERS, contenders
 
-ALPHA, BETA = 0.9, 5.0
-SAMPLES = (30, 100, 300, 1000, 10_000, 100_000)
+ALPHA, BETA, ITERATIONS = 0.9, 5.0, 20
 SMALL = (100, 300, 1000)  # where the claim is made
 FEW, FAST = 30, 1.0  # the pairs and the beta at which momentum loses to plain updates
+SAMPLES = (FEW, *SMALL, 10_000, 100_000)
+MOMENTUM, MATCHED, PLAIN = CONTENDERS
 
 
 @claim(
@@ -44,57 +47,57 @@ def beats_matched(study: Study) -> Finding:
         >>> describe("N6").source
         'ours'
     """
-    arms, iterations, seeds = study.pick((5, 20, 200), (10, 20, 300))
-    matched = np.asarray(theory.matched_beta(ALPHA, BETA, iterations))
-    settings = [
-        s for n in SAMPLES for s in (Setting(n, BETA, ALPHA), Setting(n, matched), Setting(n, BETA))
-    ]
-    lost = [Setting(FEW, FAST, ALPHA), Setting(FEW, FAST)]
-    bandits = uniform_bandits(study.subkey(0), seeds, arms)
-    runs = sampled(study.subkey(1), settings + lost, bandits, iterations)
-    final = runs.gap[:, :, -1]
-    gaps = final[: len(settings)].reshape(len(SAMPLES), 3, seeds)
+    data = _measured(study.effort == "quick", study.sweep_seed())
+    gaps = contenders(data.suboptimality).sel(alpha=ALPHA, iteration=ITERATIONS)
     findings = []
     for n in SMALL:
-        apo, control, _ = gaps[SAMPLES.index(n)]
-        pair = (control, apo) if study.wrong else (apo, control)
+        cell = gaps.sel(beta=BETA, samples=n)
+        pair = [cell.sel(contender=name).values for name in (MOMENTUM, MATCHED)]
         findings.append(
             judge.compare(
-                *pair,
+                *(pair[::-1] if study.wrong else pair),
                 unit="gap, momentum minus matched (reward)",
-                witness={"samples": n, "momentum": apo.mean(), "matched": control.mean()},
-                note=_note(n, arms, iterations, gaps, final[len(settings) :]),
-                draw=lambda figure: _draw(figure, gaps),
+                witness={"samples": n, "momentum": pair[0].mean(), "matched": pair[1].mean()},
+                note=_note(n, cell, gaps.sel(beta=FAST, samples=FEW), data),
+                draw=lambda figure: matched_beta.draw(figure, data),
             )
         )
     return worst(sorted(findings, key=lambda finding: -float(finding.measured or 0.0)))
 
 
-def _note(n: int, arms: int, iterations: int, gaps: np.ndarray, lost: np.ndarray) -> str:
-    apo, matched, plain = gaps[SAMPLES.index(n)].mean(axis=1)
-    low, high = judge.mean_interval(lost[0] - lost[1])
-    return (
-        f"Shown is the least clear of the three, N = {n}: gap {apo:.4f} with momentum, "
-        f"{matched:.4f} matched, {plain:.4f} plain (K = {arms}, T = {iterations}). "
-        rf"With N = {FEW} and $\beta = {FAST:g}$ momentum differs from plain updates by "
-        f"{np.mean(lost[0] - lost[1]):+.3f} [{low:+.3f}, {high:+.3f}]."
+@functools.lru_cache(maxsize=1)
+def _measured(quick: bool, seed: int) -> xr.Dataset:
+    """The experiment; in a hurry, with fewer arms and runs."""
+    if not quick:
+        return matched_beta.measure(seeds=400, seed=seed, progress=False)
+    return matched_beta.measure(
+        seeds=200,
+        seed=seed,
+        progress=False,
+        arms=5,
+        iterations=ITERATIONS,
+        alphas=[ALPHA],
+        betas=[FAST, BETA],
+        samples=SAMPLES,
     )
 
 
-def _draw(figure: Figure, gaps: np.ndarray) -> None:
-    left, right = figure.subplots(1, 2)
-    series = ((0, "C0", rf"momentum, $\alpha = {ALPHA}$"), (1, "0.5", "plain, matched weight"))
-    for index, colour, label in (*series, (2, "C4", r"plain, same $\beta$")):
-        mean, low, high = mean_band(gaps[:, index])
-        left.fill_between(SAMPLES, low, high, color=colour, alpha=0.25, lw=0)
-        left.plot(SAMPLES, mean, "o-", color=colour, label=label)
-    left.set(xscale="log", yscale="log", xlabel="preference pairs an iteration, $N$")
-    left.set(ylabel="gap (reward)", title="mean gap", ylim=(gaps.mean(axis=2).min() / 4, None))
-    left.legend(loc="lower left")
-    mean, low, high = mean_band(gaps[:, 0] - gaps[:, 1])
-    right.fill_between(SAMPLES, low, high, color="C0", alpha=0.25, lw=0)
-    right.plot(SAMPLES, mean, "o-", color="C0")
-    right.axhline(0.0, color="0.5", ls="--", lw=1)
-    right.text(SAMPLES[-1], 0.0, "the same", color="0.4", ha="right", va="bottom", fontsize=8)
-    right.set(xscale="log", xlabel="preference pairs an iteration, $N$")
-    right.set(ylabel="gap (reward)", title="momentum minus matched, paired")
+def _note(n: int, cell: xr.DataArray, lost: xr.DataArray, data: xr.Dataset) -> str:
+    momentum, matched, plain = (float(cell.sel(contender=name).mean()) for name in CONTENDERS)
+    seeds = data.sizes["seed"]
+    return (
+        f"N = {n}, where its lead is smallest: momentum {_against(cell, MATCHED)} than the "
+        f"matched beta over {seeds} paired seeds, {momentum:.4f} against {matched:.4f} (no "
+        f"momentum: {plain:.4f}; K = {int(data.arms)}, T = {ITERATIONS}); with exact preferences "
+        f"the two differ by {matched_beta.disagreement(data):.1g} of the gap. "
+        rf"With N = {FEW} and $\beta = {FAST:g}$ momentum {_against(lost, PLAIN)} than no "
+        f"momentum at the same beta, over as many seeds."
+    )
+
+
+def _against(gaps: xr.DataArray, rival: str) -> str:
+    """Momentum's gap minus a rival's, in words and with its interval."""
+    change = (gaps.sel(contender=MOMENTUM) - gaps.sel(contender=rival)).values
+    low, high = judge.mean_interval(change)
+    word = "a smaller" if high < 0 else "a larger" if low > 0 else "no surely different"
+    return f"has {word} gap ({change.mean():+.4f} [{low:+.4f}, {high:+.4f}])"

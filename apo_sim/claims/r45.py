@@ -1,24 +1,18 @@
 """Remark 4.5: alpha trades optimisation error against statistical error."""
 
+import functools
+
 import numpy as np
+import xarray as xr
 from matplotlib.figure import Figure
 
 from apo_sim.claims import judge
-from apo_sim.claims._studies import (
-    Setting,
-    bootstrap,
-    mean_band,
-    percentiles,
-    sampled,
-    uniform_bandits,
-)
 from apo_sim.claims.registry import claim
 from apo_sim.claims.verdict import Finding, Study
+from apo_sim.studies import scaling_exponents
+from apo_sim.studies.intervals import bootstrap, log_log_slope
 
-ARMS, ITERATIONS, SAMPLES = 5, 20, 1000.0
-ALPHAS = (0.0, 0.3, 0.6, 0.8, 0.9)
-BETAS = (2.0, 5.0, 20.0, 100.0)
-SHOWN = BETAS.index(5.0)
+SAMPLES, BETA, LARGE = 1000.0, 5.0, 1e4
 TOLERANCE = 0.25  # on the exponent: finite T keeps the weights short of 1/(1 - alpha)
 
 
@@ -39,7 +33,8 @@ TOLERANCE = 0.25  # on the exponent: finite T keeps the weights short of 1/(1 - 
 def trade_off(study: Study) -> Finding:
     r"""Measure both errors of the gap against alpha and fit their exponents in 1/(1 - alpha).
 
-    Problem: random bandits of five arms, N = 1,000, T = 20, several beta.
+    Problem: random bandits of ten arms, N = 1,000, T = 20, the usual beta and a very large one:
+    a part of the sweep of `apo_sim.studies.scaling_exponents`.
 
     Method: N4's exact split of the gap (mean absolute statistical part) and the paper's (gap of
     the exact policy, and 2 DTV between the sampled and the exact one). Exponent: slope of log mean
@@ -54,82 +49,84 @@ def trade_off(study: Study) -> Finding:
         >>> describe("R4.5").source
         'paper'
     """
-    seeds = study.pick(100, 2000)
-    bandits = uniform_bandits(study.subkey(0), seeds, ARMS)
-    settings = [Setting(SAMPLES, beta, alpha) for beta in BETAS for alpha in ALPHAS]
-    runs = sampled(study.subkey(1), settings, bandits, ITERATIONS)
-
-    def final(part: np.ndarray) -> np.ndarray:
-        return np.abs(part[:, :, -1]).reshape(len(BETAS), len(ALPHAS), seeds)
-
-    statistics = final(runs.statistics)
+    data = _measured(study.pick(100, 1000), study.sweep_seed())
     if study.wrong:
-        statistics = np.repeat(statistics[:, :1], len(ALPHAS), axis=1)
-    parts = {
-        "optimisation": final(runs.paper_optimisation),
-        "statistics": statistics,
-        "distance": final(runs.paper_statistics),
-    }
-    rows = bootstrap(study.rng(2), seeds, 400)
-    fits = {name: _exponents(part, rows) for name, part in parts.items()}
-    measured, low, high = fits["statistics"][:, SHOWN]
-    texts = {n: "{:.2f} [{:.2f}, {:.2f}]".format(*fit[:, SHOWN]) for n, fit in fits.items()}
-    far = "{:.2f} [{:.2f}, {:.2f}]".format(*fits["distance"][:, -1])
+        plain = data.statistics.isel(alpha=0, drop=True)
+        data = data.assign(statistics=plain.broadcast_like(data.statistics))
+    found = scaling_exponents.exponents(data, "alpha").sel(draws="fresh")
+    in_gap, distance, far = (
+        _numbers(found.sel(measure=name, beta=beta))
+        for name, beta in (
+            ("statistics", BETA),
+            ("paper_statistics", BETA),
+            ("paper_statistics", LARGE),
+        )
+    )
+    usual = data.sel(beta=BETA, draws="fresh").isel(samples=0, iteration=-1)
+    measured, low, high = in_gap
+    runs = data.statistics.isel(iteration=0).size
+    word = "falls" if high < 0 else "rises" if low > 0 else "neither falls nor rises for sure"
     return judge.close(
         measured,
         (low, high),
         1.0,
         TOLERANCE,
         unit=r"exponent in 1/(1 - alpha)",
-        instances=len(settings) * seeds,
+        instances=runs,
         witness={
-            "alpha": ALPHAS,
-            "beta": BETAS[SHOWN],
-            "mean_optimisation": parts["optimisation"][SHOWN].mean(axis=1),
-            "mean_statistics": parts["statistics"][SHOWN].mean(axis=1),
+            "alpha": data.alpha.values,
+            "beta": BETA,
+            "mean_optimisation": usual.paper_optimisation.mean("seed").values,
+            "mean_statistics": abs(usual.statistics).mean("seed").values,
         },
-        note=rf"At $\beta = {BETAS[SHOWN]:g}$ the exponents are {texts['optimisation']} "
-        rf"(optimisation), {texts['statistics']} (statistical part of the gap, N4) and "
-        rf"{texts['distance']} (2 DTV to the exact policy); the last is {far} at "
-        rf"$\beta = {BETAS[-1]:g}$. Tolerance {TOLERANCE:g}.",
-        draw=lambda figure: _draw(figure, parts, fits),
+        note=rf"At $\beta = {BETA:g}$, N = {SAMPLES:,.0f} and T = {data.sizes['iteration']} the "
+        rf"statistical part of the gap (N4) {word} as $\alpha$ grows, with an exponent of "
+        rf"{_text(in_gap)}, while the optimisation error has {_text(_of_optimisation(usual))} and "
+        rf"2 DTV to the exact policy {_text(distance)}. The last is {_text(far)} at "
+        rf"$\beta = {LARGE:,g}$ ({runs:,} runs, {data.sizes['seed']:,} a setting, 95 % bootstrap "
+        rf"intervals, tolerance {TOLERANCE:g}).",
+        draw=lambda figure: _draw(figure, data),
     )
 
 
-def _exponents(part: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Slope and its interval for every beta, (3, betas)."""
-    x = -np.log1p(-np.array(ALPHAS))
-    x = x - x.mean()
-
-    def slopes(log_mean: np.ndarray) -> np.ndarray:
-        return np.tensordot(log_mean, x, axes=([1], [0])) / np.sum(x**2)
-
-    point = slopes(np.log(part.mean(axis=2)))
-    again = slopes(np.log(part[:, :, rows].mean(axis=3)))  # (betas, draws)
-    return np.array([point, *np.array([percentiles(row) for row in again]).T])
-
-
-def _draw(figure: Figure, parts, fits) -> None:
-    left, right = figure.subplots(1, 2)
-    x = 1 / (1 - np.array(ALPHAS))
-    series = (
-        ("optimisation", "C4", "optimisation"),
-        ("statistics", "C0", "statistics, in the gap"),
-        ("distance", "C3", "statistics, 2 DTV"),
+@functools.lru_cache(maxsize=1)
+def _measured(seeds: int, seed: int) -> xr.Dataset:
+    return scaling_exponents.measure(
+        seeds=seeds,
+        seed=seed,
+        progress=False,
+        betas=(LARGE, BETA),
+        samples=(SAMPLES,),
+        draws=("fresh",),
     )
-    for name, colour, label in series:
-        mean, low, high = mean_band(parts[name][SHOWN])
-        left.fill_between(x, low, high, color=colour, alpha=0.25, lw=0)
-        left.plot(x, mean, "o-", color=colour, label=label)
-        point, low, high = fits[name]
-        right.fill_between(BETAS, low, high, color=colour, alpha=0.25, lw=0)
-        right.plot(BETAS, point, "o-", color=colour)
-    start = parts["statistics"][SHOWN, 0].mean()
-    left.plot(x, start * x, color="C1", label="the remark: $1/(1-\\alpha)$")
-    left.set(xscale="log", yscale="log", xlabel=r"$1/(1-\alpha)$", ylabel="error (reward)")
-    left.set(title=rf"$\beta = {BETAS[SHOWN]:g}$, N = {SAMPLES:g}, T = {ITERATIONS}")
-    left.legend(fontsize=7.5)
-    right.axhline(1.0, color="C1")
-    right.axhline(0.0, color="0.5", ls="--", lw=1)
-    right.set(xscale="log", xlabel=r"proximal weight $\beta$", ylabel=r"exponent in $1/(1-\alpha)$")
-    right.set(title="exponents")
+
+
+def _numbers(cell: xr.Dataset) -> tuple[float, float, float]:
+    return float(cell.exponent), float(cell.low), float(cell.high)
+
+
+def _of_optimisation(usual: xr.Dataset) -> tuple[float, float, float]:
+    """Exponent and interval of the gap with exact preferences; what is random is the problem."""
+    errors = usual.paper_optimisation.transpose("alpha", "seed")
+    x = 1 / (1 - usual.alpha.values)
+
+    def slope(values: np.ndarray) -> np.ndarray:
+        return log_log_slope(x, values.mean(axis=-1))
+
+    low, high = bootstrap(slope, errors)
+    return float(slope(errors.values)), float(low), float(high)
+
+
+def _text(numbers: tuple[float, float, float]) -> str:
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*numbers)
+
+
+def _draw(figure: Figure, data: xr.Dataset) -> None:
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, beta in zip(panels, (BETA, LARGE), strict=True):
+        scaling_exponents.panel(axes, data, "alpha", beta)
+        axes.set_title(f"β = {beta:,g}, N = {SAMPLES:,.0f}, T = {data.sizes['iteration']}")
+    panels[1].set_ylabel("")
+    figure.legend(
+        handles=scaling_exponents.legend(shared=False), loc="outside lower center", ncols=3
+    )

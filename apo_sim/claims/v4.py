@@ -1,12 +1,18 @@
 """V4: with many more labels than iterations, does the optimisation error dominate?"""
 
+import dataclasses
+import functools
+
 import numpy as np
+import xarray as xr
 from matplotlib.figure import Figure
 
 from apo_sim.claims import judge
-from apo_sim.claims._studies import Setting, lower, sampled, uniform_bandits, worst
+from apo_sim.claims._studies import worst
 from apo_sim.claims.registry import claim
 from apo_sim.claims.verdict import Finding, Study
+from apo_sim.studies import tradeoff
+from apo_sim.studies.intervals import mean_and_half
 
 ARMS, ITERATIONS, ALPHA = 5, 20, 0.3
 BETAS = (0.1, 1.0, 5.0)
@@ -42,73 +48,84 @@ def optimisation_dominates(study: Study) -> Finding:
         >>> describe("V4").source
         'reviews'
     """
-    seeds = study.pick(80, 2000)
-    bandits = uniform_bandits(study.subkey(0), seeds, ARMS)
-    cells = [(beta, n) for beta in BETAS for n in SAMPLES]
-    settings = [Setting(n, beta, alpha) for alpha in (0.0, ALPHA) for beta, n in cells]
-    runs = sampled(study.subkey(1), settings, bandits, ITERATIONS)
-    at = [t - 1 for t in HORIZONS]
-    shape = (2, len(BETAS), len(SAMPLES), seeds, len(HORIZONS))
-    gap = runs.gap[..., at].reshape(shape)
-    optimisation = runs.paper_optimisation[..., at].reshape(shape)
-    statistics = np.abs(gap - optimisation)
-    findings = []
-    for b, n, t in np.ndindex(len(BETAS), len(SAMPLES), len(HORIZONS)):
-        if SAMPLES[n] < MANY * HORIZONS[t]:
-            continue
-        pair = (statistics[1, b, n, :, t], optimisation[1, b, n, :, t])
-        findings.append(
-            judge.compare(
-                *(pair[::-1] if study.wrong else pair),
-                unit="statistical minus optimisation error (reward)",
-                witness={
-                    "beta": BETAS[b],
-                    "samples": SAMPLES[n],
-                    "iterations": HORIZONS[t],
-                    "statistical_error": pair[0].mean(),
-                    "optimisation_error": pair[1].mean(),
-                },
-            )
-        )
+    data = _measured(study.pick(80, 2000), study.sweep_seed())
+    with_momentum = data.sel(alpha=ALPHA)
+    cells = [
+        with_momentum.sel(beta=beta, samples=n, iteration=t)
+        for beta in BETAS
+        for n in SAMPLES
+        for t in HORIZONS
+        if n >= MANY * t
+    ]
+    findings = [_dominates(cell, study.wrong) for cell in cells]
     findings.sort(key=lambda finding: -float(finding.measured or 0.0))
-    decisive = worst(findings)
-    usual = (
-        statistics[1, 0, SAMPLES.index(2_000), :, 0],
-        optimisation[1, 0, SAMPLES.index(2_000), :, 0],
-    )
     kept = sum(finding.verdict == "holds" for finding in findings)
-    signs = np.array(
-        [
-            [[_sign(gap[:, b, n, :, t]) for t in range(len(HORIZONS))] for n in range(len(SAMPLES))]
-            for b in range(len(BETAS))
-        ]
-    )
-    return Finding(
-        decisive.verdict,
-        measured=decisive.measured,
-        bound=decisive.bound,
-        ratio=decisive.ratio,
-        interval=decisive.interval,
-        unit=decisive.unit,
-        instances=seeds * len(settings),
-        counterexample=decisive.counterexample,
+    usual = with_momentum.sel(beta=BETAS[0], samples=2_000, iteration=HORIZONS[0])
+    signs = _signs(data.suboptimality)
+    return dataclasses.replace(
+        worst(findings),
+        instances=data.suboptimality.isel(iteration=0).size,
         note=f"It holds in {kept} of {len(findings)} cells with N >= {MANY} T; shown is the worst. "
-        rf"At $\beta = {BETAS[0]:g}$, N = 2,000, T = 3 the statistical error is "
-        f"{usual[0].mean():.3f}, the optimisation error {usual[1].mean():.5f}. "
+        rf"At $\beta = {BETAS[0]:g}$, N = 2,000, T = {HORIZONS[0]} the statistical error is "
+        f"{_mean(abs(usual.paper_difference))}, the optimisation error "
+        f"{_mean(usual.paper_optimisation)}. "
         f"Momentum helps in {int(np.sum(signs < 0))}, hurts in {int(np.sum(signs > 0))} and makes "
-        f"no difference that {seeds} seeds show in {int(np.sum(signs == 0))} of all "
+        f"no difference that {data.sizes['seed']} seeds show in {int(np.sum(signs == 0))} of all "
         f"{signs.size} cells.",
-        draw=lambda figure: _draw(figure, gap, signs),
+        draw=lambda figure: _draw(figure, data.suboptimality, signs),
     )
 
 
-def _sign(gap: np.ndarray) -> int:
-    """-1 where momentum lowers the mean gap, 1 where it raises it, 0 where that is undecided."""
-    return {"lower": -1, "higher": 1}.get(lower(gap[1], gap[0]), 0)
+@functools.lru_cache(maxsize=1)
+def _measured(seeds: int, seed: int) -> xr.Dataset:
+    """The paper's split for every beta, at the lengths that are judged."""
+    parts = [
+        tradeoff.measure(
+            seeds=seeds,
+            seed=seed,
+            progress=False,
+            arms=ARMS,
+            beta=beta,
+            iterations=HORIZONS[-1],
+            alphas=[0.0, ALPHA],
+            samples=SAMPLES,
+        )
+        for beta in BETAS
+    ]
+    return xr.concat(parts, "beta").sel(iteration=list(HORIZONS))
 
 
-def _draw(figure: Figure, gap: np.ndarray, signs: np.ndarray) -> None:
-    change = np.log2(gap[1].mean(axis=2) / gap[0].mean(axis=2))  # (betas, N, T)
+def _dominates(cell: xr.Dataset, swapped: bool) -> Finding:
+    """Whether the statistical error is the smaller one in a cell, run by run."""
+    pair = abs(cell.paper_difference).values, cell.paper_optimisation.values
+    return judge.compare(
+        *(pair[::-1] if swapped else pair),
+        unit="statistical minus optimisation error (reward)",
+        witness={
+            "beta": float(cell.beta),
+            "samples": int(cell.samples),
+            "iterations": int(cell.iteration),
+            "statistical_error": pair[0].mean(),
+            "optimisation_error": pair[1].mean(),
+        },
+    )
+
+
+def _mean(values: xr.DataArray) -> str:
+    mean, half = mean_and_half(values)
+    return f"{mean:.5f} ± {half:.5f}"
+
+
+def _signs(gap: xr.DataArray) -> np.ndarray:
+    """-1 where momentum surely lowers the mean gap, 1 where it raises it; (beta, samples, T)."""
+    mean, half = mean_and_half(gap.sel(alpha=ALPHA) - gap.sel(alpha=0.0))
+    sure = (mean > half).astype(int) - (mean < -half).astype(int)
+    return sure.transpose("beta", "samples", "iteration").values
+
+
+def _draw(figure: Figure, gap: xr.DataArray, signs: np.ndarray) -> None:
+    means = gap.mean("seed").transpose("alpha", "beta", "samples", "iteration")
+    change = np.log2((means.sel(alpha=ALPHA) / means.sel(alpha=0.0)).values)
     panels = figure.subplots(1, len(BETAS), sharey=True)
     images = []
     for b, axes in enumerate(panels):

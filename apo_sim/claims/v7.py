@@ -1,16 +1,18 @@
 """V7: would more than three iterations help?"""
 
-import numpy as np
-from matplotlib.figure import Figure
+import dataclasses
+import functools
+
+import xarray as xr
 
 from apo_sim.claims import judge
-from apo_sim.claims._studies import Setting, mean_band, sampled, uniform_bandits, worst
+from apo_sim.claims._studies import worst
 from apo_sim.claims.registry import claim
 from apo_sim.claims.verdict import Finding, Study
+from apo_sim.studies import long_run
+from apo_sim.studies.long_run import BETAS, BUDGET, FIRST
 
-ARMS, ITERATIONS, FIRST = 5, 20, 3
-SAMPLES, ALPHA = 2000, 0.3
-BETAS = (0.1, 1.0, 5.0)
+ITERATIONS, ALPHA = 20, 0.3
 
 
 @claim(
@@ -41,65 +43,54 @@ def more_iterations(study: Study) -> Finding:
         >>> describe("V7").source
         'reviews'
     """
-    seeds = study.pick(150, 3000)
-    bandits = uniform_bandits(study.subkey(0), seeds, ARMS)
-    settings = [Setting(SAMPLES, beta, alpha) for beta in BETAS for alpha in (0.0, ALPHA)]
-    settings += [Setting(SAMPLES * FIRST // ITERATIONS, beta, ALPHA) for beta in BETAS]
-    gap = sampled(study.subkey(1), settings, bandits, ITERATIONS).gap
-    accelerated = gap[1 : 2 * len(BETAS) : 2]
-    split = gap[2 * len(BETAS) :, :, -1]
+    data = _measured(study.effort == "quick", study.sweep_seed())
+    gap = long_run.by_length(data).sel(alpha=ALPHA)
     findings, words = [], []
-    for beta, path, same_labels in zip(BETAS, accelerated, split, strict=True):
-        pair = (path[:, -1], path[:, FIRST - 1])
-        finding = judge.compare(
-            *(pair[::-1] if study.wrong else pair),
-            unit="change of the gap (reward)",
-            witness={"beta": beta, "gap_at_3": pair[1].mean(), "gap_at_20": pair[0].mean()},
+    for beta in BETAS:
+        last, first = (
+            gap.sel(budget="each", beta=beta, length=t).values for t in (ITERATIONS, FIRST)
         )
-        findings.append(finding)
-        low, high = judge.mean_interval(pair[0] - pair[1])
-        other = judge.mean_interval(same_labels - pair[1])
+        findings.append(
+            judge.compare(
+                *((first, last) if study.wrong else (last, first)),
+                unit="change of the gap (reward)",
+                witness={"beta": beta, "gap_at_3": first.mean(), "gap_at_20": last.mean()},
+                draw=lambda figure: long_run.draw(figure, data),
+            )
+        )
+        same_labels = gap.sel(budget="in all", beta=beta, length=ITERATIONS).values
         words.append(
-            rf"$\beta = {beta:g}$: {np.mean(pair[0] - pair[1]):+.3f} [{low:+.3f}, {high:+.3f}], "
-            rf"same labels in all {np.mean(same_labels - pair[1]):+.3f} "
-            rf"[{other[0]:+.3f}, {other[1]:+.3f}]"
+            rf"$\beta = {beta:g}$: {_change(last - first)}, same labels in all "
+            f"{_change(same_labels - first)}"
         )
     decisive = worst(findings)
-    return Finding(
-        decisive.verdict,
-        measured=decisive.measured,
-        bound=decisive.bound,
-        ratio=decisive.ratio,
-        interval=decisive.interval,
-        unit=decisive.unit,
-        instances=seeds * len(BETAS),
-        counterexample=decisive.counterexample,
-        note="Change of the gap from 3 to 20 iterations; " + "; ".join(words) + ".",
-        draw=lambda figure: _draw(figure, gap),
+    note = (
+        f"{ITERATIONS} iterations in place of {FIRST} change the gap, over {gap.sizes['seed']} "
+        "paired seeds, by"
+    )
+    return dataclasses.replace(
+        decisive,
+        instances=gap.sizes["seed"] * len(BETAS),
+        note=f"{note}: {'; '.join(words)}.",
     )
 
 
-def _draw(figure: Figure, gap: np.ndarray) -> None:
-    t = np.arange(1, ITERATIONS + 1)
-    for b, axes in enumerate(figure.subplots(1, len(BETAS), sharey=True)):
-        for row, colour, label in (
-            (2 * b + 1, "C0", rf"$\alpha = {ALPHA}$"),
-            (2 * b, "0.5", r"$\alpha = 0$"),
-        ):
-            mean, low, high = mean_band(np.swapaxes(gap[row], 0, 1))
-            axes.fill_between(t, np.maximum(low, 1e-4), high, color=colour, alpha=0.25, lw=0)
-            axes.plot(t, mean, color=colour, label=label)
-        axes.axvline(FIRST, color="C1", ls="--", lw=1)
-        axes.set(yscale="log", xlabel="iteration", title=rf"$\beta = {BETAS[b]:g}$")
-        axes.set(xticks=(1, 3, 10, 20))
-        if b == 0:
-            axes.set(ylabel="gap (reward)")
-            axes.text(
-                FIRST + 0.4,
-                axes.get_ylim()[0],
-                "the paper stops",
-                color="C1",
-                fontsize=8,
-                va="bottom",
-            )
-            axes.legend(loc="upper left")
+@functools.lru_cache(maxsize=1)
+def _measured(quick: bool, seed: int) -> xr.Dataset:
+    """The experiment; in a hurry, without the longest runs."""
+    if not quick:
+        return long_run.measure(seeds=300, seed=seed, progress=False)
+    return long_run.measure(
+        seeds=300,
+        seed=seed,
+        progress=False,
+        alphas=[0.0, ALPHA],
+        lengths=[1, FIRST, 10, ITERATIONS],
+        budget=BUDGET,
+    )
+
+
+def _change(differences) -> str:
+    low, high = judge.mean_interval(differences)
+    word = "helps" if high < 0 else "hurts" if low > 0 else "undecided"
+    return f"{differences.mean():+.3f} [{low:+.3f}, {high:+.3f}] ({word})"

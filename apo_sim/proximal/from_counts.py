@@ -15,9 +15,20 @@ SAMPLED_REWARD_BOUND = 2.0
 """R where none is asked for: rewards in [-1, 1] give |beta log pi/pi_t| up to 2, so it is the
 least R under which Assumption 4.3 leaves every such reward realisable."""
 
-# Problems solved at a time. Every program works on blocks of this one size: another size would be
-# compiled to other instructions, and the last bit would depend on how many problems there are.
-_BLOCK = 64
+# Bytes that one array of pairs may have, to stay in the cache.
+_CACHE = 2**17
+# A block is as long as the processor's vectors at least, and no longer than pays.
+_SHORTEST, _LONGEST = 8, 64
+
+
+def _block(arms: int) -> int:
+    """Problems solved at a time.
+
+    Every program works on blocks of this one size: another size would be compiled to other
+    instructions, and the last bit would depend on how many problems there are.
+    """
+    fit = max(_CACHE // (8 * arms**2), _SHORTEST)
+    return min(1 << (fit.bit_length() - 1), _LONGEST)
 
 
 def rewards_from_counts(
@@ -73,12 +84,13 @@ def rewards_from_counts(
 def _solve(loss: Any, wins: Array, log_policy: Array, betas: Array, bounds: Array):
     """Rewards and residual of every context, solved in blocks that stay in the cache."""
     contexts = wins.shape[0]
-    blocks = -(-contexts // _BLOCK)
+    block = _block(wins.shape[1])
+    blocks = -(-contexts // block)
 
     def cut(array):
         # The last problem is repeated to fill up its block.
-        padding = [(0, blocks * _BLOCK - contexts)] + [(0, 0)] * (array.ndim - 1)
-        return jnp.pad(array, padding, mode="edge").reshape(blocks, _BLOCK, *array.shape[1:])
+        padding = [(0, blocks * block - contexts)] + [(0, 0)] * (array.ndim - 1)
+        return jnp.pad(array, padding, mode="edge").reshape(blocks, block, *array.shape[1:])
 
     numbers = tuple(map(cut, (wins, log_policy, betas, bounds)))
     rewards, residual = jax.lax.map(lambda block: _solve_block(loss, *block), numbers)

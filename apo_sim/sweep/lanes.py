@@ -12,19 +12,22 @@ from jax.sharding import PartitionSpec as P
 from apo_sim.loop import run
 from apo_sim.problems import Problem
 from apo_sim.sweep.named import Family
-from apo_sim.sweep.plan import LOSSES, MATCHED, MOMENTA, Shape, Unit
+from apo_sim.sweep.plan import LOSSES, MOMENTA, Shape, Unit
 from apo_sim.sweep.series import SERIES
 from apo_sim.theory import matched_beta
 
-# Lanes that a device works on at a time, and the memory that they may need. The number does not
-# depend on how many devices there are: another one would be compiled to other instructions, and
-# the last bit would depend on the machine.
+# Lanes that a device works on at a time: what they work on stays in the cache, and the paths that
+# they keep fit the memory. The number does not depend on how many devices there are: another one
+# would be compiled to other instructions, and the last bit would depend on the machine.
 _MOST_LANES = 128
-_BYTES = 2**27
+_CACHE = 2**22
+_MEMORY = 2**27
 # Arrays of the largest size that a lane has alive.
 _ALIVE = 16
 # Settings that `run` takes itself; the others belong to the family.
 _OF_RUN = ("beta", "samples", "reward_bound")
+# Settings that the momentum rule takes: `alpha`, and whether its rival runs in its place.
+_OF_RULE = ("alpha", "matched")
 
 
 def compute(unit: Unit, seed: int) -> dict[str, np.ndarray]:
@@ -64,16 +67,20 @@ def precision() -> bool:
     return jnp.zeros(()).dtype == jnp.float64
 
 
-def lane_bytes(shape: Shape, sampled: bool) -> int:
-    """Memory that one run needs, roughly."""
+def lane_bytes(shape: Shape, sampled: bool) -> tuple[int, int]:
+    """What one run works on, and the paths that it keeps, in bytes, roughly."""
+    table = 8 * shape.contexts * shape.arms
     pairs = sampled or shape.arms <= 64
     kept = any(SERIES[name].save == "path" for name in shape.variables)
-    table = 8 * shape.contexts * shape.arms
-    return _ALIVE * table * ((shape.arms if pairs else 1) + kept * shape.iterations)
+    return (
+        _ALIVE * table * (shape.arms if pairs else 1),
+        _ALIVE * table * (shape.iterations if kept else 1),
+    )
 
 
 def _lanes_a_device(shape: Shape, sampled: bool) -> int:
-    fit = max(_BYTES // lane_bytes(shape, sampled), 1)
+    worked_on, kept = lane_bytes(shape, sampled)
+    fit = max(min(_CACHE // worked_on, _MEMORY // kept), 1)
     return min(1 << (fit.bit_length() - 1), _MOST_LANES)
 
 
@@ -107,20 +114,23 @@ def replicate_problem(
 
 
 def _lane(shape: Shape, seed: Any, numbers: dict[str, Any], replicate: Any) -> dict[str, Any]:
-    parameters = {n: v for n, v in numbers.items() if n not in (*_OF_RUN, "alpha")}
+    parameters = {n: v for n, v in numbers.items() if n not in (*_OF_RUN, *_OF_RULE)}
     problem, key = replicate_problem(
         shape.family, seed, replicate, shape.contexts, shape.arms, **parameters
     )
     given = {name: numbers[name] for name in _OF_RUN if name in numbers}
-    if shape.momentum == MATCHED:
-        given["beta"] = matched_beta(numbers["alpha"], numbers["beta"], shape.iterations)
+    alpha = numbers["alpha"]
+    if "matched" in numbers:
+        schedule = matched_beta(alpha, given["beta"], shape.iterations, unrestricted=True)
+        given["beta"] = jnp.where(numbers["matched"], schedule, given["beta"])
+        alpha = jnp.where(numbers["matched"], 0.0, alpha)
     if shape.draws == "shared":
         key = jnp.broadcast_to(jax.random.fold_in(key, 0), (shape.iterations,))
     kept = {name: SERIES[name] for name in shape.variables}
     solution = run(
         problem,
         LOSSES[shape.loss],
-        MOMENTA[shape.momentum](numbers["alpha"]),
+        MOMENTA[shape.momentum](alpha),
         iterations=shape.iterations,
         key=key if "samples" in numbers else None,
         save=tuple({series.save for series in kept.values()}),

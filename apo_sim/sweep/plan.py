@@ -181,6 +181,11 @@ class Plan:
                 axis = list(self.axes).index(name)
                 values = values.reshape([-1 if i == axis else 1 for i in range(len(sizes))])
             numbers[name] = np.broadcast_to(values, sizes).reshape(-1)
+        if static["momentum"] in ("none", "constant", MATCHED):
+            # One program for all three: what differs becomes numbers.
+            rule, static["momentum"] = static["momentum"], "constant"
+            numbers["matched"] = np.full(math.prod(sizes), float(rule == MATCHED))
+            numbers["alpha"] = numbers["alpha"] * (rule != "none")
         replicate = np.broadcast_to(np.arange(self.seeds)[place[-1]], sizes).reshape(-1)
         shape = Shape(self.family, variables=self.variables, **static)
         return Unit(place, shape, numbers, replicate)

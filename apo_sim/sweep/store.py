@@ -179,7 +179,7 @@ def _check_same(plan: Plan, path: Path) -> None:
                     f"{here.get(name)!r} here",
                     remedy,
                 )
-    if list(theirs) != list(plan.configuration()):
+    if [name for name in theirs if name in plan.axes] != list(plan.axes):
         raise InvalidArgument("out", str(path), "has its axes in another order", remedy)
     chunks = zarr.open_array(path, path=plan.variables[0], mode="r").chunks
     if chunks[:-1] != plan.unit_extent():

@@ -1,0 +1,204 @@
+"""Momentum in games: who gains inside Assumption B.1, and who loses where preferences cycle.
+
+Both what the method outputs, its last policy, and the average policy, which is what converges in
+games without a best arm. The rival is plain iteration at the matched beta.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from apo_sim.errors import InvalidArgument
+from apo_sim.studies.game_kinds import KINDS, three_arms
+from apo_sim.studies.intervals import mean_and_half, place
+from apo_sim.studies.wording import plus_minus
+from apo_sim.sweep import sweep
+
+ALPHAS = (-0.3, 0.0, 0.3, 0.6, 0.9)
+LOSSES = ("sppo", "ipo")
+SAMPLES = (1e2, 1e4)
+SHOWN = ("Assumption B.1", "best arm only", "cycle")
+POLICIES = {"last": "suboptimality", "average": "average_suboptimality"}
+POINTS = 100  # iterations kept, evenly spread over their logarithms
+
+
+def measure(
+    *,
+    seeds: int,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: bool = True,
+    beta: float = 5.0,
+    iterations: int = 2000,
+    sampled_iterations: int = 300,
+    alphas: Sequence[float] = ALPHAS,
+    losses: Sequence[str] = LOSSES,
+    samples: Sequence[float] = SAMPLES,
+) -> xr.Dataset:
+    """Exploitability of the last and of the average policy of random games of every kind.
+
+    Returns:
+        With exact preferences `last` and `average`, dimensions (loss, momentum, kind, alpha,
+        seed, iteration), of some iterations; momentum and its rival, the matched beta. After
+        `sampled_iterations`, `last_sampled` and `average_sampled`, dimensions (samples, loss,
+        kind, alpha, seed), of which `samples` = inf has exact preferences.
+
+    Example:
+        >>> data = measure(seeds=2, iterations=4, sampled_iterations=2, losses=["sppo"], samples=[])
+        >>> dict(data.average_sampled.sizes)
+        {'samples': 1, 'loss': 1, 'kind': 5, 'alpha': 5, 'seed': 2}
+    """
+    if sampled_iterations > iterations:
+        raise InvalidArgument(
+            "sampled_iterations", sampled_iterations, "is beyond the exact runs", "pass fewer"
+        )
+
+    def swept(store: str, **settings: Any) -> xr.Dataset:
+        data = sweep(
+            three_arms,
+            loss=list(losses),
+            kind=range(len(KINDS)),
+            alpha=list(alphas),
+            **settings,
+            arms=3,
+            beta=beta,
+            seeds=seeds,
+            seed=seed,
+            variables=list(POLICIES.values()),
+            progress=progress,
+            out=place(out, store),
+        )
+        return data.rename({old: new for new, old in POLICIES.items()}).assign_coords(
+            kind=list(KINDS)
+        )
+
+    exact = swept("exact", momentum=["unrestricted", "matched_beta"], iterations=iterations)
+    kept = np.unique(np.geomspace(1, iterations, POINTS).round().astype(int))
+    noisy = _ends(exact.sel(momentum="unrestricted"), sampled_iterations).expand_dims(
+        samples=[np.inf]
+    )
+    if len(samples):
+        found = swept(
+            "sampled", samples=list(samples), momentum="unrestricted", iterations=sampled_iterations
+        )
+        noisy = xr.concat(
+            [_ends(found, sampled_iterations).transpose("samples", ...), noisy], "samples"
+        )
+    data = exact.drop_vars("samples", errors="ignore").sel(iteration=kept).load()
+    noisy = noisy.rename({name: f"{name}_sampled" for name in POLICIES})
+    return data.merge(noisy).assign(sampled_iterations=sampled_iterations)
+
+
+def _ends(data: xr.Dataset, iteration: int) -> xr.Dataset:
+    """The policies after so many iterations, without what describes the run."""
+    kept = data[list(POLICIES)].sel(iteration=iteration)
+    return kept.drop_vars([n for n in kept.coords if n not in kept.dims]).load()
+
+
+def final(data: xr.Dataset, policy: str, kind: str, **where: Any) -> xr.DataArray:
+    """Exploitability of the last or the average policy at the end of the exact runs, over seeds.
+
+    Args:
+        data: what `measure` returned.
+        policy: "last" or "average".
+        kind: of the games.
+        **where: alpha, and maybe loss and momentum; by default the first loss, with momentum.
+    """
+    chosen = {"loss": data.loss.values[0], "momentum": "unrestricted", "kind": kind, **where}
+    return data[policy].isel(iteration=-1).sel(chosen)
+
+
+def finding(data: xr.Dataset) -> str:
+    """What the largest alpha does to each kind of game; on cycles, whether anything else helps."""
+    strong, weak = float(data.alpha[-1]), float(data.alpha[0])
+    updates = int(data.iteration[-1])
+
+    def change(policy: str, kind: str, **where: Any) -> str:
+        plain = final(data, policy, kind, **{**where, "alpha": 0.0})
+        return plus_minus(final(data, policy, kind, **{"alpha": strong, **where}) - plain)
+
+    kinds = []
+    for kind in KINDS:
+        base = float(final(data, "average", kind, alpha=0.0).mean("seed"))
+        kinds.append(f"{kind}: {base:.4f}, change {change('average', kind)}")
+    rival = final(data, "average", "cycle", alpha=strong, momentum="matched_beta")
+    beyond = plus_minus(final(data, "average", "cycle", alpha=strong) - rival)
+    loss, *others = (str(name) for name in data.loss.values)
+    text = (
+        f"beta = {float(data.beta):g}, {loss.upper()}: the exploitability of the average policy "
+        f"after {updates} exact updates, alpha = {strong:g} in place of 0: {'; '.join(kinds)}. On "
+        f"cycles alpha = {strong:g} changes that of the last policy by {change('last', 'cycle')}, "
+        f"and that of the average by {beyond} against the matched beta; alpha = {weak:g} changes "
+        f"the last by {change('last', 'cycle', alpha=weak)} and the average by "
+        f"{change('average', 'cycle', alpha=weak)}"
+    )
+    ends = data.average_sampled.sel(loss=loss, kind="cycle")
+    for n in data.samples.values:
+        both = plus_minus((ends.sel(alpha=strong) - ends.sel(alpha=0.0)).sel(samples=n))
+        pairs = "exact preferences" if np.isinf(n) else f"N = {n:g}"
+        text += f"; after {int(data.sampled_iterations)} updates with {pairs} alpha = {strong:g} "
+        text += f"changes the average by {both}"
+    for other in others:
+        text += f"; with {other.upper()}, after {updates} exact updates, by "
+        text += change("average", "cycle", loss=other)
+    return f"{text} ({data.sizes['seed']} games of each kind, paired 95 % intervals)."
+
+
+def draw(figure: Figure, data: xr.Dataset) -> None:
+    """The last and the average policy over the updates, and the average from sampled pairs."""
+    figure.set_size_inches(7.0, 6.8)
+    panels = figure.subplots(3, len(SHOWN), sharey="row")
+    loss = data.loss.values[0]
+    for column, kind in zip(panels.T, SHOWN, strict=True):
+        here = data.sel(loss=loss, kind=kind)
+        for axes, policy in zip(column, POLICIES, strict=False):
+            _over_updates(axes, here[policy])
+        _over_alpha(column[2], here.average_sampled)
+        column[0].set_title(kind)
+        column[0].set_ylim(1e-8, 1.0)
+        column[1].set_xlabel("updates")
+        column[2].set_xlabel(r"$\alpha$")
+        column[2].set_xticks(data.alpha.values)
+    updates = int(data.sampled_iterations)
+    for axes, name in zip(
+        panels[:, 0], ("last policy", "average policy", f"average, {updates} updates"), strict=True
+    ):
+        axes.set_ylabel(f"exploitability,\n{name}")
+    alphas = [Line2D([], [], color=f"C{i}") for i in range(data.sizes["alpha"])]
+    names = [rf"$\alpha = {alpha:g}$" for alpha in data.alpha.values]
+    dashed = Line2D([], [], color=f"C{len(alphas) - 1}", ls="--", lw=1.2)
+    figure.legend(
+        [*alphas, dashed],
+        [*names, r"matched $\beta$"],
+        loc="outside upper center",
+        ncols=len(alphas) + 1,
+        columnspacing=1.2,
+        handlelength=1.5,
+    )
+
+
+def _over_updates(axes: Axes, values: xr.DataArray) -> None:
+    """Mean over the games, for every alpha, and the matched beta of the largest."""
+    for colour, alpha in enumerate(values.alpha.values):
+        one = values.sel(alpha=alpha, momentum="unrestricted")
+        axes.loglog(values.iteration, one.mean("seed"), color=f"C{colour}", lw=1.4)
+    rival = values.sel(momentum="matched_beta").isel(alpha=-1).mean("seed")
+    axes.loglog(values.iteration, rival, "--", color=f"C{values.alpha.size - 1}", lw=1.2)
+
+
+def _over_alpha(axes: Axes, values: xr.DataArray) -> None:
+    """Mean over the games with its interval, for every number of pairs."""
+    for colour, n in zip(("C5", "C0"), values.samples.values[:-1], strict=False):
+        mean, half = mean_and_half(values.sel(samples=n))
+        name = rf"$N = 10^{{{np.log10(n):.0f}}}$"
+        axes.errorbar(values.alpha, mean, half, fmt="o-", color=colour, lw=1.4, label=name)
+    mean, half = mean_and_half(values.sel(samples=np.inf))
+    axes.errorbar(values.alpha, mean, half, fmt="o:", color="0.3", lw=1.4, label="exact")
+    axes.set_yscale("log")
+    axes.legend(fontsize=7, loc="upper left")

@@ -1,0 +1,279 @@
+"""Is momentum more than a smaller beta? Against the beta that takes its path, and against none.
+
+With exact preferences momentum is plain iteration with a proximal weight beta_t of its own (N1), so
+that nothing can be learned from comparing it with plain iteration at the same beta alone. Here all
+three get the same number of labels, and whatever the first two differ by comes from the data.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from apo_sim.studies.intervals import bootstrap, mean_and_half, place
+from apo_sim.sweep import sweep
+
+ALPHAS = (0.3, 0.6, 0.9)
+BETAS = (1.0, 5.0)
+SAMPLES = (30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
+HORIZONS = (20, 50)
+CONTENDERS = ("momentum", "matched beta", "no momentum")
+COLOURS = ("C0", "C4", "0.45")
+QUOTED = ((100, 20), (1000, 20), (30, 50))  # cells (N, T) whose gaps the finding tells
+
+
+def measure(
+    *,
+    seeds: int,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: bool = True,
+    family: str = "uniform",
+    arms: int = 10,
+    iterations: int = HORIZONS[-1],
+    alphas: Sequence[float] = ALPHAS,
+    betas: Sequence[float] = BETAS,
+    samples: Sequence[int] = SAMPLES,
+) -> xr.Dataset:
+    """The gap, dimensions (momentum, alpha, beta, samples, seed, iteration); alpha = 0 is added.
+
+    The variable `exact` has no samples: the gap of exact preferences, the same for both values of
+    `momentum` up to rounding.
+
+    Example:
+        >>> data = measure(seeds=2, arms=3, iterations=6, alphas=[0.5], betas=[1.0], samples=[100])
+        >>> momentum, matched = data.exact
+        >>> bool(abs(momentum - matched).max() < 1e-12)
+        True
+    """
+    grid: dict[str, Any] = {
+        "momentum": ["constant", "matched_beta"],
+        "alpha": [0.0, *alphas],
+        "beta": list(betas),
+        "arms": arms,
+        "iterations": iterations,
+        "seeds": seeds,
+        "seed": seed,
+        "variables": ["suboptimality"],
+        "progress": progress,
+    }
+    sampled = sweep(family, **grid, samples=list(samples), out=place(out, "gaps"))
+    exact = sweep(family, **grid, out=place(out, "exact")).suboptimality
+    return sampled.assign(exact=exact.drop_vars("samples", errors="ignore")).load()
+
+
+def contenders(gap: xr.DataArray) -> xr.DataArray:
+    """The three contenders along a dimension `contender`, for every alpha above 0.
+
+    Args:
+        gap: dimensions momentum, alpha and any others.
+
+    Returns:
+        Dimensions (contender, alpha, ...); the last is the same for every alpha.
+    """
+    plain = gap.sel(momentum="constant", alpha=0.0, drop=True)
+    given = gap.sel(alpha=gap.alpha[gap.alpha > 0])
+    momentum, matched = (given.sel(momentum=m, drop=True) for m in ("constant", "matched_beta"))
+    parts = [momentum, matched, plain.broadcast_like(momentum)]
+    return xr.concat(parts, xr.Variable("contender", list(CONTENDERS)))
+
+
+def better(gaps: xr.DataArray) -> xr.DataArray:
+    """Whether a contender surely has a smaller mean gap than a rival: paired 95 % intervals.
+
+    Args:
+        gaps: dimensions contender, seed and any others.
+
+    Returns:
+        Dimensions (rival, contender, ...), without seed.
+    """
+    mean, half = mean_and_half(gaps.rename(contender="rival") - gaps)
+    return mean > half
+
+
+def winners(gaps: xr.DataArray) -> xr.DataArray:
+    """The index of the contender that is surely better than all others, or -1.
+
+    Args:
+        gaps: dimensions contender, seed and any others.
+
+    Returns:
+        Integers, without contender and seed.
+    """
+    best = better(gaps).sum("rival") == gaps.sizes["contender"] - 1
+    return xr.where(best.any("contender"), best.argmax("contender"), -1)
+
+
+def disagreement(data: xr.Dataset) -> float:
+    """The largest relative difference between both paths of exact preferences, at any t."""
+    momentum, matched = data.exact.transpose("momentum", ...).values
+    size = np.maximum(np.maximum(momentum, matched), np.finfo(momentum.dtype).tiny)
+    return float(np.max(np.abs(momentum - matched) / size))
+
+
+def finding(data: xr.Dataset) -> str:
+    """That exact preferences know no difference; who wins how often; the gaps of a few cells."""
+    gaps = contenders(data.suboptimality)
+    shown = gaps.sel(iteration=_horizons(data))
+    runs = data.suboptimality.isel(iteration=0).size
+    texts = [
+        f"With exact preferences momentum and the matched beta differ by {disagreement(data):.1g} "
+        f"of the gap at most (K = {int(data.arms)}, T up to {data.sizes['iteration']}).",
+        _total(shown),
+        f"In cells (alpha, N): {'; '.join(_places(shown))}.",
+    ]
+    alpha, beta = float(data.alpha[-1]), float(data.beta[-1])
+    for n, t in QUOTED:
+        if n in data.samples and t in data.iteration:
+            cell = gaps.sel(alpha=alpha, beta=beta, samples=n, iteration=t)
+            texts.append(f"alpha = {alpha:g}, beta = {beta:g}, N = {n:,}, T = {t}: {_cell(cell)}.")
+    return f"{' '.join(texts)} ({runs:,} runs, paired 95 % intervals a cell.)"
+
+
+def _horizons(data: xr.Dataset) -> list[int]:
+    """The lengths that are reported: those that the runs have, or their last."""
+    longest = data.sizes["iteration"]
+    return [t for t in HORIZONS if t <= longest] or [longest]
+
+
+def _total(gaps: xr.DataArray) -> str:
+    """In how many cells one contender is better than another, and than both others."""
+    sure, won = better(gaps), winners(gaps)
+    momentum, matched, _ = CONTENDERS
+    lead = sure.sel(contender=momentum, rival=matched)
+    behind = sure.sel(contender=matched, rival=momentum)
+    wins = ", ".join(f"{name} in {int((won == i).sum())}" for i, name in enumerate(CONTENDERS))
+    return (
+        f"With finite data momentum is better than the matched beta in {int(lead.sum())} of "
+        f"{lead.size} cells (alpha, beta, N, T) and worse in {int(behind.sum())}; better than both "
+        f"others is {wins}."
+    )
+
+
+def _places(gaps: xr.DataArray) -> list[str]:
+    """For every T and beta, in how many cells (alpha, N) who wins, and for which N."""
+    won = winners(gaps)
+    texts = []
+    for t in gaps.iteration.values:
+        for beta in gaps.beta.values:
+            here = won.sel(iteration=t, beta=beta)
+            wins = [
+                f"{name} in {_cells(here == index)}"
+                for index, name in enumerate(CONTENDERS)
+                if (here == index).any()
+            ]
+            texts.append(f"T = {t}, beta = {beta:g}, {' and '.join(wins) or 'nobody'}")
+    return texts
+
+
+def _cells(where: xr.DataArray) -> str:
+    """How many cells (alpha, N), and from which N to which."""
+    cells = f"{int(where.sum())} of {where.size}"
+    low, high = (f"{end:,.0f}" for end in (_least(where), -_least(where, -1)))
+    return f"{cells} (N = {low})" if low == high else f"{cells} (N = {low} to {high})"
+
+
+def _least(where: xr.DataArray, sign: int = 1) -> float:
+    return float((sign * where.samples).where(where).min())
+
+
+def _cell(gaps: xr.DataArray) -> str:
+    """The three gaps, and what momentum has over its rivals, paired."""
+    mean, half = mean_and_half(gaps)
+    difference, its_half = mean_and_half(gaps.sel(contender=CONTENDERS[0]) - gaps)
+    texts = [_with_half(mean, half, name) for name in CONTENDERS]
+    rivals = [_with_half(difference, its_half, name, "+") for name in CONTENDERS[1:]]
+    named = ", ".join(f"{name} {text}" for name, text in zip(CONTENDERS, texts, strict=True))
+    return f"gap of {named}; momentum's minus theirs {rivals[0]} and {rivals[1]}"
+
+
+def _with_half(mean: xr.DataArray, half: xr.DataArray, name: str, sign: str = "") -> str:
+    return f"{mean.sel(contender=name):{sign}.4f} ± {half.sel(contender=name):.4f}"
+
+
+def draw(figure: Figure, data: xr.Dataset) -> None:
+    """A row a beta: the gaps, that of momentum over its rivals', and who wins where."""
+    figure.set_size_inches(7.0, 2.3 * data.sizes["beta"] + 1.0)
+    gaps = contenders(data.suboptimality).sel(iteration=_horizons(data))
+    alpha, t = float(data.alpha[-1]), int(gaps.iteration[0])
+    figure.suptitle(
+        rf"$K = {int(data.arms)}$; left and middle: $\alpha = {alpha:g}$, $T = {t}$; "
+        "bands: 95 % intervals",
+        x=0.02,
+        ha="left",
+        fontsize=9.5,
+    )
+    panels = figure.subplots(data.sizes["beta"], 3, sharex=True, squeeze=False)
+    for (left, middle, right), beta in zip(panels, data.beta.values, strict=True):
+        here = gaps.sel(beta=beta)
+        _draw_gaps(left, here.sel(alpha=alpha, iteration=t))
+        _draw_ratios(middle, here.sel(alpha=alpha, iteration=t))
+        _draw_winners(right, here)
+        left.set_ylabel(rf"$\beta = {beta:g}$" "\ngap (reward)")
+    for axes, title in zip(panels[0], ("gap", "gap, momentum / rival", "surely best"), strict=True):
+        axes.set_title(title)
+    for axes in panels[-1]:
+        axes.set_xlabel("preference pairs, $N$")
+    handles = [Patch(color=colour) for colour in COLOURS]
+    handles.append(Patch(facecolor="white", edgecolor="0.8"))
+    figure.legend(handles, [*CONTENDERS, "undecided"], loc="outside lower center", ncols=4)
+
+
+def _draw_gaps(axes, gaps: xr.DataArray) -> None:
+    n = gaps.samples.values
+    for name, colour in zip(CONTENDERS, COLOURS, strict=True):
+        mean, half = mean_and_half(gaps.sel(contender=name))
+        low = np.maximum(mean - half, mean / 10)  # the axis is logarithmic
+        axes.fill_between(n, low, mean + half, color=colour, alpha=0.2, lw=0)
+        axes.plot(n, mean, "o-", color=colour, markersize=3)
+    axes.set(xscale="log", yscale="log")
+
+
+def _draw_ratios(axes, gaps: xr.DataArray) -> None:
+    n = gaps.samples.values
+    for name, colour in zip(CONTENDERS[1:], COLOURS[1:], strict=True):
+        pair = gaps.sel(contender=[CONTENDERS[0], name]).transpose("contender", "samples", "seed")
+        low, high = bootstrap(_ratio, pair)
+        axes.fill_between(n, low, high, color=colour, alpha=0.2, lw=0)
+        axes.plot(n, _ratio(pair.values), "o-", color=colour, markersize=3)
+    axes.axhline(1.0, color="0.2", ls="--", lw=1)
+    axes.set(xscale="log", yscale="log")
+
+
+def _ratio(pair: np.ndarray) -> np.ndarray:
+    return pair[0].mean(axis=-1) / pair[1].mean(axis=-1)
+
+
+def _draw_winners(axes, gaps: xr.DataArray) -> None:
+    """Rows: the lengths of the run, and within them alpha."""
+    won = winners(gaps).transpose("iteration", "alpha", "samples")
+    n = np.log10(won.samples.values)
+    middle = (n[1:] + n[:-1]) / 2
+    columns = 10 ** np.array([2 * n[0] - middle[0], *middle, 2 * n[-1] - middle[-1]])
+    alphas = won.sizes["alpha"]
+    rows = won.values.reshape(-1, won.sizes["samples"])
+    axes.pcolormesh(
+        columns,
+        np.arange(len(rows) + 1),
+        rows,
+        cmap=ListedColormap(["white", *COLOURS]),
+        vmin=-1.5,
+        vmax=2.5,
+        edgecolor="0.88",
+        linewidth=0.6,
+    )
+    labels = [rf"$\alpha = {a:g}$" for a in won.alpha.values] * won.sizes["iteration"]
+    axes.set_yticks(np.arange(len(rows)) + 0.5, labels, fontsize=8)
+    for block, t in enumerate(won.iteration.values):
+        at = (block + 0.5) * alphas
+        axes.text(1.02, at, f"T = {t}", transform=axes.get_yaxis_transform(), va="center",
+                  rotation=270, fontsize=8.5)  # fmt: skip
+        if block:
+            axes.axhline(block * alphas, color="0.3", lw=1)
+    axes.set(xscale="log", ylim=(len(rows), 0))
+    axes.grid(False)

@@ -1,0 +1,195 @@
+"""How much the gap scatters over data: momentum from the policy output, or from its behaviour.
+
+Table 3 of the paper compares the two after a few updates and extrapolations. Here many draws of
+the data meet each of a number of bandits, and the bandits are what is independent: the standard
+deviations of two rules on the same bandit are paired.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from apo_sim import families
+from apo_sim.problems import Bandit
+from apo_sim.studies.intervals import bootstrap, mean_and_half, place
+from apo_sim.studies.momentum_rules import total_weight
+from apo_sim.sweep import replicate_problem, sweep
+
+ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+SAMPLES = (30, 300, 3000)
+# What Table 3 evaluates.
+EARLY = 2
+LABELS = {"constant": r"from $\hat\pi_t$ (the method)", "from_behaviour": r"from $\pi_t$"}
+
+
+def one_of(key: Any, contexts: int, arms: int, first: Any, bandits: Any) -> Bandit:
+    """One of a fixed set of bandits, which the key picks: many replicates meet the same one.
+
+    So the data of no two replicates have random numbers in common, as they would if the bandit
+    were an axis of the sweep.
+
+    Args:
+        key: of the replicate.
+        contexts: number of contexts.
+        arms: number of arms.
+        first: number of the first bandit.
+        bandits: how many there are.
+
+    Example:
+        >>> keys = jax.random.split(jax.random.key(0), 8)
+        >>> met = jax.vmap(lambda key: one_of(key, 1, 3, 0, 2).reward[0, 0])(keys)
+        >>> len(set(met.tolist()))
+        2
+    """
+    number = jnp.asarray(first, int) + jax.random.randint(key, (), 0, jnp.asarray(bandits, int))
+    return families.uniform_bandit(jax.random.key(number), contexts, arms)
+
+
+def measure(
+    *,
+    seeds: int,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: bool = True,
+    bandits: int = 100,
+    arms: int = 5,
+    beta: float = 5.0,
+    iterations: int = 10,
+    alphas: Sequence[float] = ALPHAS,
+    samples: Sequence[int] = SAMPLES,
+) -> xr.Dataset:
+    """The gap after extrapolation, dimensions (momentum, alpha, samples, seed, iteration).
+
+    The coordinate `bandit` says which of them a seed met.
+
+    Example:
+        >>> data = measure(seeds=9, bandits=2, arms=3, iterations=2, alphas=[0.3], samples=[100])
+        >>> data.behaviour_suboptimality.groupby("bandit").mean().sizes["bandit"]
+        2
+    """
+    # Other bandits for another seed, and a number that single precision holds as well.
+    first = float(seed * bandits % 2**24)
+    data = sweep(
+        one_of,
+        momentum=list(LABELS),
+        alpha=list(alphas),
+        samples=list(samples),
+        arms=arms,
+        beta=beta,
+        iterations=iterations,
+        seeds=seeds,
+        seed=seed,
+        variables=["behaviour_suboptimality"],
+        progress=progress,
+        out=place(out, "stability"),
+        first=first,
+        bandits=bandits,
+    ).load()
+
+    def rewards(replicate):
+        problem, _ = replicate_problem(
+            one_of, seed, replicate, 1, arms, first=first, bandits=bandits
+        )
+        assert isinstance(problem, Bandit)
+        return problem.reward[0]
+
+    met = np.asarray(jax.vmap(rewards)(jnp.arange(seeds)))
+    _, bandit = np.unique(met, axis=0, return_inverse=True)
+    return data.assign_coords(bandit=("seed", bandit))
+
+
+def scatter(data: xr.Dataset) -> xr.DataArray:
+    """Standard deviation of the gap over data, one a bandit.
+
+    The bandits stand in the dimension `seed`, since they are what is independent here.
+    """
+    groups = data.behaviour_suboptimality.groupby("bandit")
+    # A bandit that a single seed met has no scatter.
+    return groups.std("seed", ddof=1).rename(bandit="seed").dropna("seed")
+
+
+def steadiest(spread: xr.DataArray) -> xr.DataArray:
+    """The alpha of least mean scatter; `spread` has dimensions (alpha, seed, ...)."""
+    return spread.mean("seed").idxmin("alpha")
+
+
+def ratio(spread: xr.DataArray) -> str:
+    """The mean scatter of momentum from behaviour over that of the method, with its interval."""
+    pair = spread.sel(momentum=["from_behaviour", "constant"]).transpose("momentum", "seed")
+
+    low, high = bootstrap(_ratio, pair)
+    return f"{_ratio(pair.values):.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _ratio(pair: np.ndarray) -> np.ndarray:
+    return np.asarray(pair[0].mean(axis=-1) / pair[1].mean(axis=-1))
+
+
+def finding(data: xr.Dataset) -> str:
+    """Which momentum is the steadier one, raw and for the way it has come, and at which alpha."""
+    n = _middle(data)
+    spread = scatter(data.sel(samples=n))
+    late = data.sizes["iteration"]
+    alpha = float(data.alpha.max())
+    early = spread.sel(iteration=EARLY)
+    raw, fair = (ratio(part.sel(alpha=alpha)) for part in (early, early / moved(data)))
+    ranks = [
+        f"{float(steadiest(spread.sel(iteration=t, momentum='constant'))):g} at t = {t}"
+        for t in (EARLY, late)
+    ]
+    best = [
+        f"{float(gap.mean('seed').idxmin('alpha')):g} at t = {t}"
+        for t in (EARLY, late)
+        for gap in [data.behaviour_suboptimality.sel(samples=n, momentum="constant", iteration=t)]
+    ]
+    return (
+        f"After {EARLY} updates (alpha = {alpha:g}, N = {n:,}) the gap of momentum from pi_t "
+        f"scatters over data {raw} times as much as that of momentum from pi_hat_t; for each unit "
+        f"of gamma that they have moved, {fair} times. The alpha of the method with the least "
+        f"scatter is {', '.join(ranks)}; that with the smallest mean gap {', '.join(best)} "
+        f"({spread.sizes['seed']} bandits, {data.sizes['seed']:,} draws of the data in a cell, "
+        f"95 % intervals over bandits)."
+    )
+
+
+def moved(data: xr.Dataset) -> xr.DataArray:
+    """How far a constant reward moves the policy after two updates, (momentum, alpha)."""
+    weights = [
+        [total_weight(momentum, alpha, EARLY, after=True) for alpha in data.alpha.values]
+        for momentum in data.momentum.values
+    ]
+    coordinates = {"momentum": data.momentum, "alpha": data.alpha}
+    return xr.DataArray(weights, coordinates, ("momentum", "alpha"))
+
+
+def _middle(data: xr.Dataset) -> int:
+    return int(data.samples[data.sizes["samples"] // 2])
+
+
+def draw(figure: Figure, data: xr.Dataset) -> None:
+    """Scatter over alpha, relative to that of the least alpha: after two updates, at the end."""
+    n = _middle(data)
+    spread = scatter(data.sel(samples=n))
+    way = moved(data)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, t in zip(panels, (EARLY, data.sizes["iteration"]), strict=True):
+        for colour, (momentum, label) in zip(("C0", "C4"), LABELS.items(), strict=True):
+            here = spread.sel(momentum=momentum, iteration=t)
+            least = here.isel(alpha=0, drop=True)
+            mean, half = (part / least.mean("seed") for part in mean_and_half(here - least))
+            band = 1 + mean - half, 1 + mean + half
+            axes.fill_between(data.alpha, *band, color=colour, alpha=0.2, lw=0)
+            axes.plot(data.alpha, 1 + mean, "o-", color=colour, label=label)
+            if t == EARLY:
+                pace = way.sel(momentum=momentum) / way.sel(momentum=momentum)[0]
+                axes.plot(data.alpha, pace, ":", color=colour, lw=1.4)
+        axes.set(xlabel=r"extrapolation $\alpha$", title=f"after {t} updates, N = {n:,}")
+    panels[0].plot([], [], ":", color="0.3", lw=1.4, label=r"in step with $\gamma_t$")
+    panels[0].set_ylabel(rf"scatter, relative to $\alpha = {float(data.alpha[0]):g}$")
+    panels[0].legend(loc="upper left")

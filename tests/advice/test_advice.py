@@ -1,0 +1,188 @@
+"""Advice: read from the surface, simulated, refused; and how good it is elsewhere."""
+
+import math
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import apo_sim as apo
+from apo_sim.advice import elsewhere, evidence, lookup, surface
+from apo_sim.advice.advise import _advice
+from apo_sim.errors import InvalidArgument, UnknownName
+
+SHIPPED = surface.shipped()
+GIVEN = {"samples": 1000, "iterations": 12, "beta": 5.0}
+
+
+def test_the_surface_is_whole():
+    assert SHIPPED.gap.dims == ("arms", "alpha", "beta", "samples", "iteration")
+    assert all(np.isfinite(values).all() for values in SHIPPED.data_vars.values())
+    assert list(SHIPPED.alpha.values) == pytest.approx(list(surface.ALPHAS))
+    assert SHIPPED.attrs["runs"] >= 100_000
+    # alpha = 0 is its own rival.
+    for name in ("over_none", "over_matched", "worse"):
+        assert float(abs(SHIPPED[name].sel(alpha=0.0)).max()) < 1e-6
+    # A single update has met no momentum.
+    assert float(abs(SHIPPED.over_none.sel(iteration=1)).max()) == 0.0
+
+
+def test_a_setting_of_the_surface_is_read_as_it_is():
+    point = {"arms": 10, "beta": 5.0, "samples": 1000, "iteration": 12}
+    table, stored = lookup.at(point), SHIPPED.sel(point)
+    np.testing.assert_allclose(table.gap, stored.gap, rtol=1e-5)
+    none = float(stored.gap.sel(alpha=0.0))
+    np.testing.assert_allclose(table.over_none, stored.over_none / none, atol=1e-5)
+    matched = stored.gap + stored.over_matched
+    np.testing.assert_allclose(table.over_matched, stored.over_matched / matched, atol=1e-5)
+
+
+def test_between_two_settings_it_lies_between():
+    low, high = (
+        lookup.at({"arms": 10, "beta": beta, "samples": 1000, "iteration": 12}).gap
+        for beta in (2.0, 5.0)
+    )
+    middle = lookup.at({"arms": 10, "beta": math.sqrt(10.0), "samples": 1000, "iteration": 12}).gap
+    np.testing.assert_allclose(middle, np.sqrt(low * high), rtol=1e-5)
+
+
+def test_rewards_weight_and_noise_scale_together():
+    half = evidence.stored(evidence.Setting(4000, 12, 2.5, 10, 0.5, 1))
+    whole = evidence.stored(evidence.Setting(1000, 12, 5.0, 10, 1.0, 1))
+    np.testing.assert_allclose(half.table.gap, 0.5 * whole.table.gap)
+    np.testing.assert_allclose(half.table.over_none, whole.table.over_none)
+    assert "by scaling" in half.caveats[0] and not whole.caveats
+
+
+def test_contexts_share_the_samples():
+    one, many = apo.advise(**GIVEN), apo.advise(**{**GIVEN, "samples": 10_000}, contexts=10)
+    assert one.gap == many.gap
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"arms": 100}, "arms = 100 lies outside 3 to 30"),
+        ({"iterations": 500}, "iteration = 500 lies outside 1 to 50"),
+        ({"beta": 1e-4}, "beta = 0.0001 lies outside"),
+        ({"samples": 10**9}, "samples = 1,000,000,000 lies outside"),
+    ],
+    ids=str,
+)
+def test_extrapolation_is_said(change, words):
+    advice = apo.advise(**{**GIVEN, **change})
+    assert any(words in caveat for caveat in advice.caveats)
+    assert words in str(advice)
+    assert math.isfinite(advice.gap[0]) and 0 <= advice.worse <= 1
+
+
+def planted(gaps: dict[float, float], matched: float = 0.0, cases: int = 10) -> evidence.Evidence:
+    """Evidence in which the gap of every alpha is known."""
+    alphas, values = list(gaps), np.array(list(gaps.values()))
+    over_none = 1 - values / values[0]
+    zero = np.zeros(len(alphas))
+    table = xr.Dataset(
+        {
+            "gap": ("alpha", values),
+            "over_none": ("alpha", over_none),
+            "over_matched": ("alpha", np.full(len(alphas), matched)),
+            "worse": ("alpha", zero),
+            **{f"{n}_half": ("alpha", zero) for n in ("gap", "over_none", "over_matched")},
+        },
+        {"alpha": alphas},
+    )
+    excess = np.tile(values / values.min() - 1, (cases, 1))
+    best = alphas[int(values.argmin())]
+    return evidence.Evidence(best, table, excess, "planted runs", "it depends")
+
+
+@pytest.mark.parametrize(
+    ("gaps", "matched", "kind", "alpha"),
+    [
+        ({0.0: 1.0, 0.5: 0.5, 0.9: 0.7}, 0.4, "momentum", 0.5),
+        ({0.0: 1.0, 0.5: 0.5, 0.9: 0.7}, 0.02, "smaller beta", 0.5),
+        ({0.0: 1.0, 0.5: 1.5, 0.9: 4.0}, 0.4, "none", 0.0),
+        ({0.0: 1.0, 0.5: 1.01, 0.9: 0.99}, 0.4, "any", 0.9),
+    ],
+)
+def test_what_the_figures_lead_to(gaps, matched, kind, alpha):
+    setting = evidence.Setting(100, 10, 5.0, 10, 1.0, 1)
+    advice = _advice(planted(gaps, matched), setting)
+    assert (advice.kind, advice.alpha, advice.sure) == (kind, alpha, True)
+    total = float(apo.theory.gamma(alpha, 5.0, 10)[-1])
+    assert advice.equal_beta == pytest.approx(10 / total)
+
+
+def test_it_is_not_sure_where_the_cases_disagree():
+    base = planted({0.0: 1.0, 0.5: 0.5})
+    excess = base.excess.copy()
+    excess[:3] = [0.0, 1.0]
+    doubtful = evidence.Evidence(base.best, base.table, excess, "planted runs", "it depends")
+    advice = _advice(doubtful, evidence.Setting(100, 10, 5.0, 10, 1.0, 1))
+    assert not advice.sure and advice.caveats == ("it depends",)
+    assert "Caution: it depends." in str(advice)
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return apo.advise(300, 6, 5.0, arms=4, simulate=60, family="tied", progress=False)
+
+
+def test_a_simulation_says_what_it_ran(simulated):
+    assert "720 runs of the family tied" in simulated.source
+    # Gains are the same thing said twice.
+    none = simulated.table.gap.sel(alpha=0.0)
+    np.testing.assert_allclose(simulated.table.over_none, 1 - simulated.table.gap / none)
+    low, high = simulated.gap[1]
+    assert low < simulated.gap[0] < high
+
+
+def test_the_surface_agrees_with_a_simulation_of_its_own_family():
+    given = {"samples": 1000, "iterations": 6, "beta": 5.0, "arms": 10}
+    read = apo.advise(**given)
+    run = apo.advise(**given, simulate=100, seed=9, progress=False)
+    assert read.alpha == run.alpha == 0.9
+    (low, high), (other_low, other_high) = read.gap[1], run.gap[1]
+    assert low < other_high and other_low < high
+    # The control: another setting is not mistaken for it.
+    elsewhere_low, elsewhere_high = apo.advise(**{**given, "beta": 1.0}).gap[1]
+    assert not (elsewhere_low < other_high and other_low < elsewhere_high)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"samples": 0}, InvalidArgument, "samples = 0"),
+        ({"samples": None}, InvalidArgument, "samples = None is missing"),
+        ({"iterations": 0}, InvalidArgument, "iterations = 0"),
+        ({"beta": 0.0}, InvalidArgument, "beta = 0.0 must be positive"),
+        ({"beta": [1.0, 2.0]}, InvalidArgument, "beta"),
+        ({"arms": 1}, InvalidArgument, "arms = 1 leaves nothing to choose"),
+        ({"spread": 2.0}, InvalidArgument, "spread = 2.0 is above 1"),
+        ({"spread": math.nan}, InvalidArgument, "spread = nan must be positive"),
+        ({"contexts": 0}, InvalidArgument, "contexts = 0"),
+        ({"simulate": 3}, InvalidArgument, "simulate = 3 is too few"),
+        ({"family": "zipf"}, InvalidArgument, "family = 'zipf' .* add simulate=400"),
+        ({"family": "zpif"}, UnknownName, "did you mean 'zipf'"),
+    ],
+    ids=str,
+)
+def test_bad_input(change, error, message):
+    with pytest.raises(error, match=message):
+        apo.advise(**{**GIVEN, **change})
+
+
+def test_planted_excess_is_found_and_told():
+    one = {"family": "ties", "beta": 1.0, "samples": 100, "iterations": 3}
+    rows = [
+        {"excess": 0.0, "excess_low": 0.0, "excess_high": 0.0, "alpha": 0.5, "sure": True},
+        {"excess": 0.5, "excess_low": 0.3, "excess_high": 0.7, "alpha": 0.5, "sure": False},
+        {"excess": 0.2, "excess_low": 0.0, "excess_high": 0.4, "alpha": 0.5, "sure": True},
+    ]
+    data = xr.concat(
+        [xr.Dataset({**row, "literally": False}, one) for row in rows], dim="setting", coords="all"
+    )
+    text = elsewhere.finding(data.assign_attrs(runs=90))
+    assert "in 1 of 3 (33 %" in text
+    assert "In 2 it is not (in 1 beyond the noise)" in text
+    assert "it had not warned in 1." in text and "It warned in 1 of 3 (90 runs)" in text

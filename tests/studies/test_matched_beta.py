@@ -1,0 +1,112 @@
+"""Momentum against the matched beta and against none: who wins is known in planted data."""
+
+import jax
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from apo_sim.studies import matched_beta
+from apo_sim.studies.matched_beta import CONTENDERS, better, contenders, disagreement, winners
+
+# With the other studies: they share what is compiled.
+pytestmark = pytest.mark.xdist_group("studies")
+
+
+@pytest.fixture(scope="module")
+def data() -> xr.Dataset:
+    with jax.enable_x64(True):
+        return matched_beta.measure(
+            seeds=6, arms=3, iterations=6, alphas=[0.3, 0.9], betas=[1.0], samples=[30, 1000]
+        )
+
+
+def planted(means: tuple[float, float, float], noise: float = 0.01) -> xr.DataArray:
+    """Gaps (contender, seed) with the given means, and noise that is not common to all."""
+    values = np.random.default_rng(0).normal(np.array(means)[:, None], noise, (3, 40))
+    return xr.DataArray(values, {"contender": list(CONTENDERS)}, ("contender", "seed"))
+
+
+def test_exact_preferences_know_no_difference(data):
+    assert data.exact.sel(alpha=0.9).max() > 0
+    assert disagreement(data) < 1e-9
+    assert not np.allclose(*data.suboptimality.sel(alpha=0.9).values, rtol=1e-3)
+
+
+def test_a_beta_that_is_not_matched_is_noticed(data):
+    # The control: without momentum and with the same beta the path is another one.
+    plain = data.exact.sel(momentum="constant", alpha=0.0)
+    wrong = xr.where(data.momentum == "matched_beta", plain, data.exact)
+    assert disagreement(data.assign(exact=wrong)) > 0.1
+
+
+def test_the_contenders_meet_the_same_labels_where_nothing_tells_them_apart(data):
+    gaps = contenders(data.suboptimality)
+    plain = data.suboptimality.sel(alpha=0.0)
+    assert np.array_equal(*plain.values)
+    assert gaps.sel(contender=CONTENDERS[2]).equals(
+        gaps.sel(contender=CONTENDERS[2]).sel(alpha=[0.3, 0.3]).assign_coords(alpha=[0.3, 0.9])
+    )
+
+
+@pytest.mark.parametrize("winner", range(3))
+def test_the_winner_is_found(winner):
+    means = [0.3, 0.3, 0.3]
+    means[winner] = 0.2
+    assert int(winners(planted((means[0], means[1], means[2])))) == winner
+
+
+def test_nobody_wins_where_two_are_equal():
+    gaps = planted((0.2, 0.2, 0.3))
+    assert int(winners(gaps)) == -1
+    sure = better(gaps)
+    assert bool(sure.sel(contender=CONTENDERS[0], rival=CONTENDERS[2]))
+    assert not bool(sure.sel(contender=CONTENDERS[0], rival=CONTENDERS[1]))
+
+
+def test_what_all_share_hides_no_difference():
+    # Paired: noise a hundred times the difference is common to all three.
+    common = np.random.default_rng(1).normal(0.0, 10.0, 40)
+    assert int(winners(planted((0.3, 0.2, 0.3)) + xr.DataArray(common, dims="seed"))) == 1
+
+
+@given(st.integers(0, 10_000))
+def test_at_most_one_wins_and_nobody_beats_itself(seed):
+    values = np.random.default_rng(seed).normal(size=(3, 5))
+    gaps = xr.DataArray(values, {"contender": list(CONTENDERS)}, ("contender", "seed"))
+    sure = better(gaps).transpose("rival", "contender").values
+    assert not np.any(sure & sure.T)
+    won = int(winners(gaps))
+    assert won == -1 or sure[:, won].sum() == 2
+
+
+def test_the_finding_counts_the_cells(data):
+    text = matched_beta.finding(data)
+    assert "of 4 cells" in text and f"({2 * 3 * 2 * 6} runs" in text
+    # Every gap is moved, so that who wins in which cell is known.
+    moved = data.suboptimality + 10.0 * (data.momentum == "matched_beta")
+    better_at_30 = xr.where(data.samples == 30, -1.0, 1.0)
+    moved = moved + better_at_30 * (data.momentum == "constant") * (data.alpha > 0)
+    text = matched_beta.finding(data.assign(suboptimality=moved))
+    assert "better than the matched beta in 4 of 4 cells (alpha, beta, N, T) and worse in 0" in text
+    assert "others is momentum in 2, matched beta in 0, no momentum in 2." in text
+    assert (
+        "T = 6, beta = 1, momentum in 2 of 4 (N = 30) and no momentum in 2 of 4 (N = 1,000)."
+        in text
+    )
+
+
+def test_the_cells_of_the_trial_are_told_where_they_were_measured(data):
+    assert "N = 1,000" not in matched_beta.finding(data)
+    long = data.isel(iteration=[0] * 20).assign_coords(iteration=np.arange(1, 21))
+    text = matched_beta.finding(long)
+    assert "N = 1,000, T = 20: gap of momentum" in text and "T = 50" not in text
+
+
+def test_the_figure_draws(data):
+    figure = Figure(layout="constrained")
+    matched_beta.draw(figure, data)
+    figure.draw_without_rendering()
+    assert len(figure.axes) == 3

@@ -1,0 +1,84 @@
+"""Equal weights, the statistics of planted gaps, and rules that differ only by sampling."""
+
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+import apo_sim as apo
+from apo_sim.studies import momentum_rules
+from apo_sim.studies.momentum_rules import RULES, SAMPLES, weight
+from apo_sim.sweep.plan import MOMENTA
+
+
+def planted(better: str = "none", by: float = 0.0) -> xr.Dataset:
+    """Gaps of 1.1 where exact ones are 1, noisy; one rule has a smaller statistical error."""
+    rng = np.random.default_rng(0)
+    gap = 1.1 + 0.01 * rng.normal(size=(len(RULES), 2, len(SAMPLES), 200))
+    gap[list(RULES).index(better)] -= by
+    return xr.Dataset(
+        {
+            "gap": (("rule", "equal", "samples", "seed"), gap),
+            "exact": (("rule", "equal", "seed"), np.ones((len(RULES), 2, 200))),
+        },
+        {
+            "rule": list(RULES),
+            "equal": ["gamma", "beta"],
+            "samples": list(SAMPLES),
+            "beta": 5.0,
+            "iterations": 20,
+        },
+    )
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_weight_is_what_a_run_counts(rule):
+    momentum, alpha = RULES[rule]
+    bandit = apo.Bandit(jnp.array([[0.5, -0.5]]), jnp.full((1, 2), -jnp.log(2.0)))
+    output = "after" if momentum == "averaging" else "before"
+    run = apo.run(bandit, momentum=MOMENTA[momentum](alpha), beta=1.0, iterations=7, output=output)
+    assert weight(rule, 7) == pytest.approx(float(run.gamma[-1]), rel=1e-12)
+
+
+def test_rules_differ_by_sampling_alone():
+    data = momentum_rules.measure(
+        seeds=6, arms=3, iterations=2, samples=(30,), rules=("none", "constant 0.9")
+    )
+    same, own_pace = data.sel(equal="gamma"), data.sel(equal="beta")
+    assert float(abs(same.exact.sel(rule="none") - same.exact).max()) < 1e-12
+    assert float(abs(same.gap.sel(rule="none") - same.gap.sel(rule="constant 0.9")).min()) > 1e-6
+    # The control: without equal weights exact runs part.
+    assert float(abs(own_pace.exact.sel(rule="none") - own_pace.exact).max()) > 0.01
+    # The strongest extrapolation is one and the same run in both comparisons.
+    anchor = data.sel(rule=momentum_rules.ANCHOR)
+    assert bool((anchor.sel(equal="gamma").gap == anchor.sel(equal="beta").gap).all())
+    # More labels than anybody has: the exact gap.
+    plenty = momentum_rules.measure(
+        seeds=6, arms=3, iterations=2, samples=(10**12,), rules=("none", "constant 0.9")
+    )
+    assert float(abs(plenty.gap - plenty.exact).max()) < 1e-4
+
+
+def test_averaging_outputs_its_centre():
+    assert weight("averaging 0.9", 20) == pytest.approx(0.1 * weight("constant 0.9", 20))
+
+
+def test_finding_ranks_what_was_planted():
+    text = momentum_rules.finding(planted("averaging 0.9", by=0.05))
+    assert "from -5 % ± 0 % for averaging 0.9" in text
+    halved = re.search(r"averaging has (\S+) \[(\S+), (\S+)\]", text)
+    assert halved and [float(part) for part in halved.groups()] == pytest.approx(
+        [0.5] * 3, abs=0.03
+    )
+    assert "14,400 runs" in text
+    nothing = momentum_rules.finding(planted())
+    assert "-5 %" not in nothing and re.search(r"averaging has (1\.0|0\.9)", nothing)
+
+
+def test_draw():
+    figure = Figure()
+    momentum_rules.draw(figure, planted())
+    assert [len(axes.lines) >= len(RULES) for axes in figure.axes] == [True, True]
