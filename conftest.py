@@ -1,6 +1,8 @@
 """Double precision, every annotation checked at run time, and how much hypothesis tries."""
 
 import os
+import shutil
+import tempfile
 
 import jax
 from hypothesis import HealthCheck, settings
@@ -8,6 +10,17 @@ from jaxtyping import install_import_hook
 
 jax.config.update("jax_enable_x64", True)
 install_import_hook("apo_sim", "beartype.beartype")
+
+# What is compiled once serves all workers, and the scripts and notebooks that the tests start.
+OURS = "PYTEST_XDIST_WORKER" not in os.environ
+if OURS:
+    CACHE = tempfile.mkdtemp(prefix="apo-sim-tests-")
+    for name, value in (
+        ("compilation_cache_dir", CACHE),
+        ("persistent_cache_min_compile_time_secs", 0.3),
+    ):
+        jax.config.update(f"jax_{name}", value)
+        os.environ[f"JAX_{name.upper()}"] = str(value)
 
 # Compilation makes the first example of every property slow, so time says nothing about it.
 settings.register_profile(
@@ -25,3 +38,9 @@ def pytest_configure(config):
     config.addinivalue_line(
         "filterwarnings", "ignore:Do not use the `random` module inside strategies"
     )
+
+
+def pytest_unconfigure():
+    """Remove the cache of this session."""
+    if OURS:
+        shutil.rmtree(CACHE, ignore_errors=True)

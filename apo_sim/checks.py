@@ -75,7 +75,7 @@ def as_count(name: str, value: Any) -> int:
 
 def check_single(name: str, value: Any, remedy: str) -> None:
     """Refuse an array where one number is meant; it would broadcast without a word."""
-    if jnp.ndim(value) != 0:
+    if np.ndim(value) != 0:
         raise InvalidArgument(name, value, "is not a single number", remedy)
 
 

@@ -395,6 +395,18 @@ def test_a_key_gives_one_run_and_another_key_another():
     assert np.abs(first - other).max() > 1e-6
 
 
+def test_a_key_for_each_iteration():
+    problem = sampled_bandit(jax.random.key(7))
+    steps = np.arange(SAMPLED_ITERATIONS)
+    folded = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), steps)
+    one, many, other = (
+        sampled_run(problem, key, 0.5, 5.0, 100).final_log_policy
+        for key in (jax.random.key(0), folded, folded[::-1])
+    )
+    np.testing.assert_allclose(one, many, rtol=0, atol=1e-12)
+    assert np.abs(one - other).max() > 1e-6
+
+
 def test_rankings_without_noise_learn_as_well():
     problem = sampled_bandit(jax.random.key(7))
     solution = apo.run(

@@ -1,7 +1,7 @@
 """Which extrapolation to use in a run about to start."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, no_type_check
 
 import jax
 import xarray as xr
@@ -78,6 +78,7 @@ _HEADLINES = {
 }
 
 
+@no_type_check  # every argument is checked, with a message that names it
 def advise(
     samples: int,
     iterations: int,

@@ -31,7 +31,7 @@ def clamped(point: Point) -> tuple[dict[str, float], list[str]]:
     Example:
         >>> point, changes = clamped({"arms": 60, "beta": 1.0, "samples": 1000, "iteration": 3})
         >>> point["samples"], changes
-        (500.0, ['arms = 60 lies outside 3 to 30'])
+        (500.0, ['arms = 60 is outside 3 to 30'])
     """
     surface = shipped()
     found, changes = dict(point), []
@@ -39,10 +39,16 @@ def clamped(point: Point) -> tuple[dict[str, float], list[str]]:
         low, high = float(surface[axis].min()), float(surface[axis].max())
         found[axis] = float(np.clip(found[axis], low, high))
         if found[axis] != point[axis]:
-            changes.append(f"{axis} = {point[axis]:,g} lies outside {low:,g} to {high:,g}")
+            changes.append(
+                f"{axis} = {_plain(point[axis])} is outside {_plain(low)} to {_plain(high)}"
+            )
         if axis == "arms":
             found["samples"] *= found["arms"] / point["arms"]
     return found, changes
+
+
+def _plain(number: float | int) -> str:
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.3g}"
 
 
 def at(point: Point) -> xr.Dataset:
@@ -72,14 +78,14 @@ def at(point: Point) -> xr.Dataset:
     )
 
 
-def excess(gap: np.ndarray, best: np.ndarray, spread: float = 1.0) -> np.ndarray:
+def excess(gap: ArrayLike, best: ArrayLike, spread: float = 1.0) -> np.ndarray:
     """By what share a gap exceeds the best one, or `NEGLIGIBLE` where that is larger.
 
     Example:
         >>> excess(np.array([0.2, 1e-6]), np.array([0.1, 1e-9])).round(4).tolist()
         [1.0, 0.0001]
     """
-    return (gap - best) / np.maximum(best, NEGLIGIBLE * spread)
+    return np.asarray(np.subtract(gap, best) / np.maximum(best, NEGLIGIBLE * spread))
 
 
 def excess_nearby(point: Point) -> np.ndarray:

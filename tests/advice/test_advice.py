@@ -62,10 +62,10 @@ def test_contexts_share_the_samples():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"arms": 100}, "arms = 100 lies outside 3 to 30"),
-        ({"iterations": 500}, "iteration = 500 lies outside 1 to 50"),
-        ({"beta": 1e-4}, "beta = 0.0001 lies outside"),
-        ({"samples": 10**9}, "samples = 1,000,000,000 lies outside"),
+        ({"arms": 100}, "arms = 100 is outside 3 to 30"),
+        ({"iterations": 500}, "iteration = 500 is outside 1 to 50"),
+        ({"beta": 1e-4}, "beta = 0.0001 is outside"),
+        ({"samples": 10**9}, "samples = 1,000,000,000 is outside"),
     ],
     ids=str,
 )

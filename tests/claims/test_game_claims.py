@@ -28,7 +28,11 @@ EXPECTED = {
 RANDOM = {"A4.3", "N8", "N11"}
 
 
-@pytest.fixture(scope="module", params=EXPECTED)
+# A worker checks a claim once, for all of its tests.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(id, marks=pytest.mark.xdist_group(id)) for id in EXPECTED],
+)
 def verdict(request):
     return claims.check(request.param)
 

@@ -33,7 +33,11 @@ EXPECTED = {
 }
 
 
-@pytest.fixture(scope="module", params=EXPECTED)
+# A worker checks a claim once, for all of its tests.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(id, marks=pytest.mark.xdist_group(id)) for id in EXPECTED],
+)
 def found(request) -> Verdict:
     return check(request.param)
 

@@ -9,6 +9,9 @@ from apo_sim import InvalidArgument
 from apo_sim.studies import boundedness
 from apo_sim.studies.boundedness import exponent, finding, slopes
 
+# One worker measures once, for all of the tests.
+pytestmark = pytest.mark.xdist_group("boundedness")
+
 ALPHAS, BETA, UPDATES = (0.0, 0.3), 2.0, 80
 
 

@@ -11,6 +11,9 @@ from apo_sim import theory
 from apo_sim.studies import coverage
 from apo_sim.studies.coverage import DELTA, FLAVOURS, finding, shares, understated
 
+# One worker measures once, for all of the tests.
+pytestmark = pytest.mark.xdist_group("coverage")
+
 ARMS, HORIZON = 3, 4
 SMALL = {"seeds": 8, "arms": ARMS, "horizons": [HORIZON], "alphas": [0.0, 0.6], "samples": [50.0]}
 

@@ -10,6 +10,9 @@ from apo_sim import theory
 from apo_sim.studies import effective_samples
 from apo_sim.studies.effective_samples import LARGEST, errors, finding, formula, inflation, worst
 
+# One worker measures once, for all of the tests.
+pytestmark = pytest.mark.xdist_group("effective_samples")
+
 ALPHAS, UPDATES, ARMS = (0.0, 0.9), 12, 10
 
 

@@ -13,6 +13,9 @@ from apo_sim.studies.game_kinds import KINDS, three_arms
 from apo_sim.studies.games import final, finding
 from apo_sim.sweep import replicate_problem
 
+# One worker measures once, for all of the tests.
+pytestmark = pytest.mark.xdist_group("games")
+
 SMALL = {"seeds": 24, "iterations": 500, "sampled_iterations": 5, "losses": ["sppo"]}
 
 

@@ -10,6 +10,9 @@ from apo_sim import theory
 from apo_sim.studies import scaling_exponents
 from apo_sim.studies.scaling_exponents import AXES, SIZES, exponents, finding
 
+# One worker measures once, for all of the tests.
+pytestmark = pytest.mark.xdist_group("scaling_exponents")
+
 # What is planted, in N, in T and in 1/(1 - alpha).
 POWERS = dict(zip(AXES, (-0.4, 0.3, 0.7), strict=True))
 

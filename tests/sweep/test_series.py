@@ -1,6 +1,9 @@
 """The series that a sweep keeps, against a run of its own; shared draws; replicates."""
 
-import jax
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -12,19 +15,23 @@ from apo_sim.sweep import NAMED, SERIES, replicate_problem, sweep
 # With the other tests of sweeps: they share what is compiled.
 pytestmark = pytest.mark.xdist_group("sweep")
 
-SETTINGS = {"beta": 1e5, "samples": 400, "arms": 3, "iterations": 5, "seeds": 40, "seed": 2}
+SETTINGS: dict[str, Any] = {"beta": 1e5, "arms": 3, "iterations": 5, "seeds": 40, "seed": 2}
 
 
 @pytest.fixture(scope="module")
 def data():
-    return sweep("uniform", draws=["fresh", "shared"], variables=list(SERIES), **SETTINGS)
+    draws = ["fresh", "shared"]
+    return sweep("uniform", samples=400, draws=draws, variables=list(SERIES), **SETTINGS)
 
 
 @pytest.fixture(scope="module")
 def own():
-    bandit, key = replicate_problem(NAMED["uniform"], 2, 7, 1, 3)
-    run = apo.run(bandit, beta=1e5, iterations=5, samples=400, key=key, save=("path", "average"))
-    return bandit, run
+    """A run with exact preferences, and what a sweep keeps of it."""
+    bandit, _ = replicate_problem(NAMED["uniform"], 2, 7, 1, 3)
+    momentum = apo.Constant(0.6)
+    run = apo.run(bandit, momentum=momentum, beta=2.0, iterations=5, save=("path", "average"))
+    settings = {**SETTINGS, "beta": 2.0, "alpha": 0.6}
+    return bandit, run, sweep("uniform", variables=list(SERIES), **settings).sel(seed=7)
 
 
 def test_every_series_is_there_and_finite(data):
@@ -34,11 +41,10 @@ def test_every_series_is_there_and_finite(data):
         assert data[name].attrs["long_name"] == SERIES[name].long_name
 
 
-def test_series_are_those_of_a_run(data, own):
-    bandit, run = own
-    cell = data.sel(seed=7, draws="fresh")
+def test_series_are_those_of_a_run(own):
+    bandit, run, cell = own
     split = theory.split(bandit, run)
-    bounds = theory.visited_bounds(run, 1e5)
+    bounds = theory.visited_bounds(run, 2.0)
     kappa = theory.coverage(
         run.log_policy[-1], theory.exact_policy(bandit, run.gamma[-1]), run.behaviour[:-1]
     )
@@ -58,13 +64,22 @@ def test_series_are_those_of_a_run(data, own):
         np.testing.assert_allclose(cell[name], values, rtol=1e-6, atol=1e-9, err_msg=name)
 
 
-def test_the_error_of_a_reward_is_its_variance(data, own):
-    bandit, run = own
-    cell = data.sel(seed=7, draws="fresh")
-    wrong = np.asarray(run.rewards - bandit.reward)[:, 0]
-    np.testing.assert_allclose(cell.update_error, wrong.var(axis=1), rtol=1e-6)
-    averages = np.cumsum(wrong, axis=0) / np.arange(1, 6)[:, None]
-    np.testing.assert_allclose(cell.average_error, averages.var(axis=1), rtol=1e-4)
+def test_the_error_of_a_reward_is_its_variance():
+    bandit, _ = replicate_problem(NAMED["uniform"], 2, 7, 1, 3)
+    wrong = np.random.default_rng(0).normal(size=(5, 1, 3))
+    averages = np.cumsum(wrong, axis=0) / np.arange(1, 6)[:, None, None]
+    gamma = np.arange(1.0, 6.0)
+    moved = gamma[:, None, None] * (averages + bandit.reward)
+    run = dataclasses.replace(
+        apo.run(bandit, beta=1.0, iterations=5, save="path"),
+        rewards=wrong + bandit.reward + 7.0,  # a constant is no error
+        gamma=jnp.asarray(gamma),
+        log_policy=jnp.concatenate([jnp.zeros((1, 1, 3)), moved]) - 1.0,
+    )
+    update = SERIES["update_error"].of(bandit, run, 1.0)
+    average = SERIES["average_error"].of(bandit, run, 1.0)
+    np.testing.assert_allclose(update, wrong[:, 0].var(axis=1), rtol=1e-9)
+    np.testing.assert_allclose(average, averages[:, 0].var(axis=1), rtol=1e-9)
 
 
 def test_shared_draws_do_not_average(data):
@@ -73,17 +88,6 @@ def test_shared_draws_do_not_average(data):
     assert float(fresh[0]) == pytest.approx(float(shared[0]), rel=1e-9)
     assert float(fresh[-1] / fresh[0]) == pytest.approx(1 / 5, rel=0.4)
     assert float(shared[-1] / shared[0]) == pytest.approx(1.0, rel=0.01)
-
-
-def test_one_key_an_iteration():
-    bandit = apo.families.uniform_bandit(jax.random.key(0), 1, 3)
-    key = jax.random.key(5)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(4))
-    given = {"beta": 2.0, "iterations": 4, "samples": 50}
-    one, many = (apo.run(bandit, key=k, **given).suboptimality for k in (key, keys))
-    np.testing.assert_allclose(one, many, rtol=0, atol=1e-12)
-    other = apo.run(bandit, key=keys[::-1], **given).suboptimality
-    assert np.abs(one - other).max() > 1e-6
 
 
 def test_a_game_has_no_error_of_the_reward():
