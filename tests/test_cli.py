@@ -72,6 +72,8 @@ def test_validate_interrupted(capsys, tmp_path):
         (["validate", "--seed", "-1"], "seed = -1 is out of range; pass 0 <= seed < 2**32"),
         (["validate", "--jobs", "0"], "jobs = 0 is not a count"),
         (["validate", "--out", "/dev/null/x"], "cannot be written"),
+        (["advise", "--samples", "9", "--iterations", "3", "--beta", "-1"], "beta = -1.0 must be"),
+        (["sweep", "--beta", "1", "--iterations", "3", "--seeds", "4"], "out = None is missing"),
         (["show", "zzz"], "claim = 'zzz' is unknown; known: T4.1"),
     ],
 )
@@ -119,6 +121,44 @@ def test_claims_lists_them_in_order(capsys, monkeypatch):
     status, out, _ = run(capsys, "claims")
     assert status == 0
     assert [line.split()[0] for line in out.splitlines()] == ["id", "LD.2", "fake-true"]
+
+
+SWEEP = (
+    *("sweep", "--arms", 3, "--alpha", 0, 0.5, "--beta", 5),
+    *("--iterations", 3, "--seeds", 4, "--seed", 3),
+)
+
+
+def test_sweep_stores_and_resumes(capsys, tmp_path):
+    out = tmp_path / "gaps.zarr"
+    status, text, _ = run(capsys, *SWEEP, "--out", out)
+    assert status == cli.DONE and f"Store: {out}" in text
+    assert text.count("±") == 2 and "alpha=0.5" in text
+    assert run(capsys, *SWEEP, "--out", out)[1] == text
+    status, _, err = run(capsys, *SWEEP, "--out", out, "--arms", 4)
+    assert status == cli.USAGE and "arms is 3 there and 4 here" in err
+
+
+def test_sweep_from_a_file(capsys, tmp_path):
+    file = tmp_path / "sweep.toml"
+    file.write_text("arms = 3\nbeta = 5\nalpha = [0, 0.5]\niterations = 3\nseeds = 4\nseed = 3\n")
+    given = run(capsys, "sweep", "--file", file, "--out", tmp_path / "file.zarr")[1]
+    flags = run(capsys, *SWEEP, "--out", tmp_path / "flags.zarr")[1]
+    assert given.splitlines()[:2] == flags.splitlines()[:2]
+    file.write_text("arms = [3")
+    status, _, err = run(capsys, "sweep", "--file", file)
+    assert status == cli.USAGE and "is not TOML" in err
+
+
+def test_advise(capsys):
+    status, out, err = run(capsys, "advise", "--samples", 1000, "--iterations", 12, "--beta", 5)
+    assert (status, err) == (cli.DONE, "")
+    headline, *rest = out.splitlines()
+    assert headline == "Use alpha = 0.9."
+    table = [line.split() for line in rest if line.endswith("%") and "±" in line]
+    assert [float(row[0]) for row in table] == [0.0, 0.1, 0.3, 0.5, 0.7, 0.9]
+    gaps = [float(row[1]) for row in table]
+    assert gaps == sorted(gaps, reverse=True)
 
 
 def processes_of(group):

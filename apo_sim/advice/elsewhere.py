@@ -22,16 +22,15 @@ SETTINGS: dict[str, Any] = {
     "samples": (50, 500, 5000, 50_000),
     "horizons": (3, 10, 30),
 }
-# A tenfold number of arms costs a hundred times as much, so it gets fewer settings and seeds.
+# A tenfold number of arms costs a thousand times as much, so it gets fewer seeds and iterations.
 ELSEWHERE: dict[str, dict[str, Any]] = {
     "Zipf reference": {"family": "zipf", **SETTINGS},
     "ties": {"family": "tied", **SETTINGS},
     "log-linear rewards": {"family": "linear", **SETTINGS},
     "100 arms": {
+        **SETTINGS,
         "family": "uniform",
         "arms": 100,
-        "beta": (0.5, 5.0),
-        "samples": (500, 5000, 50_000),
         "horizons": (3, 10),
         "fewer_seeds": 10,
     },
