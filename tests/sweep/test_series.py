@@ -66,6 +66,7 @@ def test_series_are_those_of_a_run(own):
 
 def test_the_error_of_a_reward_is_its_variance():
     bandit, _ = replicate_problem(NAMED["uniform"], 2, 7, 1, 3)
+    assert isinstance(bandit, apo.Bandit)
     wrong = np.random.default_rng(0).normal(size=(5, 1, 3))
     averages = np.cumsum(wrong, axis=0) / np.arange(1, 6)[:, None, None]
     gamma = np.arange(1.0, 6.0)
