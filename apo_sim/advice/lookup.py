@@ -37,13 +37,12 @@ def clamped(point: Point) -> tuple[dict[str, float], list[str]]:
     found, changes = dict(point), []
     for axis in AXES:
         low, high = float(surface[axis].min()), float(surface[axis].max())
-        found[axis] = float(np.clip(found[axis], low, high))
-        if found[axis] != point[axis]:
-            changes.append(
-                f"{axis} = {_plain(point[axis])} is outside {_plain(low)} to {_plain(high)}"
-            )
+        asked = found[axis]
+        found[axis] = float(np.clip(asked, low, high))
+        if found[axis] != asked:
+            changes.append(f"{axis} = {_plain(asked)} is outside {_plain(low)} to {_plain(high)}")
         if axis == "arms":
-            found["samples"] *= found["arms"] / point["arms"]
+            found["samples"] *= found["arms"] / asked
     return found, changes
 
 

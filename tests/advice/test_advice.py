@@ -1,5 +1,6 @@
 """Advice: read from the surface, simulated, refused; and how good it is elsewhere."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -186,3 +187,42 @@ def test_planted_excess_is_found_and_told():
     assert "in 1 of 3 (33 %" in text
     assert "In 2 it is not (in 1 beyond the noise)" in text
     assert "it had not warned in 1." in text and "It warned in 1 of 3 (90 runs)" in text
+
+
+ELSEWHERE = {
+    "log-linear rewards": {
+        "family": "linear",
+        "arms": 10,
+        "beta": (1.0, 2.0, 5.0),
+        "samples": (500, 5000),
+        "horizons": (3, 10),
+    }
+}
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    """A folder in which the runs are kept: judging other advice on them costs nothing."""
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+def judged(stores) -> xr.Dataset:
+    return elsewhere.measure(seeds=60, elsewhere=ELSEWHERE, out=stores, progress=False)
+
+
+@pytest.mark.xdist_group("elsewhere")
+def test_advice_is_good_on_another_family_or_warns(stores):
+    data = judged(stores)
+    assert float((data.excess_low <= 0.1).mean()) >= 0.9
+    assert not bool(((data.excess_low > 0.1) & data.sure).any())
+    assert float(data.sure.mean()) > 0.4  # it does not just warn everywhere
+
+
+@pytest.mark.xdist_group("elsewhere")
+def test_bad_advice_is_told_from_good(stores, monkeypatch):
+    def never_any_momentum(*args, **kwargs):
+        return dataclasses.replace(apo.advise(*args, **kwargs), alpha=0.0, sure=True)
+
+    monkeypatch.setattr(elsewhere, "advise", never_any_momentum)
+    data = judged(stores)
+    assert float((data.excess_low <= 0.1).mean()) < 0.5
