@@ -156,6 +156,8 @@ def draw(figure: Figure, data: xr.Dataset) -> None:
         axes.scatter(x, excess, c=list(faces), edgecolors=list(colours), s=16, linewidths=1)
     axes.axhline(100 * TOLERANCE, color="0.4", ls="--", lw=1)
     axes.set_yscale("symlog", linthresh=10)
+    axes.set_ylim(-1, max(200, 150 * float(data.excess.max())))
+    axes.set_yticks([0, 10, 100], ["0", "10", "100"])
     axes.set_xticks(range(len(labels)), labels)
     axes.grid(axis="x", visible=False)
     axes.set_ylabel("gap above the best on the grid, %")
