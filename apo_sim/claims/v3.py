@@ -44,7 +44,7 @@ def averaging_against_extrapolation(study: Study) -> Finding:
         >>> describe("V3").source
         'reviews'
     """
-    data = _measured(study.pick(quick=150, full=2000), study.sweep_seed())
+    data = _measured(study.pick(quick=100, full=2000), study.sweep_seed())
     error = momentum_rules.statistical_error(data)
     same = error.sel(equal="gamma")
     averaged = same.sel(rule=AVERAGING, samples=FEWER if study.wrong else JUDGED)

@@ -47,7 +47,7 @@ def measure(
     """Mean square errors of updates and of their average, (draws, beta, alpha, seed, iteration).
 
     Example:
-        >>> data = measure(seeds=2, arms=3, iterations=2, draws=["fresh"])
+        >>> data = measure(seeds=2, arms=3, iterations=4, draws=["fresh"])
         >>> first = data.isel(iteration=0)
         >>> bool(abs(first.update_error - first.average_error).max() < 1e-12)
         True
@@ -76,7 +76,7 @@ def errors(data: xr.Dataset) -> xr.Dataset:
         which the average of T independent ones would have; dimensions as the data.
 
     Example:
-        >>> found = errors(measure(seeds=2, arms=3, iterations=2, draws=["fresh"]))
+        >>> found = errors(measure(seeds=2, arms=3, iterations=4, draws=["fresh"]))
         >>> found.average.dims
         ('draws', 'beta', 'alpha', 'seed', 'iteration')
     """
@@ -100,7 +100,7 @@ def inflation(found: xr.Dataset) -> xr.Dataset:
         `inflation`, `low` and `high` (95 % bootstrap), without the dimension `seed`.
 
     Example:
-        >>> small = {"arms": 3, "iterations": 2, "draws": ["fresh"], "betas": [1e4]}
+        >>> small = {"arms": 3, "iterations": 4, "draws": ["fresh"], "betas": [1e4]}
         >>> found = errors(measure(seeds=20, alphas=[0.0], **small))
         >>> one = inflation(found)
         >>> bool((one.low < 1).all() and (1 < one.high).all())
@@ -124,7 +124,7 @@ def worst(found: xr.Dataset) -> xr.Dataset:
         found: what `errors` returns, for one kind of draws and one beta.
 
     Example:
-        >>> data = measure(seeds=20, arms=3, iterations=2, alphas=[0.0, 0.9], draws=["fresh"])
+        >>> data = measure(seeds=20, arms=3, iterations=4, alphas=[0.0, 0.9], draws=["fresh"])
         >>> cell = worst(errors(data).sel(draws="fresh", beta=5.0))
         >>> bool(cell.low <= cell.inflation <= cell.high)
         True

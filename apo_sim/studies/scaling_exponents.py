@@ -75,10 +75,10 @@ def measure(
     """Four measures of the error, dimensions (draws, beta, alpha, samples, seed, iteration).
 
     Example:
-        >>> small = {"arms": 3, "iterations": 2, "draws": ["fresh"], "samples": [100.0]}
+        >>> small = {"arms": 3, "iterations": 4, "draws": ["fresh"], "samples": [100.0]}
         >>> data = measure(seeds=2, betas=[5.0], **small)
         >>> dict(data.statistics.sizes)
-        {'draws': 1, 'beta': 1, 'alpha': 5, 'samples': 1, 'seed': 2, 'iteration': 2}
+        {'draws': 1, 'beta': 1, 'alpha': 5, 'samples': 1, 'seed': 2, 'iteration': 4}
     """
     return sweep(
         family,
@@ -107,7 +107,7 @@ def line(data: xr.Dataset, axis: str) -> xr.DataArray:
         1/(1 - alpha).
 
     Example:
-        >>> data = measure(seeds=2, arms=3, iterations=2, draws=["fresh"])
+        >>> data = measure(seeds=2, arms=3, iterations=4, draws=["fresh"])
         >>> line(data, "alpha").point.values.round(2)
         array([ 1.  ,  1.43,  2.5 ,  5.  , 10.  ])
     """
@@ -135,7 +135,7 @@ def exponents(data: xr.Dataset, axis: str) -> xr.Dataset:
         `exponent`, `low` and `high`, dimensions (measure, draws, beta).
 
     Example:
-        >>> data = measure(seeds=40, arms=3, iterations=2, betas=[1e4], draws=["fresh"])
+        >>> data = measure(seeds=40, arms=3, iterations=4, betas=[1e4], draws=["fresh"])
         >>> slope = exponents(data, "samples").sel(measure="average_error")
         >>> round(slope.exponent.item(), 1)
         -0.5
@@ -177,7 +177,7 @@ def independent(data: xr.Dataset, axis: str, name: str) -> float:
     """The exponent if all updates erred independently and alike: from the weights alone.
 
     Example:
-        >>> data = measure(seeds=2, arms=3, iterations=2, draws=["fresh"])
+        >>> data = measure(seeds=2, arms=3, iterations=4, draws=["fresh"])
         >>> round(independent(data, "iteration", "paper_statistics"), 3)
         0.5
     """

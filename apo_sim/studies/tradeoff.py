@@ -40,7 +40,7 @@ def measure(
     """Both splits of the gap, dimensions (alpha, samples, seed, iteration).
 
     Example:
-        >>> data = measure(seeds=2, arms=3, iterations=2, samples=[100])
+        >>> data = measure(seeds=2, arms=3, iterations=4, samples=[100])
         >>> gap = data.suboptimality - data.optimisation - data.statistics
         >>> bool(abs(gap).max() < 1e-12)
         True

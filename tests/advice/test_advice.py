@@ -126,7 +126,7 @@ def test_it_is_not_sure_where_the_cases_disagree():
 
 @pytest.fixture(scope="module")
 def simulated():
-    return apo.advise(300, 6, 5.0, arms=4, simulate=60, family="tied", progress=False)
+    return apo.advise(300, 2, 5.0, arms=3, simulate=60, family="tied", progress=False)
 
 
 def test_a_simulation_says_what_it_ran(simulated):
