@@ -13,7 +13,7 @@ from scipy import stats
 from apo_sim.advice.advise import TOLERANCE, advise
 from apo_sim.advice.lookup import NEGLIGIBLE, excess
 from apo_sim.advice.surface import ALPHAS
-from apo_sim.studies.intervals import place
+from apo_sim.studies.intervals import bootstrap, place
 from apo_sim.sweep import sweep
 
 SETTINGS: dict[str, Any] = {
@@ -90,16 +90,19 @@ def _judged(gap: xr.DataArray, label: str) -> xr.Dataset:
     )
     runs = gap.transpose("alpha", "seed").values
     advised = ALPHAS.index(advice.alpha)
-    rows = np.random.default_rng(0).integers(runs.shape[1], size=(RESAMPLES, runs.shape[1]))
     best = runs.mean(axis=1).argmin()
     own, other = runs[advised], runs[best]
-    low, high = np.percentile(excess(own[rows].mean(axis=1), other[rows].mean(axis=1)), [2.5, 97.5])
+    low, high = bootstrap(
+        lambda runs: excess(runs[advised].mean(axis=-1), runs[best].mean(axis=-1)),
+        gap,
+        draws=RESAMPLES,
+    )
     return xr.Dataset(
         {
             "excess": float(excess(own.mean(), other.mean())),
             "literally": own.mean() <= (1 + TOLERANCE) * other.mean(),
-            "excess_low": low,
-            "excess_high": high,
+            "excess_low": float(low),
+            "excess_high": float(high),
             "alpha": advice.alpha,
             "sure": advice.sure,
         },

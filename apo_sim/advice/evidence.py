@@ -7,6 +7,7 @@ import xarray as xr
 
 from apo_sim.advice import lookup
 from apo_sim.advice.surface import FAMILY, measure, reduced, shipped
+from apo_sim.studies.intervals import resampled
 from apo_sim.sweep.named import Family, as_family, name_of
 
 RESAMPLES = 500
@@ -110,13 +111,12 @@ def simulated(
     chosen_on, judged_on = gap.isel(seed=slice(0, None, 2)), gap.isel(seed=slice(1, None, 2))
     means = chosen_on.sel(momentum="constant").mean("seed")
     found = reduced(judged_on)
-    runs = judged_on.sel(momentum="constant").transpose("alpha", "seed").values
-    rows = np.random.default_rng(seed).integers(runs.shape[1], size=(RESAMPLES, runs.shape[1]))
-    resampled = runs[:, rows].mean(axis=2).T
+    runs = judged_on.sel(momentum="constant", drop=True).transpose("alpha", "seed")
+    again = resampled(lambda runs: runs.mean(axis=-1), runs, draws=RESAMPLES, seed=seed)
     return Evidence(
         best=float(means.idxmin("alpha")),
         table=_shares(found),
-        excess=lookup.excess(resampled, resampled.min(axis=1, keepdims=True), setting.spread),
+        excess=lookup.excess(again, again.min(axis=1, keepdims=True), setting.spread),
         source=f"a simulation of {gap.size:,} runs of the family {name_of(as_family(family))}",
         doubt="so few runs do not tell the best alpha from the others",
     )

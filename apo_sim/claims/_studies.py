@@ -17,7 +17,6 @@ import numpy as np
 from scipy import stats
 
 from apo_sim import theory
-from apo_sim.claims import judge
 from apo_sim.claims.verdict import Finding
 from apo_sim.loop import run
 from apo_sim.momentum import Averaging, FromBehaviour, Schedule
@@ -317,17 +316,6 @@ def worst(findings: Sequence[Finding]) -> Finding:
     """
     order = ("fails", "not reproduced", "vacuous", "holds")
     return min(findings, key=lambda finding: order.index(finding.verdict))
-
-
-def lower(first: np.ndarray, second: np.ndarray) -> str:
-    """In a word: whether the mean over seeds of `first` is below that of `second`.
-
-    Example:
-        >>> lower(np.array([1.0, 1.1, 0.9]), np.array([2.0, 2.1, 1.8]))
-        'lower'
-    """
-    verdict = judge.compare(first, second).verdict
-    return {"holds": "lower", "fails": "higher"}.get(verdict, "undecided")
 
 
 def _rows(values: Sequence[Any], seeds: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Assumption 4.3: one bound R on the log-ratios of all the policies a run visits."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -101,46 +101,32 @@ def boundedness(study: Study) -> Finding:
     )
 
 
-class VisitedBounds(NamedTuple):
-    """The least R of Assumption 4.3, of every run and after every update, (runs, iterations).
-
-    Attributes:
-        consecutive: for the update alone.
-        all_pairs: for every policy visited so far against every centre visited so far.
-        reward_range: max r* - min r* of the bandit, (runs,).
-    """
-
-    consecutive: jax.Array
-    all_pairs: jax.Array
-    reward_range: jax.Array
-
-
-@functools.partial(jax.jit, static_argnames=("iterations", "unrestricted"))
+@functools.partial(jax.jit, static_argnames="iterations")
 def visited_bounds(
     keys: jax.Array,
     alpha: Any,
     samples: Any,
     iterations: int,
-    *,
-    unrestricted: bool = False,
-) -> VisitedBounds:
-    """Run DPO on a random bandit for every key and measure R; samples None is exact."""
+) -> theory.VisitedBounds:
+    """Run DPO on a random bandit for every key and measure R, (runs, iterations).
 
-    def one(key: jax.Array) -> VisitedBounds:
+    Without samples, preferences are exact.
+    """
+
+    def one(key: jax.Array) -> theory.VisitedBounds:
         to_rewards, to_data = jax.random.split(key)
         bandit = families.uniform_bandit(to_rewards, 1, ARMS)
         solution = run(
             bandit,
             DPO(),
-            Constant(alpha, unrestricted=unrestricted),
+            Constant(alpha),
             beta=BETA,
             iterations=iterations,
             samples=samples,
             key=to_data,
             save="path",
         )
-        bounds = theory.visited_bounds(solution, BETA)
-        return VisitedBounds(bounds.consecutive, bounds.all_pairs, jnp.ptp(bandit.reward))
+        return theory.visited_bounds(solution, BETA)
 
     return jax.vmap(one)(keys)
 

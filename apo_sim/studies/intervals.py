@@ -46,6 +46,22 @@ def bootstrap(
         >>> bool(40 < low < 50 < high < 60)
         True
     """
+    tail = 50 * (1 - CONFIDENCE)
+    found = resampled(statistic, *parts, draws=draws, seed=seed)
+    low, high = np.percentile(found, [tail, 100 - tail], axis=0)
+    return np.asarray(low), np.asarray(high)
+
+
+def resampled(
+    statistic: Callable[..., np.ndarray], *parts: xr.DataArray, draws: int, seed: int = 0
+) -> np.ndarray:
+    """The statistic of `bootstrap` in every resample, shape (draws, ...).
+
+    Example:
+        >>> values = xr.DataArray(np.ones((2, 5)), dims=("arm", "seed"))
+        >>> resampled(lambda v: v.mean(axis=-1), values, draws=3).tolist()
+        [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
+    """
     arrays = [part.transpose(..., "seed").values for part in parts]
     count = arrays[0].shape[-1]
     rng = np.random.default_rng(seed)
@@ -53,9 +69,17 @@ def bootstrap(
     for _ in range(draws):
         rows = rng.integers(count, size=count)
         found.append(statistic(*(array[..., rows] for array in arrays)))
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(found, [tail, 100 - tail], axis=0)
-    return np.asarray(low), np.asarray(high)
+    return np.asarray(found)
+
+
+def ratio_of_means(pair: np.ndarray) -> np.ndarray:
+    """The mean over the seeds, which come last, of pair[0] over that of pair[1].
+
+    Example:
+        >>> ratio_of_means(np.array([[2.0, 4.0], [1.0, 2.0]])).item()
+        2.0
+    """
+    return np.asarray(pair[0].mean(axis=-1) / pair[1].mean(axis=-1))
 
 
 def log_log_slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:

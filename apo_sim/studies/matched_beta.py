@@ -15,7 +15,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from apo_sim.studies.intervals import bootstrap, mean_and_half, place
+from apo_sim.studies.intervals import bootstrap, mean_and_half, place, ratio_of_means
 from apo_sim.sweep import sweep
 
 ALPHAS = (0.3, 0.6, 0.9)
@@ -238,15 +238,11 @@ def _draw_ratios(axes, gaps: xr.DataArray) -> None:
     n = gaps.samples.values
     for name, colour in zip(CONTENDERS[1:], COLOURS[1:], strict=True):
         pair = gaps.sel(contender=[CONTENDERS[0], name]).transpose("contender", "samples", "seed")
-        low, high = bootstrap(_ratio, pair)
+        low, high = bootstrap(ratio_of_means, pair)
         axes.fill_between(n, low, high, color=colour, alpha=0.2, lw=0)
-        axes.plot(n, _ratio(pair.values), "o-", color=colour, markersize=3)
+        axes.plot(n, ratio_of_means(pair.values), "o-", color=colour, markersize=3)
     axes.axhline(1.0, color="0.2", ls="--", lw=1)
     axes.set(xscale="log", yscale="log")
-
-
-def _ratio(pair: np.ndarray) -> np.ndarray:
-    return pair[0].mean(axis=-1) / pair[1].mean(axis=-1)
 
 
 def _draw_winners(axes, gaps: xr.DataArray) -> None:

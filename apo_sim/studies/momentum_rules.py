@@ -13,7 +13,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from apo_sim.studies.intervals import bootstrap, mean_and_half, place
+from apo_sim.studies.intervals import bootstrap, mean_and_half, place, ratio_of_means
 from apo_sim.sweep import sweep
 from apo_sim.sweep.plan import MOMENTA
 
@@ -131,8 +131,8 @@ def times(error: xr.DataArray, first: str, second: str) -> str:
         '2.00 [2.00, 2.00]'
     """
     pair = error.sel(rule=[first, second]).transpose("rule", "seed")
-    low, high = bootstrap(_ratio, pair)
-    return f"{_ratio(pair.values):.2f} [{low:.2f}, {high:.2f}]"
+    low, high = bootstrap(ratio_of_means, pair)
+    return f"{ratio_of_means(pair.values):.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _times_at_ends(error: xr.DataArray, first: str, second: str) -> str:
@@ -141,10 +141,6 @@ def _times_at_ends(error: xr.DataArray, first: str, second: str) -> str:
         f"{times(error.sel(samples=n), first, second)} at N = {int(n):,}"
         for n in error.samples.values[[0, -1]]
     )
-
-
-def _ratio(pair: np.ndarray) -> np.ndarray:
-    return np.asarray(pair[0].mean(axis=-1) / pair[1].mean(axis=-1))
 
 
 def finding(data: xr.Dataset) -> str:

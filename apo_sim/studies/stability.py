@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from apo_sim import families
 from apo_sim.problems import Bandit
-from apo_sim.studies.intervals import bootstrap, mean_and_half, place
+from apo_sim.studies.intervals import bootstrap, mean_and_half, place, ratio_of_means
 from apo_sim.studies.momentum_rules import total_weight
 from apo_sim.sweep import replicate_problem, sweep
 
@@ -123,12 +123,8 @@ def ratio(spread: xr.DataArray) -> str:
     """The mean scatter of momentum from behaviour over that of the method, with its interval."""
     pair = spread.sel(momentum=["from_behaviour", "constant"]).transpose("momentum", "seed")
 
-    low, high = bootstrap(_ratio, pair)
-    return f"{_ratio(pair.values):.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _ratio(pair: np.ndarray) -> np.ndarray:
-    return np.asarray(pair[0].mean(axis=-1) / pair[1].mean(axis=-1))
+    low, high = bootstrap(ratio_of_means, pair)
+    return f"{ratio_of_means(pair.values):.3f} [{low:.3f}, {high:.3f}]"
 
 
 def finding(data: xr.Dataset) -> str:

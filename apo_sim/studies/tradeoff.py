@@ -13,7 +13,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from apo_sim.studies.intervals import bootstrap, mean_and_half, place
+from apo_sim.studies.intervals import bootstrap, mean_and_half, place, ratio_of_means
 from apo_sim.sweep import sweep
 
 ALPHAS = (0.0, 0.3, 0.6, 0.9)
@@ -62,7 +62,7 @@ def measure(
 
 
 def finding(data: xr.Dataset) -> str:
-    """What the largest alpha does to the errors at the end, and where on the way it is worst."""
+    """What the largest alpha does to the errors at the end."""
     last = data.isel(iteration=-1)
     ends = [float(data.alpha[0]), float(data.alpha[-1])]
     sentences = []
@@ -70,10 +70,10 @@ def finding(data: xr.Dataset) -> str:
         texts = []
         for kind, part in zip(("optimisation", "statistics"), parts, strict=True):
             for n in data.samples.values[:1] if part == "paper_optimisation" else data.samples:
-                pair = abs(last[part].sel(samples=n, alpha=ends))
-                low, high = bootstrap(_ratio, pair)
+                pair = abs(last[part].sel(samples=n, alpha=ends[::-1]))
+                low, high = bootstrap(ratio_of_means, pair)
                 where = "" if part == "paper_optimisation" else f" at N = {int(n):,}"
-                point = _ratio(pair.transpose("alpha", "seed").values)
+                point = ratio_of_means(pair.transpose("alpha", "seed").values)
                 texts.append(f"{kind}{where} × {point:.2g} [{low:.2g}, {high:.2g}]")
         sentences.append(f"{name}: {', '.join(texts)}")
     runs = data.suboptimality.isel(iteration=0).size
@@ -82,10 +82,6 @@ def finding(data: xr.Dataset) -> str:
         f"{ends[0]:g} changes the mean sizes of the errors. "
         f"{'; '.join(sentences)} ({runs:,} runs, 95 % bootstrap intervals)."
     )
-
-
-def _ratio(pair: np.ndarray) -> np.ndarray:
-    return pair[1].mean(axis=-1) / pair[0].mean(axis=-1)
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:
