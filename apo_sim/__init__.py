@@ -6,7 +6,7 @@ first subject is Accelerated Preference Optimization (APO).
 
 from importlib import metadata
 
-from apo_sim import claims, families, losses, momentum, theory
+from apo_sim import claims, families, losses, momentum, policies, spaces, theory
 from apo_sim.advice import Advice, advise
 from apo_sim.claims import Verdict
 from apo_sim.errors import InvalidArgument, UnknownName
@@ -22,9 +22,13 @@ from apo_sim.momentum import (
     NoMomentum,
     Schedule,
 )
+from apo_sim.optimizers import SGD, AdamW, RMSProp
 from apo_sim.preferences import BestAgainstWorst, Pairwise, Ranker
 from apo_sim.problems import Bandit, Game, Problem
+from apo_sim.proximal import ByGradient
+from apo_sim.spaces import Distilled, InLogProbabilities, InParameters, InTokens
 from apo_sim.sweep import sweep
+from apo_sim.training import Training, TrainingDiverged, train
 
 try:
     __version__ = metadata.version("apo-sim")
@@ -34,16 +38,23 @@ except metadata.PackageNotFoundError:  # a source tree that was never installed
 __all__ = [
     "DPO",
     "IPO",
+    "SGD",
     "SPPO",
+    "AdamW",
     "Advice",
     "Averaging",
     "Bandit",
     "BestAgainstWorst",
+    "ByGradient",
     "Constant",
+    "Distilled",
     "Extra",
     "FromBehaviour",
     "FunctionSchedule",
     "Game",
+    "InLogProbabilities",
+    "InParameters",
+    "InTokens",
     "InvalidArgument",
     "Loss",
     "Momentum",
@@ -51,9 +62,12 @@ __all__ = [
     "NoMomentum",
     "Pairwise",
     "Problem",
+    "RMSProp",
     "Ranker",
     "Schedule",
     "Solution",
+    "Training",
+    "TrainingDiverged",
     "UnknownName",
     "Verdict",
     "advise",
@@ -61,7 +75,10 @@ __all__ = [
     "families",
     "losses",
     "momentum",
+    "policies",
     "run",
+    "spaces",
     "sweep",
     "theory",
+    "train",
 ]

@@ -18,8 +18,13 @@ from apo_sim.problems import Bandit, Game, Problem
 MAX_SAMPLES = 10**12
 
 
-def check_parts(problem: Any, loss: Any, momentum: Any, ranker: Any, iterations: int) -> None:
-    """Refuse what is no problem, loss, rule or ranker, and a schedule of the wrong length."""
+def check_parts(
+    problem: Any, loss: Any, momentum: Any, ranker: Any, iterations: int, first: int | None = None
+) -> None:
+    """Refuse what is no problem, loss, rule or ranker, and a schedule of the wrong length.
+
+    With `first`, the iterations may be a part of those that the schedule is for.
+    """
     if not isinstance(problem, Bandit | Game):
         raise InvalidArgument(
             "problem", problem, "is no problem", "pass apo_sim.Bandit(...) or apo_sim.Game(...)"
@@ -36,7 +41,11 @@ def check_parts(problem: Any, loss: Any, momentum: Any, ranker: Any, iterations:
             "pass an instance such as apo_sim.Constant(0.3), with init and extrapolate",
         )
     # A shorter one would be read past its end, which JAX answers with the last value.
-    if isinstance(momentum, Schedule) and momentum.alphas.shape != (iterations,):
+    if isinstance(momentum, Schedule) and (
+        momentum.alphas.shape != (iterations,)
+        if first is None
+        else momentum.alphas.shape[0] < first + iterations
+    ):
         raise InvalidArgument(
             "alphas",
             momentum.alphas,
@@ -49,8 +58,8 @@ def check_parts(problem: Any, loss: Any, momentum: Any, ranker: Any, iterations:
         )
 
 
-def check_differences_only(loss: Any) -> None:
-    """The solver works on differences; a loss that sees more would be minimised wrongly."""
+def check_signature(loss: Any) -> None:
+    """Refuse a loss that does not take two scores and an `Extra`."""
     try:
         inspect.signature(loss).bind(0.7, 0.2, Extra())
     except ValueError:  # a callable that does not say what it takes
@@ -59,6 +68,11 @@ def check_differences_only(loss: Any) -> None:
         raise InvalidArgument(
             "loss", loss, f"has another signature ({error})", "write loss(h_winner, h_loser, extra)"
         ) from error
+
+
+def check_differences_only(loss: Any) -> None:
+    """The solver works on differences; a loss that sees more would be minimised wrongly."""
+    check_signature(loss)
     with jax.ensure_compile_time_eval():
         here = loss(jnp.asarray(0.7), jnp.asarray(0.2), Extra())
         there = loss(jnp.asarray(1.7), jnp.asarray(1.2), Extra())

@@ -20,7 +20,7 @@ from apo_sim.proximal import (
     exact_rewards,
     rewards_from_counts,
 )
-from apo_sim.pytree import hidden, pytree_dataclass, revealed
+from apo_sim.pytree import hidden, like, pytree_dataclass, revealed
 
 SAVE = ("metrics", "path", "average")
 OUTPUT = ("before", "after")
@@ -161,11 +161,11 @@ def _run(problem, loss, momentum, ranker, betas, data, reward_bound, *, output, 
         behaviour, behaviour_gamma, momentum_state, average = state
         # Normalised only where somebody looks: the exact step of a bandit never does.
         centre = jax.nn.log_softmax(behaviour, axis=1)
-        rewards, residual = _like(learn(centre, beta, t), (centre, beta))
+        rewards, residual = like(learn(centre, beta, t), (centre, beta))
         # A constant reward of one runs along, so that gamma is what the rule really did.
         log_policy, *weights = _normalise(behaviour + rewards / beta)
         gamma = behaviour_gamma + 1.0 / beta
-        extrapolated, momentum_state = _like(
+        extrapolated, momentum_state = like(
             momentum.extrapolate((log_policy, gamma), momentum_state, t + 1),
             ((log_policy, gamma), momentum_state),
         )
@@ -193,7 +193,7 @@ def _run(problem, loss, momentum, ranker, betas, data, reward_bound, *, output, 
         reference,
         zero,
         momentum.init((reference, zero)),
-        jnp.zeros_like(reference) if "average" in kept else None,
+        jnp.zeroslike(reference) if "average" in kept else None,
     )
     steps = jnp.arange(betas.shape[0])
     return _scan(update, start, (steps, betas), reference)
@@ -211,16 +211,6 @@ def _scan(update, start, inputs, reference) -> Solution:
             out[name] = jnp.concatenate([reference[None], out[name]])
     behaviour = jax.nn.log_softmax(state[0], axis=1)
     return Solution(final_log_policy=last, final_behaviour=behaviour, **out)
-
-
-def _like(new, old):
-    """`new` in the precision of `old`: a loss or a rule may bring numbers of another one."""
-
-    def cast(new, old):
-        dtype = jnp.result_type(old)
-        return jnp.asarray(new, dtype) if jnp.issubdtype(dtype, jnp.floating) else new
-
-    return jax.tree.map(cast, new, old)
 
 
 def _normalise(log_weights):

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, TypeVar, dataclass_transform, no_type_check
 
 import jax
+import jax.numpy as jnp
 
 T = TypeVar("T")
 
@@ -78,3 +79,19 @@ def hidden(obj: Any) -> Any:
 def revealed(obj: Any) -> Any:
     """Undo `hidden`."""
     return obj.content if isinstance(obj, _Hidden) else obj
+
+
+def like(new: T, old: T) -> T:
+    """`new` in the precision of `old`, leaf by leaf: what a rule brings may have another one.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> str(like(jnp.float16(1.0), jnp.float32(2.0)).dtype)
+        'float32'
+    """
+
+    def cast(new, old):
+        dtype = jnp.result_type(old)
+        return jnp.asarray(new, dtype) if jnp.issubdtype(dtype, jnp.floating) else new
+
+    return jax.tree.map(cast, new, old)

@@ -33,6 +33,8 @@ class Loss(Protocol):
       form, shape (contexts, arms), up to a constant; None where there is none;
     - `empirical_rewards(wins, log_policy, beta, reward_bound)`: the minimiser for win counts of
       one context, shape (arms,);
+    - `population_loss(scores, policy, win_rate, extra)`: its mean over all pairs that a policy
+      draws, shape (contexts,), where that needs no comparison of every two arms;
     - `derivatives(difference)`: value, slope and curvature in h_winner - h_loser, when that is
       cheaper than differentiating the loss.
     """

@@ -1,5 +1,6 @@
 """Identity preference optimisation."""
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from apo_sim.checks import check_positive, check_single
@@ -44,3 +45,18 @@ class IPO:
     ) -> Float[Array, "contexts arms"]:
         """(2/tau) P(y > policy), the least-squares solution up to a constant."""
         return (2.0 / self.tau) * problem.win_rate(log_policy)
+
+    def population_loss(
+        self,
+        scores: Float[Array, "contexts arms"],
+        policy: Float[Array, "contexts arms"],
+        win_rate: Float[Array, "contexts arms"],
+        extra: Extra,
+    ) -> Float[Array, " contexts"]:
+        """Mean over all pairs, from mean and variance of the scores and the pull of the wins."""
+        del extra
+        margin = 1.0 / self.tau
+        mean = jnp.sum(policy * scores, axis=1, keepdims=True)
+        variance = jnp.sum(policy * (scores - mean) ** 2, axis=1)
+        pull = jnp.sum(policy * (2.0 * win_rate - 1.0) * scores, axis=1)
+        return 2.0 * variance - 4.0 * margin * pull + margin**2

@@ -38,6 +38,18 @@ class SPPO:
         """P(y > policy)."""
         return problem.win_rate(log_policy)
 
+    def population_loss(
+        self,
+        scores: Float[Array, "contexts arms"],
+        policy: Float[Array, "contexts arms"],
+        win_rate: Float[Array, "contexts arms"],
+        extra: Extra,
+    ) -> Float[Array, " contexts"]:
+        """Mean over all pairs: every arm on its own wins and loses so often."""
+        shifted = scores + extra.log_normalizer
+        values = win_rate * (shifted - 1.0) ** 2 + (1.0 - win_rate) * shifted**2
+        return jnp.sum(policy * values, axis=1)
+
     def empirical_rewards(
         self,
         wins: Float[Array, "arms arms"],

@@ -1,0 +1,21 @@
+"""Policies, one kind a file: from parameters to log-probabilities of every action."""
+
+from apo_sim.policies.attention import Attention
+from apo_sim.policies.base import Policy
+from apo_sim.policies.log_linear import LogLinear
+from apo_sim.policies.mlp import MLP
+from apo_sim.policies.recurrent import Recurrent
+from apo_sim.policies.sequence import MAX_SEQUENCES, SequencePolicy, all_sequences
+from apo_sim.policies.table import Table
+
+__all__ = [
+    "MAX_SEQUENCES",
+    "MLP",
+    "Attention",
+    "LogLinear",
+    "Policy",
+    "Recurrent",
+    "SequencePolicy",
+    "Table",
+    "all_sequences",
+]

@@ -1,0 +1,81 @@
+"""What policies over sequences share: all prefixes as a tree, level by level.
+
+Level l holds the vocabulary^l prefixes of length l in lexicographic order, so that the children
+of a prefix lie side by side and a sequence is an action with a number of its own.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from apo_sim.checks import as_count
+from apo_sim.errors import InvalidArgument
+from apo_sim.policies.base import Policy
+from apo_sim.problems import LogPolicy
+
+MAX_SEQUENCES = 2**16
+
+# Every level has a number of prefixes of its own.
+Level = Float[Array, "_ vocabulary"]
+
+
+@runtime_checkable
+class SequencePolicy(Policy, Protocol):
+    """A policy whose actions are all sequences, in lexicographic order.
+
+    Attributes:
+        vocabulary: number of tokens.
+        length: tokens in a sequence.
+    """
+
+    vocabulary: int
+    length: int
+
+
+def check_sizes(vocabulary: Any, length: Any, width: Any) -> None:
+    """Refuse what is no count, and sets of sequences too large to enumerate."""
+    as_count("width", width)
+    if as_count("vocabulary", vocabulary) < 2:
+        raise InvalidArgument("vocabulary", vocabulary, "has one token", "pass an integer >= 2")
+    sequences = vocabulary ** as_count("length", length)
+    if sequences > MAX_SEQUENCES:
+        raise InvalidArgument(
+            "length",
+            length,
+            f"gives {vocabulary}^{length} = {sequences:,} sequences, too many to enumerate",
+            f"stay within {MAX_SEQUENCES:,}",
+        )
+
+
+def log_joint(conditionals: tuple[Level, ...]) -> LogPolicy:
+    """log-probability of every whole sequence, shape (1, sequences).
+
+    Example:
+        >>> half = jnp.log(jnp.full((1, 2), 0.5))
+        >>> jnp.exp(log_joint((half, jnp.concatenate([half, half])))).round(4).tolist()
+        [[0.25, 0.25, 0.25, 0.25]]
+    """
+    joint = jnp.zeros(1, conditionals[0].dtype)
+    for level in conditionals:
+        joint = (joint[:, None] + level).ravel()
+    return joint[None]
+
+
+def all_sequences(vocabulary: int, length: int) -> Int[Array, "sequences length"]:
+    """The tokens of every sequence, in the order of `log_prob`.
+
+    Example:
+        >>> all_sequences(2, 2).tolist()
+        [[0, 0], [0, 1], [1, 0], [1, 1]]
+    """
+    check_sizes(vocabulary, length, 1)
+    number = jnp.arange(vocabulary**length)
+    places = vocabulary ** jnp.arange(length - 1, -1, -1)
+    return number[:, None] // places % vocabulary
+
+
+def normal(key: Any, shape: tuple[int, int]) -> Float[Array, "..."]:
+    """Weights of a layer, of variance 1 / inputs."""
+    return jax.random.normal(key, shape) / shape[0] ** 0.5

@@ -1,0 +1,50 @@
+"""Momentum on the log-probabilities, and a network that learns the result."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from apo_sim.proximal.by_gradient import ByGradient
+from apo_sim.pytree import like, pytree_dataclass
+
+
+@pytree_dataclass
+class Distilled:
+    """The exact extrapolation, distilled into the network by the KL divergence.
+
+    Starts from the network that was trained; how far it stays behind is in the run's
+    `kl_to_exact`. The offset of the start is kept.
+
+    Args:
+        step: how the network is trained to follow.
+
+    Source: ours; what (3.6) asks for where no offset can be stored.
+
+    Example:
+        >>> from apo_sim import Constant, SGD
+        >>> from apo_sim.policies import Table
+        >>> space, table, rule = Distilled(ByGradient(SGD(1.0), 200)), Table(1, 2), Constant(0.5)
+        >>> old, new = jnp.zeros((1, 2)), jnp.array([[0.0, 1.0]])
+        >>> state = space.init(table, rule, old, old)
+        >>> params, _, _ = space.extrapolate(table, rule, new, old, state, 1)
+        >>> round(float(params[0, 1] - params[0, 0]), 2)
+        1.5
+    """
+
+    step: ByGradient = ByGradient()
+
+    def init(self, policy, momentum, params, offset):
+        return momentum.init(jax.nn.log_softmax(policy.log_prob(params) + offset, axis=1))
+
+    def extrapolate(self, policy, momentum, params, offset, state, t):
+        trained = jax.nn.log_softmax(policy.log_prob(params) + offset, axis=1)
+        extrapolated, state = like(momentum.extrapolate(trained, state, t), (trained, state))
+        target = jax.nn.log_softmax(extrapolated, axis=1)
+
+        def divergence(params: Any, number: Any) -> Any:
+            learned = jax.nn.log_softmax(policy.log_prob(params) + offset, axis=1)
+            return jnp.sum(jnp.exp(target) * (target - learned))
+
+        params, _, _ = self.step.minimise(divergence, params, None)
+        return params, offset, state

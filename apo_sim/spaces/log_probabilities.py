@@ -1,0 +1,38 @@
+"""Momentum on the log-probabilities: exact, and what a table has."""
+
+import jax
+
+from apo_sim.pytree import like, pytree_dataclass
+
+
+@pytree_dataclass
+class InLogProbabilities:
+    """log pi_t = log pi_hat_t + alpha (log pi_hat_t - log pi_hat_{t-1}), exactly.
+
+    The network stays where training left it; what momentum adds is stored beside it as an offset,
+    one number an action. For sequences this is the extrapolation of whole sequences, normalised
+    over all of them.
+
+    Source: the paper's (3.6).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from apo_sim import Constant
+        >>> from apo_sim.policies import Table
+        >>> space, table, rule = InLogProbabilities(), Table(1, 2), Constant(0.5)
+        >>> old, new = jnp.zeros((1, 2)), jnp.array([[0.0, 1.0]])
+        >>> state = space.init(table, rule, old, old)
+        >>> params, offset, _ = space.extrapolate(table, rule, new, old, state, 1)
+        >>> after = jax.nn.log_softmax(table.log_prob(params) + offset)
+        >>> round(float(after[0, 1] - after[0, 0]), 4)
+        1.5
+    """
+
+    def init(self, policy, momentum, params, offset):
+        return momentum.init(jax.nn.log_softmax(policy.log_prob(params) + offset, axis=1))
+
+    def extrapolate(self, policy, momentum, params, offset, state, t):
+        network = policy.log_prob(params)
+        trained = jax.nn.log_softmax(network + offset, axis=1)
+        extrapolated, state = like(momentum.extrapolate(trained, state, t), (trained, state))
+        return params, jax.nn.log_softmax(extrapolated, axis=1) - network, state

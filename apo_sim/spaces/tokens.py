@@ -1,0 +1,50 @@
+"""Momentum on the log-probabilities of every next token."""
+
+import jax
+
+from apo_sim.policies.sequence import log_joint
+from apo_sim.pytree import like, pytree_dataclass
+
+
+@pytree_dataclass
+class InTokens:
+    """log pi(token | prefix) extrapolated for every prefix and normalised at each token.
+
+    What a sampler that mixes the logits of two language models does. It differs from the
+    extrapolation of whole sequences by the normalisers along the sequence. The policy must be a
+    `SequencePolicy`.
+
+    Source: ours, for the reviews' question 7.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from apo_sim import Constant
+        >>> from apo_sim.policies import Recurrent
+        >>> policy, space, rule = Recurrent(2, 2, width=2), InTokens(), Constant(0.5)
+        >>> params = policy.init(jax.random.key(0))
+        >>> state = space.init(policy, rule, params, jnp.zeros((1, 4)))
+        >>> _, offset, _ = space.extrapolate(policy, rule, params, jnp.zeros((1, 4)), state, 1)
+        >>> float(abs(offset).max()) < 1e-6  # nothing was learned
+        True
+    """
+
+    def init(self, policy, momentum, params, offset):
+        return momentum.init(_by_prefix(policy.log_prob(params) + offset, policy))
+
+    def extrapolate(self, policy, momentum, params, offset, state, t):
+        network = policy.log_prob(params)
+        trained = _by_prefix(network + offset, policy)
+        extrapolated, state = like(momentum.extrapolate(trained, state, t), (trained, state))
+        levels = tuple(jax.nn.log_softmax(level, axis=1) for level in extrapolated)
+        return params, log_joint(levels) - network, state
+
+
+def _by_prefix(log_weights, policy):
+    """Any policy over sequences as next tokens: log P(token | prefix), level by level."""
+    vocabulary, levels = policy.vocabulary, []
+    below = log_weights[0]
+    for _ in range(policy.length):
+        children = below.reshape(-1, vocabulary)
+        levels.append(jax.nn.log_softmax(children, axis=1))
+        below = jax.nn.logsumexp(children, axis=1)
+    return tuple(reversed(levels))
