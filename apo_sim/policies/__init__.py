@@ -2,6 +2,7 @@
 
 from apo_sim.policies.attention import Attention
 from apo_sim.policies.base import Policy
+from apo_sim.policies.gaussian import Gaussian
 from apo_sim.policies.log_linear import LogLinear
 from apo_sim.policies.mlp import MLP
 from apo_sim.policies.recurrent import Recurrent
@@ -12,6 +13,7 @@ __all__ = [
     "MAX_SEQUENCES",
     "MLP",
     "Attention",
+    "Gaussian",
     "LogLinear",
     "Policy",
     "Recurrent",

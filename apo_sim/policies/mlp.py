@@ -1,6 +1,6 @@
 """A fully connected network that scores actions by where they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,8 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "tanh": jnp.tanh,
     "gelu": jax.nn.gelu,
 }
+
+Layer = dict[str, Array]
 
 
 @pytree_dataclass
@@ -51,31 +53,42 @@ class MLP:
     activation: str = static(default="relu")
 
     def __post_init__(self):
-        as_count("width", self.width)
-        as_count("depth", self.depth)
-        if self.activation not in ACTIVATIONS:
-            raise UnknownName("activation", self.activation, ACTIVATIONS)
+        check_layers(self.width, self.depth, self.activation)
         object.__setattr__(self, "actions", as_float("actions", self.actions, (None, None, None)))
 
     def init(self, key: Key[Array, ""]) -> Params:
         sizes = [self.actions.shape[2], *[self.width] * self.depth, 1]
-        gain = 1.0 if self.activation == "tanh" else 2.0
-        dtype = self.actions.dtype
-        layers = []
-        for key_of, size, to in zip(
-            jax.random.split(key, len(sizes) - 1), sizes[:-1], sizes[1:], strict=True
-        ):
-            # The output layer follows no activation of its own.
-            scale = ((gain if to != 1 else 1.0) / size) ** 0.5
-            weight = scale * jax.random.normal(key_of, (size, to), dtype)
-            layers.append({"weight": weight, "bias": jnp.zeros(to, dtype)})
+        layers = new_layers(key, sizes, self.activation, self.actions.dtype)
         # A constant added to every logit says nothing.
         del layers[-1]["bias"]
         return layers
 
     def log_prob(self, params: Params) -> LogPolicy:
-        activate = ACTIVATIONS[self.activation]
-        hidden = self.actions
-        for layer in params[:-1]:
-            hidden = activate(hidden @ layer["weight"] + layer["bias"])
+        hidden = hidden_layers(params, self.actions, ACTIVATIONS[self.activation])
         return jax.nn.log_softmax((hidden @ params[-1]["weight"])[..., 0], axis=1)
+
+
+def check_layers(width: Any, depth: Any, activation: Any) -> None:
+    """Refuse sizes that are no counts, and functions that nobody knows."""
+    as_count("width", width)
+    as_count("depth", depth)
+    if activation not in ACTIVATIONS:
+        raise UnknownName("activation", activation, ACTIVATIONS)
+
+
+def new_layers(key: Any, sizes: Sequence[int], activation: str, dtype: Any) -> list[Layer]:
+    """Random weights, scaled to the activation that follows them, and biases of zero."""
+    layers = []
+    keys = jax.random.split(key, len(sizes) - 1)
+    for number, (of_layer, size, to) in enumerate(zip(keys, sizes[:-1], sizes[1:], strict=True)):
+        gain = 1.0 if activation == "tanh" or number == len(sizes) - 2 else 2.0
+        weight = (gain / size) ** 0.5 * jax.random.normal(of_layer, (size, to), dtype)
+        layers.append({"weight": weight, "bias": jnp.zeros(to, dtype)})
+    return layers
+
+
+def hidden_layers(params: Params, inputs: Array, activate: Callable[[Any], Any]) -> Array:
+    """What the layers before the last make of the inputs."""
+    for layer in params[:-1]:
+        inputs = activate(inputs @ layer["weight"] + layer["bias"])
+    return inputs
