@@ -316,6 +316,53 @@ def linear_bandit(key: Any, features: Any, log_ref: Any = None) -> Bandit:
 # Games
 
 
+def lattice(side: int, extent: float = 1.0) -> Float[Array, "1 arms 2"]:
+    """Actions in the plane: the points of a square lattice on [-extent, extent]^2, row by row.
+
+    Args:
+        side: points along an axis, at least 2.
+        extent: half the width of the square, above 0.
+
+    Raises:
+        InvalidArgument: fewer than two points, an extent that is not positive.
+
+    Example:
+        >>> lattice(2).tolist()
+        [[[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]]]
+    """
+    if as_count("side", side) < 2:
+        raise InvalidArgument("side", side, "leaves one action", "pass an integer >= 2")
+    check_positive("extent", extent)
+    axis = jnp.linspace(-extent, extent, side)
+    return jnp.stack(jnp.meshgrid(axis, axis), axis=-1).reshape(1, side**2, 2)
+
+
+def ring_bandit(actions: Any, radius: Any = 0.5, decay: Any = 0.3) -> Bandit:
+    """Actions in the plane, rewarded for being near a circle: exp(-|distance to it| / decay).
+
+    Args:
+        actions: coordinates, shape (contexts, arms, 2).
+        radius: of the circle about the origin, above 0; may be traced.
+        decay: distance over which the reward falls by a factor e, above 0; may be traced.
+
+    Raises:
+        InvalidArgument: coordinates of another shape, a radius or a decay that is not positive.
+
+    Source: the simulation in the paper's reviews, which gives no numbers. Uniform reference.
+
+    Example:
+        >>> ring = ring_bandit(jnp.array([[[0.5, 0.0], [0.0, 0.8]]]))
+        >>> ring.reward.round(4).tolist()
+        [[1.0, 0.3679]]
+    """
+    actions = as_float("actions", actions, (None, None, 2))
+    check_positive("radius", radius)
+    check_positive("decay", decay)
+    distance = jnp.abs(jnp.linalg.norm(actions, axis=-1) - radius)
+    log_ref = uniform_reference(*distance.shape).astype(distance.dtype)
+    return Bandit(jnp.exp(-distance / decay), log_ref)
+
+
 def dominant_game(
     key: Any,
     contexts: int | None = None,

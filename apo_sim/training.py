@@ -26,6 +26,18 @@ from apo_sim.pytree import hidden, like, pytree_dataclass, revealed
 from apo_sim.spaces import InParameters, InTokens, Space
 
 SAVE = ("metrics", "path")
+SERIES = (
+    "suboptimality",
+    "behaviour_suboptimality",
+    "tv",
+    "kl_to_exact",
+    "tv_to_exact",
+    "moved",
+    "loss_before",
+    "loss_after",
+    "gradient",
+    "steps",
+)
 # An inner training that ends with so many times the loss that it began with has not trained.
 RUNAWAY = 10.0
 

@@ -5,5 +5,6 @@ from apo_sim.sweep.lanes import replicate_problem
 from apo_sim.sweep.named import NAMED, Family
 from apo_sim.sweep.series import SERIES
 from apo_sim.sweep.sweep import sweep
+from apo_sim.sweep.trainings import trainings
 
-__all__ = ["NAMED", "SERIES", "ClusterLost", "Family", "replicate_problem", "sweep"]
+__all__ = ["NAMED", "SERIES", "ClusterLost", "Family", "replicate_problem", "sweep", "trainings"]

@@ -6,20 +6,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from apo_sim.sweep.cluster import compute_elsewhere
 from apo_sim.sweep.lanes import compute
 from apo_sim.sweep.named import Family
 from apo_sim.sweep.plan import Plan, Unit, make_plan
+from apo_sim.sweep.progress import bar
 from apo_sim.sweep.store import Store
 
 Results = Iterator[tuple[Unit, dict[str, np.ndarray]]]
@@ -97,21 +89,8 @@ def sweep(
 
 def _watched(results: Results, plan: Plan, missing: Iterable[Unit], progress: bool) -> Results:
     """The same results, with a bar that counts runs."""
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("[dim]left"),
-        TimeRemainingColumn(elapsed_when_finished=False),
-        console=console,
-        transient=True,
-        disable=not (progress and (console.is_terminal or console.is_jupyter)),
-    )
     left = sum(len(unit.replicate) for unit in missing)
-    with bar:
-        task = bar.add_task("runs", total=plan.runs, completed=plan.runs - left)
+    with bar("runs", plan.runs, plan.runs - left, progress) as advance:
         for unit, found in results:
             yield unit, found
-            bar.advance(task, len(unit.replicate))
+            advance(len(unit.replicate))

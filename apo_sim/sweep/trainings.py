@@ -1,0 +1,274 @@
+"""Many trainings at once: one compiled program, blocks of iterations, a checkpoint after each."""
+
+import functools
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
+
+from apo_sim.errors import InvalidArgument
+from apo_sim.losses import DPO
+from apo_sim.momentum import NoMomentum
+from apo_sim.preferences import Pairwise
+from apo_sim.proximal.by_gradient import ByGradient
+from apo_sim.pytree import hidden
+from apo_sim.spaces import InParameters
+from apo_sim.sweep.progress import bar
+from apo_sim.sweep.store import environment
+from apo_sim.training import SERIES, TrainingDiverged, TrainingState, advance, start
+
+Lane = dict[str, Any]
+Setup = Callable[[Lane], dict[str, Any]]
+
+# Lanes side by side in one device's cache; the others wait.
+_TOGETHER = 4
+_FILE = "checkpoint.npz"
+
+
+def trainings(
+    setup: Setup,
+    lanes: Mapping[str, np.ndarray],
+    *,
+    iterations: int,
+    block: int = 10,
+    configuration: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    progress: bool = True,
+    diverging: str = "refuse",
+) -> dict[str, np.ndarray]:
+    """Train once for every lane, lanes shared out among the devices, in one compilation.
+
+    Args:
+        setup: from one lane's numbers to the arguments of `apo_sim.train` but for `iterations`
+            and `save`; traced, so that what sets a shape (samples, widths) is the same for all.
+        lanes: numbers that differ between the trainings, each of shape (lanes,).
+        iterations: T.
+        block: iterations between two checkpoints and two ticks of the bar.
+        configuration: what else the numbers depend on, as plain data: a checkpoint of another
+            configuration is refused.
+        out: folder of the checkpoint. A training that was stopped goes on from the last block
+            when it is started again, to the same numbers; None: in memory.
+        progress: show a bar, on a terminal.
+        diverging: "refuse" to raise, or "report" to return the series up to there, zero after it.
+
+    Returns:
+        Every series of a `Training`, shape (lanes, iterations), and `diverged`, the iteration
+        from which on a lane is no training any more (0: never), shape (lanes,).
+
+    Raises:
+        TrainingDiverged: a lane diverged.
+        InvalidArgument: the folder holds something else, or cannot be written.
+
+    Source: ours.
+
+    Example:
+        >>> from apo_sim import SGD, families
+        >>> from apo_sim.policies import Table
+        >>> def setup(lane):
+        ...     key = jax.random.key(lane["seed"])
+        ...     return {
+        ...         "problem": families.uniform_bandit(key, 1, 3),
+        ...         "policy": Table(1, 3),
+        ...         "step": ByGradient(SGD(lane["rate"]), steps=5),
+        ...         "beta": 1.0,
+        ...         "key": key,
+        ...     }
+        >>> lanes = {"seed": np.arange(2), "rate": np.array([0.1, 0.5])}
+        >>> found = trainings(setup, lanes, iterations=4, block=2)
+        >>> found["suboptimality"].shape
+        (2, 4)
+    """
+    count = len(next(iter(lanes.values())))
+    padded = _padded(lanes, count)
+    plan = {"iterations": iterations, "lanes": _as_lists(lanes), **(configuration or {})}
+    checkpoint = None if out is None else _Checkpoint(Path(out), plan)
+    block = min(block, iterations)
+    begin, go_on = _programs(setup, iterations)
+    state, found = begin(padded), {}
+    done = 0
+    if checkpoint is not None:
+        done, state, found = checkpoint.load(state)
+    with bar("iterations", iterations, done, progress) as advance_bar:
+        while done < iterations:
+            size = min(block, iterations - done)
+            part, state = go_on(padded, state, done, size)
+            _refuse_divergence(state, count, diverging)
+            part = {name: np.asarray(values) for name, values in part.items()}
+            found = {
+                name: np.concatenate([found[name], values], axis=1) if name in found else values
+                for name, values in part.items()
+            }
+            done += size
+            if checkpoint is not None:
+                checkpoint.save(done, state, found)
+            advance_bar(size)
+    series = {name: values[:count] for name, values in found.items()}
+    return {**series, "diverged": np.asarray(state.diverged)[:count]}
+
+
+def _padded(lanes: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """The last lane is repeated, so that every device has whole batches."""
+    batch = _TOGETHER * jax.local_device_count()
+    rows = np.minimum(np.arange(-(-count // batch) * batch), count - 1)
+    return {name: np.asarray(values)[rows] for name, values in lanes.items()}
+
+
+def _programs(setup: Setup, iterations: int) -> tuple[Any, Any]:
+    mesh = jax.make_mesh((jax.local_device_count(),), ("lanes",), axis_types=(AxisType.Auto,))
+
+    def shared_out(function: Any, *specs: Any) -> Any:
+        # Inner trainings to a tolerance end when they end: each device is free to stop.
+        mapped = jax.shard_map(
+            function, mesh=mesh, in_specs=specs, out_specs=P("lanes"), check_vma=False
+        )
+        return jax.jit(mapped)
+
+    def each(function: Any, lanes: Any) -> Any:
+        return jax.lax.map(function, lanes, batch_size=_TOGETHER)
+
+    def begin(lanes: Any) -> TrainingState:
+        return each(lambda lane: _begun(_arguments(setup, lane)), lanes)
+
+    @functools.lru_cache
+    def block_of(size: int) -> Any:
+        def block(lanes: Any, state: Any, first: Any) -> Any:
+            def one(both: Any) -> Any:
+                lane, state = both
+                given = _arguments(setup, lane)
+                beta = jnp.broadcast_to(given["beta"], (iterations,))
+                betas = jax.lax.dynamic_slice(beta, (first,), (size,))
+                return _gone_on(given, betas, state)
+
+            return each(one, (lanes, state))
+
+        return shared_out(block, P("lanes"), P("lanes"), P())
+
+    return (
+        shared_out(begin, P("lanes")),
+        lambda lanes, state, first, size: block_of(size)(lanes, state, first),
+    )
+
+
+def _arguments(setup: Setup, lane: Lane) -> dict[str, Any]:
+    given = {
+        "loss": DPO(),
+        "momentum": NoMomentum(),
+        "ranker": Pairwise(),
+        "step": ByGradient(),
+        "space": InParameters(),
+        "samples": None,
+        "params": None,
+        **setup(lane),
+    }
+    given["beta"] = jnp.asarray(given["beta"], given["problem"].log_ref.dtype)
+    return given
+
+
+def _begun(given: dict[str, Any]) -> TrainingState:
+    names = ("problem", "policy", "momentum", "step", "space", "key", "params")
+    return start(*(given[name] for name in names))
+
+
+def _gone_on(given: dict[str, Any], betas: Any, state: TrainingState) -> Any:
+    training = advance(
+        given["problem"],
+        given["policy"],
+        hidden(given["loss"]),
+        hidden(given["momentum"]),
+        hidden(given["ranker"]),
+        given["step"],
+        given["space"],
+        betas,
+        state,
+        samples=given["samples"],
+        path=False,
+    )
+    return {name: getattr(training, name) for name in SERIES}, training.state
+
+
+def _refuse_divergence(state: Any, count: int, diverging: str) -> None:
+    iteration = np.asarray(state.diverged)[:count]
+    if diverging == "refuse" and iteration.any():
+        lane = int(np.flatnonzero(iteration)[0])
+        raise TrainingDiverged(f"lane {lane}", int(iteration[lane]))
+
+
+def _as_lists(lanes: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
+    return {name: np.asarray(values).tolist() for name, values in lanes.items()}
+
+
+class _Checkpoint:
+    """State and series after the last whole block, in one file that is replaced as a whole."""
+
+    def __init__(self, folder: Path, plan: Mapping[str, Any]):
+        self.path = folder / _FILE
+        self.plan = json.loads(json.dumps({**plan, "environment": environment()}))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidArgument(
+                "out", str(folder), f"cannot be written ({error.strerror})", "choose another folder"
+            ) from error
+
+    def load(self, state: Any) -> tuple[int, Any, dict[str, np.ndarray]]:
+        """What is there, in the shape of `state`; the beginning if nothing is."""
+        if not self.path.exists():
+            return 0, state, {}
+        try:
+            with np.load(self.path) as file:
+                stored = {name: file[name] for name in file.files}
+            theirs = json.loads(str(stored.pop("plan")))
+            done = int(stored.pop("done"))
+        except Exception as error:  # every layer of the format has errors of its own
+            raise InvalidArgument(
+                "out", str(self.path), "cannot be read", "remove it, or choose another folder"
+            ) from error
+        for name in (*self.plan, *theirs):
+            if self.plan.get(name) != theirs.get(name):
+                raise InvalidArgument(
+                    "out",
+                    str(self.path),
+                    f"is of other trainings: {name} is {_short(theirs.get(name))} there and "
+                    f"{_short(self.plan.get(name))} here",
+                    "choose an empty or a new folder",
+                )
+        leaves, shape = jax.tree.flatten(state)
+        kept = [_from_numpy(stored.pop(f"state {i}"), leaf) for i, leaf in enumerate(leaves)]
+        return done, jax.tree.unflatten(shape, kept), stored
+
+    def save(self, done: int, state: Any, found: Mapping[str, np.ndarray]) -> None:
+        leaves = {f"state {i}": _to_numpy(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+        content = {"plan": json.dumps(self.plan), "done": done, **leaves, **found}
+        number, draft = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}-")
+        try:
+            with os.fdopen(number, "wb") as file:
+                np.savez(file, **content)  # type: ignore[arg-type]
+            os.replace(draft, self.path)
+        except BaseException:
+            Path(draft).unlink(missing_ok=True)
+            raise
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _to_numpy(leaf: Any) -> np.ndarray:
+    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _from_numpy(values: np.ndarray, like: Any) -> Any:
+    return jax.random.wrap_key_data(jnp.asarray(values)) if _is_key(like) else jnp.asarray(values)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
