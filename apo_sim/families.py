@@ -313,9 +313,6 @@ def linear_bandit(key: Any, features: Any, log_ref: Any = None) -> Bandit:
     return Bandit(reward.astype(log_ref.dtype), log_ref)
 
 
-# Games
-
-
 def lattice(side: int, extent: float = 1.0) -> Float[Array, "1 arms 2"]:
     """Actions in the plane: the points of a square lattice on [-extent, extent]^2, row by row.
 
@@ -361,6 +358,9 @@ def ring_bandit(actions: Any, radius: Any = 0.5, decay: Any = 0.3) -> Bandit:
     distance = jnp.abs(jnp.linalg.norm(actions, axis=-1) - radius)
     log_ref = uniform_reference(*distance.shape).astype(distance.dtype)
     return Bandit(jnp.exp(-distance / decay), log_ref)
+
+
+# Games
 
 
 def dominant_game(
