@@ -8,6 +8,8 @@ from apo_sim.losses.base import Extra
 from apo_sim.problems import Bandit, LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass
 
+_PAIRS_AT_ONCE = 1 << 20
+
 
 @pytree_dataclass
 class DPO:
@@ -36,9 +38,55 @@ class DPO:
         slope = -jnp.where(difference > 0, decay, 1.0) * tail
         return value, slope, decay * tail * tail
 
+    def population_loss(
+        self,
+        scores: Float[Array, "contexts arms"],
+        policy: Float[Array, "contexts arms"],
+        win_rate: Float[Array, "contexts arms"],
+        extra: Extra,
+    ) -> Float[Array, " contexts"]:
+        """Mean over all pairs, from how the scores are spread and the pull of the wins.
+
+        -log sigmoid(d) = log(2 cosh(d/2)) - d/2, and the first term asks for no preferences.
+        """
+        del extra
+        pull = jnp.sum(policy * (2.0 * win_rate - 1.0) * scores, axis=1)
+        return jax.vmap(_spread)(scores, policy) - pull
+
     def population_rewards(
         self, problem: Problem, log_policy: LogPolicy
     ) -> Float[Array, "contexts arms"] | None:
         """The latent reward of a bandit; None for a game."""
         del log_policy
         return problem.reward if isinstance(problem, Bandit) else None
+
+
+@jax.custom_vjp
+def _spread(scores: Float[Array, " arms"], policy: Float[Array, " arms"]) -> Float[Array, ""]:
+    """E log(2 cosh((h - h')/2)) over two independent draws."""
+    return policy @ _mean_over_rivals(_log_two_cosh, scores, policy)
+
+
+def _spread_forward(scores, policy):
+    return _spread(scores, policy), (scores, policy)
+
+
+def _spread_backward(kept, slope):
+    scores, policy = kept
+    lead = _mean_over_rivals(lambda d: jnp.tanh(0.5 * d), scores, policy)
+    return slope * policy * lead, None
+
+
+_spread.defvjp(_spread_forward, _spread_backward)
+
+
+def _log_two_cosh(d):
+    return 0.5 * jnp.abs(d) + jnp.log1p(jnp.exp(-jnp.abs(d)))
+
+
+def _mean_over_rivals(function, scores, policy):
+    """E function(h - h') for every h, over draws of h', some of the pairs at a time."""
+    rows = max(1, _PAIRS_AT_ONCE // scores.size)
+    if scores.size <= rows:
+        return function(scores[:, None] - scores[None, :]) @ policy
+    return jax.lax.map(lambda h: function(h - scores) @ policy, scores, batch_size=rows)

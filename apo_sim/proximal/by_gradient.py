@@ -95,25 +95,26 @@ class ByGradient:
         if state is None:
             state = self.optimizer.init(params)
         first = jnp.zeros((), int)
+        start = objective(params, first)
 
         def step(carry):
-            params, state, number, _, start = carry
-            value, gradient = jax.value_and_grad(objective)(params, number)
+            params, state, number, _ = carry
+            # The value is not asked for here: for many losses the slope alone is much cheaper.
+            gradient = jax.grad(objective)(params, number)
             change, new_state = self.optimizer.update(gradient, state, params)
             moved = like(optax.apply_updates(params, change), params)
             norm = optax.tree.norm(gradient).astype(start.dtype)
-            return moved, like(new_state, state), number + 1, norm, jnp.where(number, start, value)
+            return moved, like(new_state, state), number + 1, norm
 
-        dtype = jax.eval_shape(objective, params, first).dtype
-        carry = (params, state, first, jnp.array(jnp.inf, dtype), jnp.zeros((), dtype))
+        carry = (params, state, first, jnp.array(jnp.inf, start.dtype))
         if self.tolerance is None:
             carry = jax.lax.fori_loop(0, self.steps, lambda _, carry: step(carry), carry)
         else:
             carry = jax.lax.while_loop(self._goes_on, step, carry)
-        params, state, steps, norm, start = carry
+        params, state, steps, norm = carry
         return params, state, Report(start, objective(params, first), norm, steps)
 
     def _goes_on(self, carry):
-        _, _, number, norm, _ = carry
+        _, _, number, norm = carry
         # A gradient that is not a number will not become small either.
         return (number < self.steps) & (norm > self.tolerance)
