@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, Int
 
 from apo_sim.checks import as_count, as_float, check_key, check_positive, concrete
 from apo_sim.errors import InvalidArgument
+from apo_sim.policies.sequence import all_sequences
 from apo_sim.problems import Bandit, Game, LogPolicy, PerContext, as_log_policy
 from apo_sim.theory.arguments import log_probability
 
@@ -358,6 +359,41 @@ def ring_bandit(actions: Any, radius: Any = 0.5, decay: Any = 0.3) -> Bandit:
     distance = jnp.abs(jnp.linalg.norm(actions, axis=-1) - radius)
     log_ref = uniform_reference(*distance.shape).astype(distance.dtype)
     return Bandit(jnp.exp(-distance / decay), log_ref)
+
+
+def sequence_bandit(key: Any, vocabulary: int, length: int, log_ref: Any = None) -> Bandit:
+    """Arms are all sequences of tokens, rewarded for tokens at places and for neighbours.
+
+    The score is the sum of one normal number for each token at its place and one for each pair
+    of neighbours at theirs, scaled so that the rewards run from -1 to 1.
+
+    Args:
+        key: a `jax.random.key`.
+        vocabulary: number of tokens V, at least 2.
+        length: tokens in a sequence L, at least 1; V^L arms, in lexicographic order.
+        log_ref: reference log-probabilities, shape (1, V^L); uniform if left out.
+
+    Raises:
+        InvalidArgument: sizes that are no counts or too large to enumerate, log_ref unusable,
+            no key.
+
+    Source: ours, for the reviews' question 7.
+
+    Example:
+        >>> bandit = sequence_bandit(jax.random.key(0), vocabulary=3, length=2)
+        >>> bandit.num_arms, float(bandit.reward.min()), float(bandit.reward.max())
+        (9, -1.0, 1.0)
+    """
+    check_key("key", key)
+    tokens = all_sequences(vocabulary, length)
+    log_ref = _as_reference(log_ref, 1, tokens.shape[0])
+    drawn = jax.random.normal(key, (length + (length - 1) * vocabulary, vocabulary), log_ref.dtype)
+    of_token, of_pair = drawn[:length], drawn[length:].reshape(-1, vocabulary, vocabulary)
+    place = jnp.arange(length)
+    score = jnp.sum(of_token[place, tokens], axis=1)
+    score += jnp.sum(of_pair[place[1:] - 1, tokens[:, :-1], tokens[:, 1:]], axis=1)
+    share = (score - jnp.min(score)) / (jnp.max(score) - jnp.min(score))
+    return Bandit((2.0 * share - 1.0)[None], log_ref)
 
 
 # Games

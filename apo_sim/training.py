@@ -211,20 +211,21 @@ def train(
     done = None if state is None else concrete(state.t)
     check_parts(problem, loss, momentum, ranker, iterations, 0 if done is None else int(done))
     check_signature(loss)
-    _check_networks(problem, policy, step, space)
+    _check_networks(problem, policy, step, space, params)
     betas = as_beta_schedule(beta, iterations, problem)
     if save not in SAVE:
         raise UnknownName("save", save, SAVE)
     if state is None:
         check_key("key", key)
-        state = start(problem, policy, momentum, step, space, key, params)
-    samples = as_samples(samples, state.key, iterations)
+    samples = as_samples(samples, key if state is None else state.key, iterations)
     if samples is not None and concrete(samples) is None:
         raise InvalidArgument("samples", samples, "is traced", "pass a plain integer")
     if step.batch is not None and samples is None:
         raise InvalidArgument(
             "batch", step.batch, "needs sampled pairs", "pass samples, or leave out batch"
         )
+    if state is None:
+        state = start(problem, policy, momentum, step, space, key, params)
     found = advance(
         problem,
         policy,
@@ -314,9 +315,10 @@ def advance(
         )
         sane = (state.diverged == 0) & _went_well(report, new)
         kept = _select(sane, new, state)
-        out = _metrics(problem, jax.nn.log_softmax(exact, axis=1), state, kept)
-        # What diverged is reported by the state; its loss and gradient are no numbers.
-        for name, value in _of_report(report).items():
+        out = _gaps(problem, kept)
+        # What diverged is reported by the state; its distances and losses are no numbers.
+        apart = _distances(problem, jax.nn.log_softmax(exact, axis=1), state, new)
+        for name, value in {**apart, **_of_report(report)}.items():
             out[name] = jnp.where(sane, value, 0)
         if path:
             out["log_policy"], out["behaviour"] = kept.log_policy, kept.behaviour
@@ -362,24 +364,32 @@ def _select(sane, new, old):
     return kept.__class__(**{**kept.__dict__, "t": new.t, "diverged": first})
 
 
-def _metrics(problem, exact, old, new):
-    apart = exact - new.behaviour
-    steps = new.log_policy - old.behaviour
+def _gaps(problem, state):
     probs = problem.context_probs
-    policy, behaviour = jnp.exp(new.log_policy), jnp.exp(new.behaviour)
+    policy, behaviour = jnp.exp(state.log_policy), jnp.exp(state.behaviour)
     return {
         "suboptimality": probs @ problem.suboptimality_of(policy),
         "behaviour_suboptimality": probs @ problem.suboptimality_of(behaviour),
         "tv": probs @ problem.mass_off_best_of(policy),
-        "kl_to_exact": probs @ _divergence(jnp.exp(exact), apart),
-        "tv_to_exact": probs @ (0.5 * jnp.sum(jnp.abs(jnp.exp(exact) - behaviour), axis=1)),
-        "moved": probs @ _divergence(policy, steps),
     }
 
 
-def _divergence(policy, apart):
+def _distances(problem, exact, old, new):
+    probs = problem.context_probs
+    apart = jnp.abs(jnp.exp(exact) - jnp.exp(new.behaviour))
+    return {
+        "kl_to_exact": probs @ _divergence(exact, new.behaviour),
+        "tv_to_exact": probs @ (0.5 * jnp.sum(apart, axis=1)),
+        "moved": probs @ _divergence(new.log_policy, old.behaviour),
+    }
+
+
+def _divergence(log_p, log_q):
     """KL in each context, as a sum of terms that are never negative: nothing cancels."""
-    return jnp.sum(policy * (apart + jnp.expm1(-apart)), axis=1)
+    p, q, apart = jnp.exp(log_p), jnp.exp(log_q), log_p - log_q
+    # Far apart, the exponential of the difference may overflow where p is 0.
+    near = p * jnp.expm1(jnp.clip(-apart, -1.0, 1.0))
+    return jnp.sum(p * apart + jnp.where(jnp.abs(apart) < 1.0, near, q - p), axis=1)
 
 
 def _of_report(report):
@@ -391,7 +401,7 @@ def _of_report(report):
     }
 
 
-def _check_networks(problem, policy, step, space):
+def _check_networks(problem, policy, step, space, params):
     if isinstance(policy, type) or not isinstance(policy, Policy):
         raise InvalidArgument(
             "policy", policy, "is no policy", "pass an instance such as apo_sim.policies.MLP(...)"
@@ -406,7 +416,12 @@ def _check_networks(problem, policy, step, space):
         raise InvalidArgument(
             "space", space, "needs a policy over sequences", "pass apo_sim.policies.Recurrent(...)"
         )
-    shapes = jax.eval_shape(lambda: policy.log_prob(policy.init(jax.random.key(0))))
+    own = jax.eval_shape(lambda: policy.init(jax.random.key(0)))
+    if params is not None and _shapes(params) != _shapes(own):
+        raise InvalidArgument(
+            "params", params, "are not of this policy", "pass what policy.init(key) returns"
+        )
+    shapes = jax.eval_shape(policy.log_prob, own)
     if shapes.shape != problem.log_ref.shape:
         raise InvalidArgument(
             "policy",
@@ -414,3 +429,8 @@ def _check_networks(problem, policy, step, space):
             f"has log-probabilities of shape {shapes.shape}, the problem {problem.log_ref.shape}",
             "build both over the same contexts and arms",
         )
+
+
+def _shapes(params):
+    leaves, structure = jax.tree.flatten(params)
+    return structure, [jnp.shape(leaf) for leaf in leaves]

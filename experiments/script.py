@@ -31,7 +31,7 @@ def start(main: Callable[[Any], None], options: type) -> None:
         sys.exit(130)
 
 
-def show(study: ModuleType, out: Path, name: str = "", **arguments: Any) -> None:
+def show(study: ModuleType, out: Path, name: str = "", **arguments: Any) -> Any:
     """Measure, print the finding, draw the figure.
 
     Args:
@@ -39,9 +39,13 @@ def show(study: ModuleType, out: Path, name: str = "", **arguments: Any) -> None
         out: folder of the figure, and of the stores in a folder `name` within it.
         name: of the figure; by default that of the study.
         **arguments: what `study.measure` takes.
+
+    Returns:
+        The data, for more figures.
     """
     name = name or study.__name__.split(".")[-1]
     data = study.measure(out=out / name, **arguments)
     path = style.save(lambda figure: study.draw(figure, data), name, out)
     console.print(study.finding(data), soft_wrap=True, markup=False)
     console.print(f"Figure: {path}", soft_wrap=True)
+    return data

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 import apo_sim as apo
-from apo_sim.preferences import win_counts
+from apo_sim.preferences import draw_pairs, win_counts
 
 REWARD = jnp.array([[0.9, 0.1, 0.1, -0.7]])
 POLICY = np.array([0.4, 0.3, 0.2, 0.1])
@@ -75,3 +75,67 @@ def test_win_counts_of_a_context_ignore_the_others():
     first = win_counts(key, cells, jnp.ones(1), 10**9)
     again = jax.vmap(lambda k: win_counts(k, cells, jnp.ones(1), 10**9))(key[None])[0]
     assert np.array_equal(first, again)
+
+
+# Pairs one by one
+
+
+def problem_of(kind, contexts, levels):
+    """Rewards or win rates on few levels, so that arms tie."""
+    rng = np.random.default_rng(contexts)
+    shape = (contexts, 4)
+    log_ref = jax.nn.log_softmax(jnp.asarray(rng.normal(size=shape)), axis=1)
+    probs = jnp.asarray(rng.dirichlet(np.full(contexts, 5.0)))
+    reward = jnp.asarray(rng.integers(levels, size=shape).astype(float))
+    if kind == "bandit":
+        return apo.Bandit(reward, log_ref, probs)
+    # Arms of one level have the same rows, hence the same win rate against any policy.
+    return apo.Game(jax.nn.sigmoid(0.7 * (reward[:, :, None] - reward[:, None, :])), log_ref, probs)
+
+
+class Listless:
+    """A ranker that does not draw pairs one by one."""
+
+    def cells(self, problem, log_policy):
+        return apo.Pairwise().cells(problem, log_policy)
+
+
+RANKERS = {"pairwise": apo.Pairwise(), "best": apo.BestAgainstWorst(3), "listless": Listless()}
+PAIRS = 200_000
+
+
+def p_value(found, law):
+    """Of a chi-square test; what cannot be drawn must not have been."""
+    assert not found[law <= 1e-12].any()
+    seen = law > 1e-12
+    return stats.chisquare(found[seen], law[seen] / law[seen].sum() * found.sum()).pvalue
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "contexts"),
+    [
+        *itertools.product(["pairwise", "best"], ["bandit", "game"], [1, 3]),
+        ("listless", "game", 3),
+    ],
+)
+def test_pairs_have_the_law_of_the_cells(name, kind, contexts):
+    problem = problem_of(kind, contexts, levels=3)
+    log_policy = problem.log_ref[:, ::-1]
+
+    @jax.jit
+    def draw(key):
+        pairs = draw_pairs(key, RANKERS[name], problem, log_policy, PAIRS)
+        law = RANKERS[name].cells(problem, log_policy)
+        return pairs, law * problem.context_probs[:, None, None]
+
+    rows, law = draw(jax.random.key(3))
+    assert {row.shape for row in rows} == {(PAIRS,)}
+    found = np.zeros(law.shape)
+    np.add.at(found, tuple(map(np.asarray, rows)), 1.0)
+    law = np.asarray(law)
+    assert p_value(found, law) > 1e-4
+    # The control: a law that is off by three hundredths in one place.
+    wrong = law.copy()
+    place = np.unravel_index(np.argmax(law), law.shape)
+    wrong[place] += 0.03
+    assert p_value(found, wrong) < 1e-4

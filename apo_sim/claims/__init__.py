@@ -55,10 +55,13 @@ catalogue(
         "ExPO": "apo_sim.claims.expo",
         "Tab3": "apo_sim.claims.tab3",
         # its reviews
+        "V1": "apo_sim.claims.v1",
         "V2": "apo_sim.claims.v2",
         "V3": "apo_sim.claims.v3",
         "V4": "apo_sim.claims.v4",
+        "V6": "apo_sim.claims.v6",
         "V7": "apo_sim.claims.v7",
+        "V9": "apo_sim.claims.v9",
         # ours
         "N1": "apo_sim.claims.n1",
         "N2": "apo_sim.claims.n2",

@@ -1,26 +1,37 @@
 """Equation (3.6): extrapolating parameters in place of log-probabilities."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from matplotlib.figure import Figure
 
 from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
 from apo_sim.claims.verdict import Finding, Study
+from apo_sim.families import random_features, ring_bandit
 from apo_sim.loop import run
+from apo_sim.losses import DPO, IPO, SPPO
 from apo_sim.momentum import Constant
 from apo_sim.momentum.base import step_beyond
+from apo_sim.optimizers import SGD
+from apo_sim.policies import MLP, LogLinear
 from apo_sim.problems import Bandit
+from apo_sim.proximal import ByGradient
 from apo_sim.pytree import pytree_dataclass
+from apo_sim.spaces import InLogProbabilities, InParameters
+from apo_sim.training import train
 
 CONTEXTS, ARMS, FEATURES, ITERATIONS = 3, 6, 4, 20
 TOLERANCE = 1e-10
 # The network of the note: one hidden layer over arms in the plane.
 HIDDEN, NETWORK_ARMS, ALPHA, NETWORKS = 16, 20, 0.3, 8
 STEPS = np.geomspace(1e-3, 3.0, 25)
+LOSSES = (DPO(), IPO(), SPPO())
+TRAINED_ITERATIONS, TRAINED_STEPS = 50, 20
 
 
 @claim(
@@ -38,6 +49,8 @@ def parameter_extrapolation(study: Study) -> Finding:
     Problem: the largest error of a log-probability, relative to 1 + |log pi|, after 20 updates:
     the loop on tables, learning the log-linear reward nearest to P(y > pi_t), against the same
     updates on theta.
+
+    The same for policies trained by gradient, momentum acting in either space.
 
     Guarantee: an identity for log-linear policies; what is left in theta is the normaliser. For
     a network the two differ by a KL divergence of second order in that of the step.
@@ -59,21 +72,30 @@ def parameter_extrapolation(study: Study) -> Finding:
     sign = -1.0 if study.wrong else 1.0
     inverse = np.linalg.pinv(features.reshape(count, -1, FEATURES))
     error = np.asarray(_compare(features, inverse, theta, reward, alpha, beta, sign))
+    trained = [
+        np.asarray(_trained(loss, jax.random.split(study.subkey(1), 20), sign)) for loss in LOSSES
+    ]
     moved, apart = map(np.asarray, _network_distance(study.key))
     near = int(np.argmin(np.abs(np.log(np.median(moved, axis=0) / 0.1))))
     order = judge.slope(np.log(moved[:, :12].ravel()), np.log(apart[:, :12].ravel()))[0]
     return judge.identity(
-        error,
+        np.concatenate([error, *trained]),
         TOLERANCE,
-        witness=lambda worst: {
-            "features": features[worst],
-            "theta": theta[worst],
-            "reward": reward[worst],
-            "alpha": alpha[worst],
-            "beta": beta[worst],
-        },
-        note=f"For a network ({HIDDEN} hidden units, {NETWORK_ARMS} arms, $\\alpha = {ALPHA}$) the "
-        f"two policies are {np.median(apart[:, near]):.1e} nats apart after a step of "
+        witness=lambda worst: (
+            {
+                "features": features[worst],
+                "theta": theta[worst],
+                "reward": reward[worst],
+                "alpha": alpha[worst],
+                "beta": beta[worst],
+            }
+            if worst < count
+            else {"trained_policy": worst - count}
+        ),
+        note=f"Policies trained by gradient over {TRAINED_ITERATIONS} iterations (DPO, IPO, SPPO) "
+        f"differ by {max(map(np.max, trained)):.1e}. For a network ({HIDDEN} hidden units, "
+        f"{NETWORK_ARMS} arms, $\\alpha = {ALPHA}$) the two policies are "
+        f"{np.median(apart[:, near]):.1e} nats apart after a step of "
         f"{np.median(moved[:, near]):.2f} nats (medians of {NETWORKS} networks), and their "
         f"distance grows with that of the step to the power {order:.2f}.",
         draw=_figure(moved, apart),
@@ -127,34 +149,54 @@ def _compare(
 def _network_distance(key: Any) -> Any:
     """KL of a step uphill, and KL between its extrapolation in log pi and in parameters."""
 
-    def log_policy(params: Any, arms: Any) -> Any:
-        return jax.nn.log_softmax(jnp.tanh(arms @ params["in"]) @ params["out"])
-
     def kl(log_p: Any, log_q: Any) -> Any:
         apart = log_p - log_q
         return jnp.sum(jnp.exp(log_p) * (apart + jnp.expm1(-apart)))  # no cancellation, never < 0
 
     def one(key: Any) -> Any:
-        to_in, to_out, to_arms = jax.random.split(key, 3)
-        arms = jax.random.normal(to_arms, (NETWORK_ARMS, 2))
-        old = {
-            "in": jax.random.normal(to_in, (2, HIDDEN)),
-            "out": jax.random.normal(to_out, (HIDDEN,)) / np.sqrt(HIDDEN),
-        }
-        reward = jnp.exp(-jnp.abs(jnp.linalg.norm(arms, axis=1) - 1))
-        uphill = jax.grad(lambda params: jnp.exp(log_policy(params, arms)) @ reward)(old)
-        length = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(uphill)))
+        to_params, to_arms = jax.random.split(key)
+        arms = jax.random.normal(to_arms, (1, NETWORK_ARMS, 2))
+        policy = MLP(arms, width=HIDDEN, activation="tanh")
+        old = policy.init(to_params)
+        reward = ring_bandit(arms, radius=1.0, decay=1.0).reward
+        uphill = jax.grad(lambda params: jnp.sum(jnp.exp(policy.log_prob(params)) * reward))(old)
+        length = optax.tree.norm(uphill)
 
         def step(size: Any) -> Any:
             new = jax.tree.map(lambda leaf, up: leaf + size * up / length, old, uphill)
-            before, after = log_policy(old, arms), log_policy(new, arms)
+            before, after = policy.log_prob(old), policy.log_prob(new)
             in_function = jax.nn.log_softmax(step_beyond(after, before, ALPHA))
-            in_parameters = log_policy(step_beyond(new, old, ALPHA), arms)
+            in_parameters = policy.log_prob(step_beyond(new, old, ALPHA))
             return kl(after, before), kl(in_function, in_parameters)
 
         return jax.vmap(step)(STEPS)
 
     return jax.vmap(one)(jax.random.split(key, NETWORKS))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _trained(loss: Any, keys: Any, sign: Any) -> Any:
+    """Policies trained by gradient with momentum in either space: how far apart."""
+
+    def one(key: Any) -> Any:
+        to_features, to_reward, to_params = jax.random.split(key, 3)
+        policy = LogLinear(random_features(to_features, CONTEXTS, ARMS, FEATURES))
+        params = policy.init(to_params)
+        reward = jax.random.uniform(to_reward, (CONTEXTS, ARMS), minval=-1.0)
+        bandit = Bandit(reward, policy.log_prob(params))
+        step = ByGradient(SGD(0.1), steps=TRAINED_STEPS)
+
+        def after(rule: Any, space: Any) -> Any:
+            run_of = functools.partial(train, bandit, policy, loss, rule, step=step, space=space)
+            return run_of(
+                beta=1.0, iterations=TRAINED_ITERATIONS, params=params, key=key
+            ).state.log_policy
+
+        exact = after(Constant(ALPHA), InLogProbabilities())
+        other = after(Constant(sign * ALPHA, unrestricted=True), InParameters())
+        return jnp.max(jnp.abs(exact - other) / (1 + jnp.abs(exact)))
+
+    return jax.vmap(one)(keys)
 
 
 def _figure(moved: np.ndarray, apart: np.ndarray):

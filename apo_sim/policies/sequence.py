@@ -4,6 +4,7 @@ Level l holds the vocabulary^l prefixes of length l in lexicographic order, so t
 of a prefix lie side by side and a sequence is an action with a number of its own.
 """
 
+import math
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -37,14 +38,17 @@ class SequencePolicy(Policy, Protocol):
 def check_sizes(vocabulary: Any, length: Any, width: Any) -> None:
     """Refuse what is no count, and sets of sequences too large to enumerate."""
     as_count("width", width)
-    if as_count("vocabulary", vocabulary) < 2:
+    vocabulary, length = as_count("vocabulary", vocabulary), as_count("length", length)
+    if vocabulary < 2:
         raise InvalidArgument("vocabulary", vocabulary, "has one token", "pass an integer >= 2")
-    sequences = vocabulary ** as_count("length", length)
-    if sequences > MAX_SEQUENCES:
+    # The number of a language model's sequences has more digits than Python prints.
+    magnitude = length * math.log10(vocabulary)
+    if magnitude > 15 or vocabulary**length > MAX_SEQUENCES:
+        number = f"10^{magnitude:.0f}" if magnitude > 15 else f"{vocabulary**length:,}"
         raise InvalidArgument(
             "length",
             length,
-            f"gives {vocabulary}^{length} = {sequences:,} sequences, too many to enumerate",
+            f"gives {vocabulary}^{length} = {number} sequences, too many to enumerate",
             f"stay within {MAX_SEQUENCES:,}",
         )
 

@@ -13,12 +13,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from apo_sim.families import lattice, ring_bandit
 from apo_sim.momentum import Constant
 from apo_sim.optimizers import SGD, AdamW, RMSProp
 from apo_sim.policies import MLP, Gaussian
 from apo_sim.proximal import ByGradient
+from apo_sim.spaces import InParameters, Space
 
 POLICIES: dict[str, Callable[..., Any]] = {"lattice": MLP, "gaussian": Gaussian}
 OPTIMIZERS: dict[str, Callable[..., Any]] = {"sgd": SGD, "adamw": AdamW, "rmsprop": RMSProp}
@@ -62,12 +64,33 @@ class Protocol:
 TRACED = ("radius", "decay", "learning_rate")
 
 
-def setup(protocol: Protocol, seed: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
+# Average regret of every 60 iterations, as the reviews report it.
+SEGMENT = 60
+REPORTED = {
+    "standard": (0.3612, 0.1132, 0.0343, 0.0125, 0.0060),
+    "extrapolation": (0.3368, 0.0840, 0.0119, 0.0037, 0.0025),
+}
+ITERATIONS, ALPHA, BETA = 300, 0.3, 1.0
+
+
+def segments(regret: np.ndarray) -> np.ndarray:
+    """The average of every 60 iterations, from shape (..., iterations) to (..., segments).
+
+    Example:
+        >>> segments(np.ones((2, 300))).shape
+        (2, 5)
+    """
+    return regret.reshape(*regret.shape[:-1], -1, SEGMENT).mean(axis=-1)
+
+
+def setup(
+    protocol: Protocol, seed: int, space: Space = InParameters()
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """What `apo_sim.sweep.trainings` runs: from the numbers of a lane to a training.
 
     A lane has `replicate`, `alpha` and `beta` (T,), and may have its own values of `TRACED`. All
     lanes of a replicate start from the same network, which is the reference policy, and meet the
-    same random numbers.
+    same random numbers. `space` is where momentum acts.
 
     Example:
         >>> given = setup(Protocol(side=5), seed=0)({"replicate": 1, "alpha": 0.3, "beta": 1.0})
@@ -95,6 +118,7 @@ def setup(protocol: Protocol, seed: int) -> Callable[[dict[str, Any]], dict[str,
             "beta": lane["beta"],
             "samples": protocol.samples,
             "step": ByGradient(optimizer, protocol.steps, keep_state=protocol.keep_state),
+            "space": space,
             "key": to_data,
         }
 

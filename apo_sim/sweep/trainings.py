@@ -57,7 +57,8 @@ def trainings(
         out: folder of the checkpoint. A training that was stopped goes on from the last block
             when it is started again, to the same numbers; None: in memory.
         progress: show a bar, on a terminal.
-        diverging: "refuse" to raise, or "report" to return the series up to there, zero after it.
+        diverging: "refuse" to raise, or "report" to return the series; from there on, the policy
+            stays what it was, and losses and distances are zero.
 
     Returns:
         Every series of a `Training`, shape (lanes, iterations), and `diverged`, the iteration
@@ -87,15 +88,18 @@ def trainings(
         (2, 4)
     """
     count = len(next(iter(lanes.values())))
-    padded = _padded(lanes, count)
+    rows = _rows(count)
+    padded = {name: np.asarray(values)[rows] for name, values in lanes.items()}
     plan = {"iterations": iterations, "lanes": _as_lists(lanes), **(configuration or {})}
-    checkpoint = None if out is None else _Checkpoint(Path(out), plan)
+    checkpoint = None if out is None else _Checkpoint(Path(out), plan, rows)
     block = min(block, iterations)
     begin, go_on = _programs(setup, iterations)
-    state, found = begin(padded), {}
-    done = 0
+    done, state, found = 0, None, {}
     if checkpoint is not None:
-        done, state, found = checkpoint.load(state)
+        done, state, found = checkpoint.load(jax.eval_shape(begin, padded))
+    if done == 0:
+        state = begin(padded)
+    _refuse_divergence(state, count, diverging)
     with bar("iterations", iterations, done, progress) as advance_bar:
         while done < iterations:
             size = min(block, iterations - done)
@@ -114,11 +118,10 @@ def trainings(
     return {**series, "diverged": np.asarray(state.diverged)[:count]}
 
 
-def _padded(lanes: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+def _rows(count: int) -> np.ndarray:
     """The last lane is repeated, so that every device has whole batches."""
     batch = _TOGETHER * jax.local_device_count()
-    rows = np.minimum(np.arange(-(-count // batch) * batch), count - 1)
-    return {name: np.asarray(values)[rows] for name, values in lanes.items()}
+    return np.minimum(np.arange(-(-count // batch) * batch), count - 1)
 
 
 def _programs(setup: Setup, iterations: int) -> tuple[Any, Any]:
@@ -206,10 +209,14 @@ def _as_lists(lanes: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
 
 
 class _Checkpoint:
-    """State and series after the last whole block, in one file that is replaced as a whole."""
+    """State and series after the last whole block, in one file that is replaced as a whole.
 
-    def __init__(self, folder: Path, plan: Mapping[str, Any]):
+    It holds every lane once: another number of devices repeats the last one another time.
+    """
+
+    def __init__(self, folder: Path, plan: Mapping[str, Any], rows: np.ndarray):
         self.path = folder / _FILE
+        self.rows = rows
         self.plan = json.loads(json.dumps({**plan, "environment": environment()}))
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -241,12 +248,17 @@ class _Checkpoint:
                     "choose an empty or a new folder",
                 )
         leaves, shape = jax.tree.flatten(state)
-        kept = [_from_numpy(stored.pop(f"state {i}"), leaf) for i, leaf in enumerate(leaves)]
-        return done, jax.tree.unflatten(shape, kept), stored
+        kept = [
+            _from_numpy(stored.pop(f"state {i}")[self.rows], leaf) for i, leaf in enumerate(leaves)
+        ]
+        found = {name: values[self.rows] for name, values in stored.items()}
+        return done, jax.tree.unflatten(shape, kept), found
 
     def save(self, done: int, state: Any, found: Mapping[str, np.ndarray]) -> None:
         leaves = {f"state {i}": _to_numpy(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
-        content = {"plan": json.dumps(self.plan), "done": done, **leaves, **found}
+        lanes = self.rows[-1] + 1
+        kept = {name: values[:lanes] for name, values in {**leaves, **found}.items()}
+        content = {"plan": json.dumps(self.plan), "done": done, **kept}
         number, draft = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}-")
         try:
             with os.fdopen(number, "wb") as file:

@@ -1,0 +1,342 @@
+"""The ring task: what extrapolation does where a network learns, beside what the reviews report.
+
+The protocol is the one whose standard method comes nearest to the reported row (`ring_search`), and
+was chosen without looking at extrapolation. Beside it stand the control that takes the same path
+with exact preferences on a table, plain iteration at the matched beta, and extrapolation of
+log-probabilities in place of parameters.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.animation
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+
+from apo_sim import theory
+from apo_sim.spaces import InLogProbabilities
+from apo_sim.studies.intervals import mean_and_half
+from apo_sim.studies.ring_protocol import (
+    ALPHA,
+    BETA,
+    ITERATIONS,
+    REPORTED,
+    SEGMENT,
+    Protocol,
+    segments,
+    setup,
+)
+from apo_sim.sweep import trainings
+from apo_sim.training import train
+
+METHODS: tuple[str, ...] = (
+    "standard",
+    "extrapolation",
+    "matched beta",
+    "extrapolation of log-probabilities",
+)
+STANDARD, EXTRAPOLATION, MATCHED, EXACT = METHODS
+COLOURS: dict[str, str] = dict(zip(METHODS, ("0.35", "C0", "C4", "C2"), strict=True))
+# Replicates that no trial of the search has seen.
+FIRST = 100_000
+KEPT = ("behaviour_suboptimality", "suboptimality", "kl_to_exact", "tv_to_exact", "moved")
+FRAMES = 10  # iterations between two pictures of the policy
+# A figure within this factor of the reported one counts as reproduced.
+NEAR = 1.5
+
+
+def measure(
+    *,
+    seeds: int,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: bool = True,
+    protocol: Protocol = Protocol(),
+    alpha: float = ALPHA,
+    iterations: int = ITERATIONS,
+    methods: Sequence[str] = METHODS,
+) -> xr.Dataset:
+    """Series of every method, dimensions (variant, seed, iteration), and pictures of one policy.
+
+    `policy` has dimensions (pictured, frame, action): the policy that acts, for one seed, of the
+    standard method and of extrapolation, every tenth iteration.
+
+    Example:
+        >>> small = Protocol(side=5, width=8, samples=32)
+        >>> data = measure(seeds=2, protocol=small, iterations=10, methods=["standard"])
+        >>> dict(data.suboptimality.sizes)
+        {'variant': 1, 'seed': 2, 'iteration': 10}
+    """
+    in_parameters = [name for name in methods if name != EXACT]
+    parts = []
+    for names, options in ((in_parameters, {}), ([EXACT], {"space": InLogProbabilities()})):
+        chosen = [name for name in names if name in methods]
+        if chosen:
+            found = trainings(
+                setup(protocol, seed, **options),
+                _lanes(chosen, seeds, alpha, iterations),
+                iterations=iterations,
+                configuration={"seed": seed, "protocol": dataclasses.asdict(protocol)},
+                out=None if out is None else Path(out) / ("parameters" if not options else "exact"),
+                progress=progress,
+            )
+            parts.append(_labelled(found, chosen, seeds))
+    data = xr.concat(parts, "variant").sel(variant=list(methods))
+    pictures = _pictures(protocol, seed, alpha, iterations)
+    data = data.assign(policy=pictures).assign_attrs(
+        protocol=str(protocol), radius=protocol.radius, alpha=alpha, beta=BETA, seed=seed
+    )
+    return data
+
+
+def _lanes(methods: Sequence[str], seeds: int, alpha: float, iterations: int) -> dict[str, Any]:
+    matched = np.asarray(theory.matched_beta(alpha, BETA, iterations))
+    plain = np.full(iterations, BETA)
+    alphas = [alpha if name in (EXTRAPOLATION, EXACT) else 0.0 for name in methods]
+    betas = [matched if name == MATCHED else plain for name in methods]
+    return {
+        "replicate": np.tile(FIRST + np.arange(seeds), len(methods)),
+        "alpha": np.repeat(alphas, seeds),
+        "beta": np.repeat(betas, seeds, axis=0),
+    }
+
+
+def _labelled(found: dict[str, np.ndarray], methods: Sequence[str], seeds: int) -> xr.Dataset:
+    dims = ("variant", "seed", "iteration")
+    shape = (len(methods), seeds, -1)
+    series = {name: (dims, found[name].astype(float).reshape(shape)) for name in KEPT}
+    data = xr.Dataset(series, {"variant": list(methods)})
+    return data.assign_coords(iteration=1 + np.arange(data.sizes["iteration"]))
+
+
+def _pictures(protocol: Protocol, seed: int, alpha: float, iterations: int) -> xr.DataArray:
+    """The policy that acts, every so many iterations."""
+    of_lane = setup(protocol, seed)
+    policies = []
+    for rate in (0.0, alpha):
+        given = of_lane({"replicate": FIRST, "alpha": rate, "beta": BETA})
+        path = train(**given, iterations=iterations, save="path").behaviour
+        assert path is not None
+        policies.append(np.exp(np.asarray(path[::FRAMES, 0])))
+    return xr.DataArray(
+        np.asarray(policies),
+        {
+            "pictured": [STANDARD, EXTRAPOLATION],
+            "frame": FRAMES * np.arange(policies[0].shape[0]),
+        },
+        ("pictured", "frame", "action"),
+    )
+
+
+def regret(data: xr.Dataset) -> xr.DataArray:
+    """Average regret of the policy that acts, dimensions (variant, seed, segment)."""
+    values = segments(data.behaviour_suboptimality.transpose(..., "iteration").values)
+    coordinates = {"variant": data.variant, "segment": 1 + np.arange(values.shape[-1])}
+    return xr.DataArray(values, coordinates, ("variant", "seed", "segment"))
+
+
+def compared(data: xr.Dataset) -> xr.Dataset:
+    """Mean regret and half its 95 % interval beside the reported figures, (variant, segment).
+
+    `factor` is how far the two are apart, at least 1.
+    """
+    mean, half = mean_and_half(regret(data).sel(variant=list(REPORTED)))
+    reported = xr.DataArray(list(REPORTED.values()), mean.coords, mean.dims)
+    factor = np.exp(abs(np.log(mean / reported)))
+    return xr.Dataset({"mean": mean, "half": half, "reported": reported, "factor": factor})
+
+
+def ahead(data: xr.Dataset, method: str, rival: str) -> xr.DataArray:
+    """Whether a method's interval lies wholly below its rival's, in every segment."""
+    mean, half = mean_and_half(regret(data))
+    return (mean + half).sel(variant=method) < (mean - half).sel(variant=rival)
+
+
+def finding(data: xr.Dataset) -> str:
+    """The ten figures beside those reported, where extrapolation is ahead, and of what."""
+    table = compared(data)
+    seeds = data.sizes["seed"]
+    rows = [f"{method}: {_row(table.sel(variant=method))}" for method in REPORTED]
+    near = table.factor <= NEAR
+    words = [
+        f"Average regret of every {SEGMENT} iterations, in brackets as reported: {'; '.join(rows)}",
+        f"{int(near.sum())} of {near.size} figures are within a factor {NEAR} of those reported "
+        f"(standard {int(near.sel(variant=STANDARD).sum())}, chosen to be; extrapolation "
+        f"{int(near.sel(variant=EXTRAPOLATION).sum())}, predicted)",
+        f"intervals of extrapolation lie below those of the standard method in segments "
+        f"{_where(ahead(data, EXTRAPOLATION, STANDARD))}",
+    ]
+    for rival in (MATCHED, EXACT):
+        if rival in data.variant:
+            words.append(f"against {rival}: {_paired(data, rival)}")
+    return f"{'. '.join(words)} ({seeds} seeds, 95 % intervals)."
+
+
+def _row(table: xr.Dataset) -> str:
+    columns = (table[name].values for name in ("mean", "half", "reported"))
+    return ", ".join(f"{m:.4f} +- {h:.4f} ({r:.4f})" for m, h, r in zip(*columns, strict=True))
+
+
+def _where(flags: xr.DataArray) -> str:
+    places = [str(int(s)) for s in flags.segment[flags.values]]
+    return ", ".join(places) or "none"
+
+
+def _paired(data: xr.Dataset, rival: str) -> str:
+    """Regret of extrapolation minus that of a rival, segment by segment."""
+    values = regret(data)
+    change = values.sel(variant=EXTRAPOLATION) - values.sel(variant=rival)
+    mean, half = mean_and_half(change)
+    return ", ".join(
+        f"{float(mean.sel(segment=s)):+.4f} +- {float(half.sel(segment=s)):.4f}"
+        for s in mean.segment
+    )
+
+
+def draw(figure: Figure, data: xr.Dataset) -> None:
+    """Regret over the iterations, and of every segment beside the figures reported."""
+    left, right = figure.subplots(1, 2)
+    for method in data.variant.values:
+        mean, half = mean_and_half(data.behaviour_suboptimality.sel(variant=method))
+        low = np.maximum(mean - half, 0.2 * mean)
+        colour = COLOURS[str(method)]
+        left.fill_between(data.iteration, low, mean + half, color=colour, alpha=0.2, lw=0)
+        style = "--" if method == MATCHED else ":" if method == EXACT else "-"
+        left.semilogy(data.iteration, mean, style, color=colour, label=str(method), lw=1.5)
+    left.set(xlabel="iteration", ylabel="regret of the policy that acts")
+    left.legend(fontsize=7)
+    table = compared(data)
+    for method, shift in ((STANDARD, -0.12), (EXTRAPOLATION, 0.12)):
+        here = table.sel(variant=method)
+        colour = COLOURS[method]
+        low = np.minimum(here.half, 0.8 * here["mean"])
+        right.errorbar(
+            here.segment + shift,
+            here["mean"],
+            yerr=[low, here.half],
+            fmt="o",
+            color=colour,
+            capsize=2,
+            label=f"{method}, here",
+        )
+        right.plot(here.segment + shift, here.reported, "_", color="C1", ms=11, mew=2, label=None)
+    right.plot([], [], "_", color="C1", ms=11, mew=2, label="reported")
+    right.set(yscale="log", xlabel=f"segment of {SEGMENT} iterations", ylabel="average regret")
+    right.set_xticks(table.segment)
+    right.legend(fontsize=7)
+
+
+def finding_spaces(data: xr.Dataset) -> str:
+    """How far the two extrapolations are apart, and whether the gap notices."""
+    here = data.sel(variant=EXTRAPOLATION)
+    texts = []
+    for segment, part in enumerate(_by_segment(here)):
+        apart, half = mean_and_half(part.kl_to_exact.mean("iteration"))
+        step = part.moved.mean("iteration").mean("seed")
+        texts.append(f"segment {segment + 1}: {_nats(apart, half)}, {float(apart / step):.2g}")
+    return (
+        "KL divergence of extrapolated parameters from the exact extrapolation (3.6) of the same "
+        f"policies, in nats, and as a multiple of that of the update: {'; '.join(texts)}. Regret "
+        f"minus that of extrapolated log-probabilities: {_paired(data, EXACT)} "
+        f"({data.sizes['seed']} seeds, 95 % intervals)."
+    )
+
+
+def _by_segment(data: xr.Dataset) -> list[xr.Dataset]:
+    count = data.sizes["iteration"] // SEGMENT
+    return [data.isel(iteration=slice(SEGMENT * i, SEGMENT * (i + 1))) for i in range(count)]
+
+
+def _nats(mean: xr.DataArray, half: xr.DataArray) -> str:
+    return f"{float(mean):.2g} +- {float(half):.2g}"
+
+
+def draw_spaces(figure: Figure, data: xr.Dataset) -> None:
+    """How far the two extrapolations are apart, beside the step itself; and the gap of each."""
+    left, right = figure.subplots(1, 2)
+    here = data.sel(variant=EXTRAPOLATION)
+    lines = (
+        (here.moved, "0.35", "the update, KL"),
+        (here.kl_to_exact, "C0", "apart, KL"),
+        (here.tv_to_exact, "C4", "apart, total variation"),
+    )
+    for values, colour, label in lines:
+        low, middle, high = np.quantile(values.transpose("seed", "iteration"), [0.25, 0.5, 0.75], 0)
+        left.fill_between(data.iteration, low, high, color=colour, alpha=0.2, lw=0)
+        left.plot(data.iteration, middle, color=colour, label=label, lw=1.3)
+    left.set(yscale="log", xlabel="iteration", ylabel="nats; total variation")
+    left.set(title="parameters from log-probabilities", ylim=(1e-8, 2))
+    left.legend(loc="lower left", fontsize=7.5)
+    for variant in (EXTRAPOLATION, EXACT):
+        mean, half = mean_and_half(regret(data).sel(variant=variant))
+        shift = 0.1 if variant == EXACT else -0.1
+        right.errorbar(
+            mean.segment + shift,
+            mean,
+            yerr=[np.minimum(half, 0.8 * mean), half],
+            fmt="o",
+            capsize=2,
+            color=COLOURS[variant],
+            label="of parameters" if variant == EXTRAPOLATION else "of log-probabilities",
+        )
+    right.set(yscale="log", xlabel=f"segment of {SEGMENT} iterations", ylabel="average regret")
+    right.set(title="extrapolation", xticks=mean.segment)
+    right.legend(fontsize=7.5)
+
+
+def draw_policies(figure: Figure, data: xr.Dataset) -> None:
+    """The policy on the plane at a few iterations, the standard method above extrapolation."""
+    last = int(data.frame[-1])
+    shown = [min(t, last) for t in (0, 20, 60, 120, last)]
+    figure.set_size_inches(7, 3.1)
+    grid = figure.subplots(2, len(shown), sharex=True, sharey=True)
+    for row, method in zip(grid, data.policy.pictured.values, strict=True):
+        for axes, t in zip(row, shown, strict=True):
+            _picture(axes, data.policy.sel(pictured=method, frame=t).values, data.radius)
+            if method == STANDARD:
+                axes.set_title(f"t = {t}")
+        row[0].set_ylabel(str(method))
+
+
+def animate(data: xr.Dataset, path: str | Path) -> Path:
+    """Write the policy of both methods over the iterations as an animated GIF."""
+    figure = Figure(figsize=(6, 3.2), dpi=90, layout="constrained")
+    panels = figure.subplots(1, 2)
+    images = []
+    for axes, method in zip(panels, data.policy.pictured.values, strict=True):
+        images.append(_picture(axes, data.policy.sel(pictured=method, frame=0).values, data.radius))
+        axes.set_title(str(method))
+    title = figure.suptitle("")
+
+    def show(number: int) -> list[Any]:
+        for image, method in zip(images, data.policy.pictured.values, strict=True):
+            values = data.policy.sel(pictured=method).isel(frame=number).values
+            image.set_data(_square(values / values.max()))
+        title.set_text(f"t = {int(data.frame[number])}")
+        return [*images, title]
+
+    film = matplotlib.animation.FuncAnimation(figure, show, data.sizes["frame"])  # type: ignore[arg-type]
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    film.save(path, writer=matplotlib.animation.PillowWriter(fps=6))
+    return path
+
+
+def _picture(axes: Any, values: np.ndarray, radius: float) -> Any:
+    """Probabilities of a lattice, each picture scaled to its own largest, and the circle."""
+    image = axes.imshow(
+        _square(values / values.max()), extent=(-1, 1, -1, 1), origin="lower", vmin=0, vmax=1
+    )
+    axes.add_patch(Circle((0, 0), radius, fill=False, ec="C1", lw=0.8, ls=":"))
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    return image
+
+
+def _square(values: np.ndarray) -> np.ndarray:
+    side = round(values.size**0.5)
+    return values.reshape(side, side)

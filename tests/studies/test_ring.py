@@ -1,0 +1,132 @@
+"""The ring: planted series, one small training, and a search that finds what was planted."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+from apo_sim.studies import ring, ring_search
+from apo_sim.studies.ring import EXACT, EXTRAPOLATION, MATCHED, METHODS, STANDARD
+from apo_sim.studies.ring_protocol import REPORTED, SEGMENT, Protocol, segments, setup
+from apo_sim.training import train
+
+SMALL = Protocol(side=5, width=8, samples=16, learning_rate=0.05)
+
+
+def planted(ratio: float, seeds: int = 12) -> xr.Dataset:
+    """The reported rows, extrapolation's times a factor, with a hundredth of noise."""
+    rng = np.random.default_rng(0)
+    standard = np.repeat(REPORTED["standard"], SEGMENT)
+    faster = ratio * np.repeat(REPORTED["extrapolation"], SEGMENT)
+    rows = np.stack([standard, faster, standard, faster])[:, None]
+    regret = rows * (1 + 0.01 * rng.normal(size=(4, seeds, rows.shape[-1])))
+    dims = ("variant", "seed", "iteration")
+    names = ("behaviour_suboptimality", "suboptimality", "kl_to_exact", "tv_to_exact", "moved")
+    data = xr.Dataset(
+        {name: (dims, regret) for name in names},
+        {"variant": list(METHODS), "iteration": 1 + np.arange(regret.shape[-1])},
+        {"radius": 0.4},
+    )
+    pictures = rng.uniform(size=(2, 3, 25))
+    coordinates = {"pictured": [STANDARD, EXTRAPOLATION], "frame": [0, 10, 20]}
+    dims = ("pictured", "frame", "action")
+    return data.assign(policy=xr.DataArray(pictures, coordinates, dims))
+
+
+def test_segments_are_averages_of_sixty():
+    found = segments(np.arange(120.0))
+    np.testing.assert_allclose(found, [29.5, 89.5])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "near", "places"), [(1.0, 10, "1, 2, 3, 4, 5"), (2.0, 5, "3, 4, 5")]
+)
+def test_finding_tells_what_was_planted(ratio, near, places):
+    data = planted(ratio)
+    text = ring.finding(data)
+    assert f"{near} of 10 figures" in text and f"in segments {places}." in text
+    table = ring.compared(data)
+    np.testing.assert_allclose(table.factor.sel(variant=EXTRAPOLATION), ratio, rtol=0.01)
+
+
+def test_ahead_needs_intervals_apart():
+    data = planted(1.0)
+    assert ring.ahead(data, EXTRAPOLATION, STANDARD).all()
+    assert not ring.ahead(data, STANDARD, MATCHED).any()
+
+
+def test_finding_of_the_spaces():
+    text = ring.finding_spaces(planted(1.0))
+    assert "segment 5: 0.0025 +- " in text and text.count(", 1;") + text.count(", 1.") == 5
+
+
+def test_figures_and_animation(tmp_path):
+    data = planted(1.0)
+    for draw, panels in ((ring.draw, 2), (ring.draw_spaces, 2), (ring.draw_policies, 10)):
+        figure = Figure()
+        draw(figure, data)
+        assert len(figure.axes) == panels
+    film = ring.animate(data, tmp_path / "film.gif")
+    assert film.read_bytes()[:3] == b"GIF"
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return ring.measure(seeds=2, protocol=SMALL, iterations=SEGMENT, progress=False)
+
+
+@pytest.mark.xdist_group("ring")
+def test_a_lane_is_a_training(trained):
+    lane = {"replicate": ring.FIRST, "alpha": 0.3, "beta": 1.0}
+    alone = train(**setup(SMALL, 0)(lane), iterations=20).behaviour_suboptimality
+    here = trained.behaviour_suboptimality.sel(variant=EXTRAPOLATION)[0, :20]
+    np.testing.assert_allclose(here, alone, rtol=1e-3)
+
+
+@pytest.mark.xdist_group("ring")
+def test_variants_share_the_start_and_differ_later(trained):
+    regret = trained.behaviour_suboptimality
+    # The first update is the same for all; the matched beta begins with beta itself.
+    first = trained.suboptimality.isel(iteration=0)
+    np.testing.assert_allclose(first, first.sel(variant=[STANDARD]).values.repeat(4, 0), rtol=1e-4)
+    assert float(abs(regret.isel(iteration=-1).diff("variant")).min()) > 0
+    assert float(trained.kl_to_exact.sel(variant=[STANDARD, EXACT]).max()) < 1e-5
+    assert float(trained.kl_to_exact.sel(variant=EXTRAPOLATION).max()) > 1e-5
+    np.testing.assert_allclose(trained.policy.sum("action"), 1.0, rtol=1e-4)
+    assert not any(bool(values.isnull().any()) for values in trained.values())
+
+
+def fake(setup, lanes, **_):
+    """Regret that is the reported row where the learning rate is 0.01, and higher elsewhere."""
+    off = np.abs(np.log(lanes["learning_rate"] / 0.01))
+    rows = np.repeat(REPORTED["standard"], SEGMENT) * np.exp(off)[:, None]
+    return {"behaviour_suboptimality": rows, "diverged": (lanes["radius"] == 0.3).astype(int)}
+
+
+def test_the_search_finds_the_planted_rate_and_resumes(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        ring_search,
+        "trainings",
+        lambda *args, **kwargs: (calls.append(1), fake(*args, **kwargs))[1],
+    )
+    options = {"seeds": 3, "progress": False, "batches": 4, "draws": 5}
+    data = ring_search.measure(**options, out=tmp_path)
+    planned = 4 + 2 * ring_search.FINALISTS
+    assert len(calls) == planned and data.sizes["trial"] == 5 * 4 + 5 * 6 + 6
+    nearest = ring_search.nearest_protocol(data)
+    assert nearest.radius != 0.3
+    best = data.isel(trial=int(data.distance.values.argmin()))
+    assert nearest.learning_rate == float(best.learning_rate)
+    assert 0.007 < nearest.learning_rate < 0.015
+    assert "The nearest of those tried again" in ring_search.finding(data)
+    figure = Figure()
+    ring_search.draw(figure, data)
+    assert len(figure.axes) == 2
+    # A line that was cut off is done again, the others are read.
+    log = tmp_path / ring_search.FILE
+    log.write_text(log.read_text()[:-40])
+    calls.clear()
+    resumed = ring_search.measure(**options, out=tmp_path)
+    assert len(calls) == 1
+    xr.testing.assert_identical(resumed, data)
