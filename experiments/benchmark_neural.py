@@ -164,15 +164,15 @@ def _rates(protocol: Protocol, seeds: int, iterations: int, options: Options) ->
     ours = _ours(protocol, seeds, iterations)
     with console.status("compiling"):
         first = seconds_of(ours)
-    # One seed of the loop costs what any other does.
-    few = max(1, iterations // 4)
-    work = {OURS: seeds * iterations, LOOP: few, VMAP: seeds * few}
-    ways = {1: LOOP, seeds: VMAP} if seeds > 1 else {1: LOOP}
-    best = {count: _fastest(protocol, count, options.quick) for count in ways}
-    theirs = {
-        name: functools.partial(_torch, protocol, count, few, best[count])
-        for count, name in ways.items()
-    }
+    # One seed of the loop costs what any other does, and an iteration what any other does.
+    lengths = {1: (LOOP, iterations)}
+    if seeds > 1:
+        lengths[seeds] = (VMAP, max(1, iterations // 4))
+    work, theirs = {OURS: seeds * iterations}, {}
+    for count, (name, length) in lengths.items():
+        way = _fastest(protocol, count, options.quick)
+        theirs[name] = functools.partial(_torch, protocol, count, length, way)
+        work[name] = count * length
     runs = {OURS: ours, **theirs}
     sides = Sides(runs, 3 if options.quick else 7, f"{seeds} seeds")
     return Rates(

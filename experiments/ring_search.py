@@ -15,11 +15,12 @@ from apo_sim.studies import ring_search
 
 @dataclass(frozen=True)
 class Options:
-    """Every combination of choices, then numbers near the best, then the best with new seeds.
+    """Combinations of choices, then numbers near the best, then the best with new seeds.
 
     Args:
         out: folder for the log of trials and the figure.
         quick: a handful of trials.
+        batches: combinations, out of all 120 in random order.
         draws: learning rates, radii and decays for each combination.
         seeds: of those that are tried again.
         seed: all randomness is folded from it.
@@ -27,6 +28,7 @@ class Options:
 
     out: Path = Path("results/ring_search")
     quick: bool = False
+    batches: int = 60
     draws: int = 8
     seeds: int = 20
     seed: int = 0
@@ -39,7 +41,7 @@ def main(options: Options) -> None:
         "ring_search_quick" if options.quick else "ring_search",
         seeds=2 if options.quick else options.seeds,
         seed=options.seed,
-        batches=3 if options.quick else None,
+        batches=3 if options.quick else options.batches,
         draws=4 if options.quick else options.draws,
     )
 

@@ -2,8 +2,9 @@
 
 Every optimiser is given the learning rate at which the standard method does best, found on
 replicates of its own; then it meets new ones, with and without extrapolation. Extrapolated
-parameters move 1 / (1 - alpha) times as far where they move steadily, and so they do at a learning
-rate larger by as much: that is the rival which tells momentum from a larger step.
+parameters move 1 / (1 - alpha) times as far where they move steadily. So they do at a learning rate
+larger by as much, which is the rival where the inner training holds a run back, and at the matched
+beta, the rival where the proximal term does.
 """
 
 import dataclasses
@@ -17,7 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Int
+from matplotlib.figure import Figure
 
+from apo_sim import theory
 from apo_sim.families import sequence_bandit
 from apo_sim.momentum import Constant
 from apo_sim.optimizers import SGD, AdamW, Optimizer, RMSProp
@@ -25,11 +28,13 @@ from apo_sim.policies import Recurrent
 from apo_sim.proximal import ByGradient
 from apo_sim.pytree import pytree_dataclass
 from apo_sim.studies import ring_protocol
-from apo_sim.studies.intervals import bootstrap, ratio_of_means
+from apo_sim.studies.intervals import bootstrap, mean_and_half, ratio_of_means
 from apo_sim.studies.ring_protocol import ALPHA, BETA, Protocol
+from apo_sim.studies.wording import plus_minus
 from apo_sim.sweep import trainings
 
 RING, SEQUENCES = TASKS = ("ring", "sequences")
+NAMES = {RING: "the ring", SEQUENCES: "sequences"}
 ITERATIONS = {RING: 300, SEQUENCES: 100}
 VOCABULARY, LENGTH, WIDTH = 3, 4, 16
 
@@ -64,14 +69,17 @@ class Variant:
         alpha: extrapolation.
         best_for: the extrapolation for which the optimiser's learning rate is the best tried.
         factor: what that rate is multiplied by.
+        matched: whether beta is the one that does in theory what `ALPHA` would.
     """
 
     alpha: float | int
     best_for: float | int = 0.0
     factor: float | int = 1.0
+    matched: bool = False
 
 
 STANDARD, EXTRAPOLATION, OWN_RATE = "standard", "extrapolation", "extrapolation at its own rate"
+MATCHED = "matched beta"
 SLOW_STANDARD, SLOW_EXTRAPOLATION = "standard, slow", "extrapolation, slow"
 SLOW_LARGER = "larger rate, slow"
 # A share of the best learning rate at which every optimiser is still stable, and not done early.
@@ -80,6 +88,7 @@ VARIANTS = {
     STANDARD: Variant(0.0),
     EXTRAPOLATION: Variant(ALPHA),
     OWN_RATE: Variant(ALPHA, best_for=ALPHA),
+    MATCHED: Variant(0.0, matched=True),
     SLOW_STANDARD: Variant(0.0, factor=SLOW),
     SLOW_EXTRAPOLATION: Variant(ALPHA, factor=SLOW),
     SLOW_LARGER: Variant(0.0, factor=SLOW / (1 - ALPHA)),
@@ -180,7 +189,8 @@ def measure(
     `tried` has the average regret at every learning rate, (task, optimizer, best_for, number), of
     `tuning` replicates that are not among the seeds; `grid` says which rates those are, and
     `learning_rate` which ones were taken, (task, optimizer, variant). A task with fewer iterations
-    than another has no numbers after its last one.
+    than another has no numbers after its last one. Of the protocol, sequences take the steps and
+    whether the optimiser keeps its state.
 
     Example:
         >>> data = measure(
@@ -192,22 +202,14 @@ def measure(
         ...     iterations={"sequences": 2},
         ... )
         >>> data.behaviour_suboptimality.shape
-        (1, 1, 6, 2, 2)
+        (1, 1, 7, 2, 2)
     """
 
-    def run(task: str, stage: str, cells: list[tuple[Any, ...]], count: int, first: int):
-        """Trainings for all cells (optimiser, alpha, rate) times all replicates."""
-        names, alphas, chosen = zip(*cells, strict=True)
-        lanes = {
-            "replicate": np.tile(first + np.arange(count), len(cells)),
-            "which": np.repeat([list(OPTIMIZERS).index(name) for name in names], count),
-            "alpha": np.repeat(np.asarray(alphas, float), count),
-            "learning_rate": np.repeat(np.asarray(chosen, float), count),
-            "beta": np.full(len(cells) * count, BETA),
-        }
+    def run(task: str, stage: str, cells: list[tuple[str, Variant, float]], number: int):
+        """Trainings for all cells (optimiser, variant, learning rate) times all replicates."""
         found = trainings(
             setup(task, seed, protocol),
-            lanes,
+            _lanes(cells, number, FIRST if stage == "judged" else 0, iterations[task]),
             iterations=iterations[task],
             block=min(50, iterations[task]),
             configuration={"task": task, "seed": seed, "protocol": dataclasses.asdict(protocol)},
@@ -215,63 +217,71 @@ def measure(
             progress=progress,
             diverging="report",
         )
-        return {name: values.reshape(len(cells), count, -1) for name, values in found.items()}
+        return {name: values.reshape(len(cells), number, -1) for name, values in found.items()}
 
     best_for = sorted({variant.best_for for variant in variants.values()})
     parts = []
     for task in tasks:
         grid = np.array([LEAST[task][name] * 2.0 ** np.arange(rates) for name in optimizers])
         cells = [
-            (name, alpha, rate)
+            (name, Variant(alpha), rate)
             for name, row in zip(optimizers, grid, strict=True)
             for alpha in best_for
             for rate in row
         ]
-        tried = _tried(run(task, "tuning", cells, tuning, 0), (len(optimizers), -1, rates))
-        best = np.take_along_axis(grid[:, None], tried.argmin(axis=-1)[..., None], -1)[..., 0]
-        taken = np.array(
-            [
-                [row[best_for.index(each.best_for)] * each.factor for each in variants.values()]
-                for row in best
-            ]
+        tried = _tried(run(task, "tuning", cells, tuning)).reshape(len(grid), -1, rates)
+        best = np.take_along_axis(grid[:, None], tried.argmin(-1, keepdims=True), -1)[..., 0]
+        taken = np.stack(
+            [best[:, best_for.index(v.best_for)] * v.factor for v in variants.values()], axis=1
         )
         cells = [
-            (name, variant.alpha, rate)
+            (name, variant, rate)
             for name, row in zip(optimizers, taken, strict=True)
             for variant, rate in zip(variants.values(), row, strict=True)
         ]
-        found = run(task, "judged", cells, seeds, FIRST)
-        dims = ("optimizer", "variant", "seed")
-        shape = (len(optimizers), len(variants), seeds)
-        series = {
-            name: ((*dims, "iteration"), found[name].astype(float).reshape(*shape, -1))
-            for name in KEPT
-        }
-        parts.append(
-            xr.Dataset(
-                {
-                    **series,
-                    "diverged": (dims, found["diverged"].reshape(shape)),
-                    "tried": (("optimizer", "best_for", "number"), tried),
-                    "grid": (("optimizer", "number"), grid),
-                    "learning_rate": (("optimizer", "variant"), taken),
-                },
-                {
-                    "optimizer": list(optimizers),
-                    "variant": list(variants),
-                    "best_for": best_for,
-                    "iteration": 1 + np.arange(iterations[task]),
-                },
-            )
+        dims, shape = ("optimizer", "variant", "seed"), (*taken.shape, seeds)
+        found = run(task, "judged", cells, seeds)
+        part = xr.Dataset(
+            {
+                "diverged": (dims, found["diverged"].reshape(shape)),
+                "tried": (("optimizer", "best_for", "number"), tried),
+                "grid": (("optimizer", "number"), grid),
+                "learning_rate": (("optimizer", "variant"), taken),
+            },
+            {
+                "optimizer": list(optimizers),
+                "variant": list(variants),
+                "best_for": best_for,
+                "iteration": 1 + np.arange(iterations[task]),
+            },
         )
+        for name in KEPT:
+            part[name] = (*dims, "iteration"), found[name].astype(float).reshape(*shape, -1)
+        parts.append(part)
     data = xr.concat(parts, xr.Variable("task", list(tasks)), join="outer")
     return data.assign_attrs(seed=seed, tuning=tuning, keep_state=protocol.keep_state)
 
 
-def _tried(found: dict[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+def _lanes(
+    cells: list[tuple[str, Variant, float]], replicates: int, first: int, iterations: int
+) -> dict[str, np.ndarray]:
+    names, variants, rates = zip(*cells, strict=True)
+    plain = np.full(iterations, BETA)
+    matched = np.asarray(theory.matched_beta(ALPHA, BETA, iterations))
+    of_cells = {
+        "which": [list(OPTIMIZERS).index(name) for name in names],
+        "alpha": [float(variant.alpha) for variant in variants],
+        "learning_rate": [float(rate) for rate in rates],
+        "beta": [matched if variant.matched else plain for variant in variants],
+    }
+    lanes = {name: np.repeat(values, replicates, axis=0) for name, values in of_cells.items()}
+    return {**lanes, "replicate": np.tile(first + np.arange(replicates), len(cells))}
+
+
+def _tried(found: dict[str, np.ndarray]) -> np.ndarray:
     """Average regret over iterations and replicates; infinite where one of them diverged."""
     mean = found["behaviour_suboptimality"].astype(float).mean(axis=(1, 2))
-    return np.where(found["diverged"].any(axis=(1, 2)), np.inf, mean).reshape(shape)
+    return np.where(found["diverged"].any(axis=(1, 2)), np.inf, mean)
 
 
 def regret(data: xr.Dataset) -> xr.DataArray:
@@ -281,11 +291,11 @@ def regret(data: xr.Dataset) -> xr.DataArray:
 
 def final(data: xr.Dataset) -> xr.DataArray:
     """The same of the last fifth of the iterations of each task."""
-    late = [
-        part.isel(iteration=slice(-part.sizes["iteration"] // 5, None)).mean("iteration")
-        for task in data.task.values
-        for part in [data.behaviour_suboptimality.sel(task=task).dropna("iteration")]
-    ]
+    late = []
+    for task in data.task.values:
+        series = data.behaviour_suboptimality.sel(task=task).dropna("iteration")
+        first = series.sizes["iteration"] * 4 // 5
+        late.append(series.isel(iteration=slice(first, None)).mean("iteration"))
     return xr.concat(late, data.task)
 
 
@@ -298,15 +308,179 @@ def ratio(first: xr.DataArray, second: xr.DataArray) -> xr.Dataset:
         >>> float(found.value), float(found.low), float(found.high)
         (2.0, 2.0, 2.0)
     """
-    pair = xr.concat([first, second], "pair", coords="minimal", compat="override")
-    pair = pair.transpose("pair", ..., "seed")
+    parts = [part.transpose(..., "seed") for part in (first, second)]
+    pair = xr.DataArray(np.stack([part.values for part in parts]), dims=("pair", *parts[0].dims))
     low, high = bootstrap(ratio_of_means, pair)
-    dims = pair.dims[1:-1]
     values = {"value": ratio_of_means(pair.values), "low": low, "high": high}
-    kept = {name: first.coords[name] for name in dims}
-    return xr.Dataset({name: (dims, each) for name, each in values.items()}, kept)
+    return xr.Dataset({name: (pair.dims[1:-1], each) for name, each in values.items()})
 
 
-def compared(values: xr.DataArray, variant: str, rival: str) -> xr.Dataset:
-    """`ratio` of a variant to its rival, (task, optimizer)."""
-    return ratio(values.sel(variant=variant, drop=True), values.sel(variant=rival, drop=True))
+def compared(data: xr.Dataset, task: str, variant: str, rival: str) -> xr.Dataset:
+    """Average regret of a variant over that of its rival, dimension (optimizer)."""
+    here = regret(data).sel(task=task)
+    found = ratio(here.sel(variant=variant), here.sel(variant=rival))
+    return found.assign_coords(optimizer=data.optimizer)
+
+
+def own_momentum(data: xr.Dataset, task: str, optimizer: str) -> xr.Dataset:
+    """What momentum of the optimiser's own changes: `value`, `low` and `high` of two ratios.
+
+    Dimension (of): "regret", the average regret of the standard method with it over that without;
+    "gain", the factor by which extrapolation changes the regret with it over that without.
+    """
+    chosen = [optimizer, OWN_MOMENTUM[optimizer]]
+    values = regret(data).sel(task=task, optimizer=chosen, variant=[STANDARD, EXTRAPOLATION])
+
+    def both(of: np.ndarray) -> np.ndarray:
+        """From (optimizer, variant, seed) to (of)."""
+        mean = of.mean(axis=-1)
+        gain = mean[:, 1] / mean[:, 0]
+        return np.array([mean[0, 0] / mean[1, 0], gain[0] / gain[1]])
+
+    values = values.transpose("optimizer", "variant", "seed")
+    low, high = bootstrap(both, values)
+    found = {"value": both(values.values), "low": low, "high": high}
+    return xr.Dataset(
+        {name: ("of", each) for name, each in found.items()}, {"of": ["regret", "gain"]}
+    )
+
+
+def finding(data: xr.Dataset) -> str:
+    """What each optimiser ends with, what extrapolation gains with it, and what its rivals do."""
+    tasks = [str(task) for task in data.task.values]
+    conclusion = "; ".join(_conclusion(data, task) for task in tasks)
+    return (
+        f"{' '.join(_of_task(data, task) for task in tasks)} So extrapolation lowers the regret "
+        f"beyond the noise {conclusion} ({data.sizes['seed']} paired seeds, "
+        f"{data.attrs['tuning']} others for the learning rates, 95 % intervals; "
+        f"{int((data.diverged > 0).sum())} runs diverged)."
+    )
+
+
+def gaining(data: xr.Dataset, task: str) -> list[str]:
+    """The optimisers with which extrapolation lowers the regret, at the same rate, for certain."""
+    factors = compared(data, task, EXTRAPOLATION, STANDARD)
+    return [str(name) for name in data.optimizer.values[(factors.high < 1.0).values]]
+
+
+def _conclusion(data: xr.Dataset, task: str) -> str:
+    names = gaining(data, task)
+    if not names:
+        return f"on {NAMES[task]} with no optimiser"
+    with_own = any(name in OWN_MOMENTUM for name in names)
+    return f"on {NAMES[task]} with {', '.join(names)}, " + (
+        "momentum of their own or not: there it is something else than that"
+        if with_own
+        else "none of which has momentum of its own: there that takes its place"
+    )
+
+
+def _of_task(data: xr.Dataset, task: str) -> str:
+    names = [str(name) for name in data.optimizer.values]
+    average, last = (f(data).sel(task=task, variant=STANDARD) for f in (regret, final))
+    rates = data.learning_rate.sel(task=task, variant=STANDARD)
+    ends = [
+        f"{name} {plus_minus(average.sel(optimizer=name))}, in the last fifth "
+        f"{plus_minus(last.sel(optimizer=name))} (rate {float(rates.sel(optimizer=name)):.3g})"
+        for name in names
+    ]
+    words = [f"{task.capitalize()}: average regret of the standard method: {'; '.join(ends)}."]
+    for what, variant, rival in (
+        (f"Extrapolation by {ALPHA:g} at the same rate multiplies it by", EXTRAPOLATION, STANDARD),
+        ("at its own best rate by", OWN_RATE, STANDARD),
+        ("plain iteration at the matched beta by", MATCHED, STANDARD),
+        (f"at {SLOW:g} of the rate extrapolation by", SLOW_EXTRAPOLATION, SLOW_STANDARD),
+        ("and a rate larger by 1/(1 - alpha) by", SLOW_LARGER, SLOW_STANDARD),
+    ):
+        if {variant, rival} <= set(data.variant.values):
+            factors = compared(data, task, variant, rival)
+            each = ", ".join(f"{n} {_interval(factors.sel(optimizer=n))}" for n in names)
+            words.append(f"{what}: {each}.")
+    for name, without in OWN_MOMENTUM.items():
+        if {name, without} <= set(names):
+            found = own_momentum(data, task, name)
+            words.append(
+                f"Of {name} over {without}, regret without extrapolation: "
+                f"{_interval(found.sel(of='regret'))}, factor that extrapolation brings: "
+                f"{_interval(found.sel(of='gain'))}."
+            )
+    return " ".join(words)
+
+
+def _interval(found: xr.Dataset) -> str:
+    return f"{float(found.value):.2f} [{float(found.low):.2f}, {float(found.high):.2f}]"
+
+
+def draw(figure: Figure, data: xr.Dataset) -> None:
+    """Regret with and without extrapolation for each optimiser, and the factor between the two."""
+    figure.set_size_inches(7, 4.2)
+    curves, factors = figure.subfigures(1, 2, width_ratios=(2.4, 1))
+    _curves(curves, data, data.behaviour_suboptimality, "regret", "log")
+    column = factors.subplots(data.sizes["task"], 1, squeeze=False, sharex=True)[:, 0]
+    for axes, task in zip(column, data.task.values, strict=True):
+        _factors(axes, data, str(task))
+    column[0].set_title("factor in average regret", fontsize=8)
+    column[0].figure.legend(*column[0].get_legend_handles_labels(), loc="outside lower center")
+
+
+def draw_losses(figure: Figure, data: xr.Dataset) -> None:
+    """The loss that the inner training of each iteration ends with, for each optimiser."""
+    figure.set_size_inches(7, 3.2)
+    _curves(figure, data, data.loss_after, "loss", "linear")
+
+
+def _curves(figure: Any, data: xr.Dataset, series: xr.DataArray, label: str, scale: str) -> None:
+    """A row a task, a column an optimiser; the standard method and extrapolation at its rate."""
+    grid = figure.subplots(
+        data.sizes["task"], data.sizes["optimizer"], sharex="row", sharey="row", squeeze=False
+    )
+    for row, task in zip(grid, data.task.values, strict=True):
+        for axes, name in zip(row, data.optimizer.values, strict=True):
+            for variant, colour in ((STANDARD, "0.35"), (EXTRAPOLATION, "C0")):
+                here = series.sel(task=task, optimizer=name, variant=variant).dropna("iteration")
+                mean, half = mean_and_half(here)
+                low = np.maximum(mean - half, 0.2 * mean) if scale == "log" else mean - half
+                axes.fill_between(here.iteration, low, mean + half, color=colour, alpha=0.2, lw=0)
+                axes.plot(here.iteration, mean, color=colour, lw=1.2, label=variant)
+            axes.set_yscale(scale)
+            axes.tick_params(labelsize=7)
+            if task == data.task.values[0]:
+                axes.set_title(_short(name), fontsize=8)
+        row[0].set_ylabel(f"{label}, {NAMES[str(task)]}")
+    figure.supxlabel("iteration", fontsize=9)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+
+
+# What is compared with what, how it is called in the figure, its marker and its fill.
+MARKS = (
+    (EXTRAPOLATION, STANDARD, "extrapolation", "C0", "o"),
+    (MATCHED, STANDARD, r"matched $\beta$", "C4", "s"),
+    (SLOW_EXTRAPOLATION, SLOW_STANDARD, f"extrapolation, {SLOW:g} of the rate", "C2", "o"),
+    (SLOW_LARGER, SLOW_STANDARD, r"that rate times $1/(1-\alpha)$", "C3", "s"),
+)
+
+
+def _factors(axes: Any, data: xr.Dataset, task: str) -> None:
+    places = np.arange(data.sizes["optimizer"])[::-1]
+    for shift, (variant, rival, label, colour, marker) in zip(
+        np.linspace(0.27, -0.27, len(MARKS)), MARKS, strict=True
+    ):
+        found = compared(data, task, variant, rival)
+        error = [found.value - found.low, found.high - found.value]
+        axes.errorbar(
+            found.value,
+            places + shift,
+            xerr=error,
+            fmt=marker,
+            ms=3,
+            lw=1,
+            color=colour,
+            label=label,
+        )
+    axes.axvline(1.0, color="0.5", lw=0.8)
+    axes.set(xscale="log", yticks=places, yticklabels=[_short(n) for n in data.optimizer.values])
+    axes.tick_params(labelsize=7)
+
+
+def _short(name: object) -> str:
+    return str(name).replace(", ", ",\n").replace("b1", r"$\beta_1$")

@@ -230,7 +230,7 @@ class _Checkpoint:
         if not self.path.exists():
             return 0, state, {}
         try:
-            with np.load(self.path) as file:
+            with self.path.open("rb") as whole, np.load(whole) as file:
                 stored = {name: file[name] for name in file.files}
             theirs = json.loads(str(stored.pop("plan")))
             done = int(stored.pop("done"))
