@@ -25,8 +25,8 @@ from jaxtyping import Array, Float, Int
 
 from apo_sim.checks import as_count, as_float, check_key, check_positive, concrete
 from apo_sim.errors import InvalidArgument
-from apo_sim.policies.sequence import all_sequences
 from apo_sim.problems import Bandit, Game, LogPolicy, PerContext, as_log_policy
+from apo_sim.sequences import all_sequences
 from apo_sim.theory.arguments import log_probability
 
 Matrix = Float[Array, "contexts arms arms"]
@@ -388,7 +388,7 @@ def sequence_bandit(key: Any, vocabulary: int, length: int, log_ref: Any = None)
     tokens = all_sequences(vocabulary, length)
     log_ref = _as_reference(log_ref, 1, tokens.shape[0])
     drawn = jax.random.normal(key, (length + (length - 1) * vocabulary, vocabulary), log_ref.dtype)
-    of_token, of_pair = drawn[:length], drawn[length:].reshape(-1, vocabulary, vocabulary)
+    of_token, of_pair = drawn[:length], drawn[length:].reshape(length - 1, vocabulary, vocabulary)
     place = jnp.arange(length)
     score = jnp.sum(of_token[place, tokens], axis=1)
     score += jnp.sum(of_pair[place[1:] - 1, tokens[:, :-1], tokens[:, 1:]], axis=1)

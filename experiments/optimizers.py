@@ -45,11 +45,11 @@ def main(options: Options) -> None:
             optimizers,
             options.out,
             name,
-            seeds=6,
+            seeds=5,
             seed=options.seed,
-            tuning=2,
-            rates=4,
-            iterations={"ring": 60, "sequences": 30},
+            tuning=1,
+            rates=3,
+            iterations={"ring": 60, "sequences": 20},
             protocol=dataclasses.replace(protocol, side=15),
         )
     else:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import apo_sim as apo
-from apo_sim import families, theory
+from apo_sim import families, policies, theory
 
 HALF = np.log([[0.5, 0.5]])
 REWARD = np.array([[1.0, 0.0]])
@@ -42,6 +42,14 @@ def sample(**kwargs: Any):
     return run(**{"samples": 10, "key": KEY, **kwargs})
 
 
+def train(policy: Any = policies.Table(1, 2), **kwargs: Any):
+    return apo.train(bandit(), policy, **{"beta": 1.0, "iterations": 3, "key": KEY, **kwargs})
+
+
+def train_by(**kwargs: Any):
+    return train(step=apo.ByGradient(**kwargs))
+
+
 class StringLoss:
     def __call__(self, h_winner: Any, h_loser: Any, extra: Any) -> Any:
         return h_winner**2 + h_loser**2
@@ -62,6 +70,7 @@ def traced(function: Callable[[Any], Any], value: Any) -> Any:
 
 KEY = jax.random.key(0)
 KEYS = jax.random.split(KEY, 2)
+PLANE: Any = np.zeros((1, 2, 2))
 
 
 # name: (what to call, argument named, parts of the message)
@@ -389,6 +398,196 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
         ("'everything' is unknown", "known: metrics, path, average"),
     ),
     "save a flag": (lambda: run(save=True), "save", ("True is unknown", "known: metrics")),
+    # Policies
+    "actions two-dimensional": (
+        lambda: policies.MLP(np.ones((3, 2))),  # type: ignore[arg-type]
+        "actions",
+        ("has shape (3, 2)", "(any, any, any)"),
+    ),
+    "actions NaN": (
+        lambda: policies.Gaussian([[[np.nan]]]),  # type: ignore[arg-type]
+        "actions",
+        ("not finite at index (0, 0, 0)", "replace NaN"),
+    ),
+    "features of a policy two-dimensional": (
+        lambda: policies.LogLinear(np.ones((3, 2))),  # type: ignore[arg-type]
+        "features",
+        ("has shape (3, 2)",),
+    ),
+    "unknown activation": (
+        lambda: policies.MLP(PLANE, activation="rulu"),
+        "activation",
+        ("'rulu' is unknown", "did you mean 'relu'?"),
+    ),
+    "activation a function": (
+        lambda: policies.Gaussian(PLANE, activation=jnp.tanh),  # type: ignore[arg-type]
+        "activation",
+        ("is unknown", "relu"),
+    ),
+    "no width": (lambda: policies.MLP(PLANE, width=0), "width", ("0 is not a count", ">= 1")),
+    "half a layer": (
+        lambda: policies.MLP(PLANE, depth=0.5),  # type: ignore[arg-type]
+        "depth",
+        ("0.5 is not an integer",),
+    ),
+    "table of no arms": (lambda: policies.Table(1, 0), "arms", ("0 is not a count",)),
+    "one token": (
+        lambda: policies.Recurrent(1, 3),
+        "vocabulary",
+        ("1 has one token", "integer >= 2"),
+    ),
+    "too many sequences": (
+        lambda: policies.Recurrent(10, 5),
+        "length",
+        ("5 gives 10^5 = 100,000 sequences", "too many to enumerate", "stay within 65,536"),
+    ),
+    "the sequences of a language model": (
+        lambda: policies.Attention(50257, 1024),
+        "length",
+        ("1024 gives 50257^1024 = 10^4814 sequences", "stay within 65,536"),
+    ),
+    # Training
+    "policy missing": (
+        lambda: train(None),
+        "policy",
+        ("None is no policy", "apo_sim.policies.MLP(...)"),
+    ),
+    "policy class": (lambda: train(policies.Table), "policy", ("is no policy", "instance")),
+    "policy over other arms": (
+        lambda: train(policies.Table(1, 3)),
+        "policy",
+        ("shape (1, 3), the problem (1, 2)", "same contexts and arms"),
+    ),
+    "policy over other contexts": (
+        lambda: train(policies.Table(2, 2)),
+        "policy",
+        ("shape (2, 2), the problem (1, 2)",),
+    ),
+    "optimiser for a step": (
+        lambda: train(step=apo.AdamW(1e-3)),
+        "step",
+        ("AdamW", "is no inner training", "apo_sim.ByGradient(...)"),
+    ),
+    "space class": (
+        lambda: train(space=apo.InParameters),
+        "space",
+        ("is no space", "apo_sim.InParameters()"),
+    ),
+    "unknown space": (lambda: train(space="tokens"), "space", ("'tokens' is no space", "pass")),
+    "tokens of a table": (
+        lambda: train(space=apo.InTokens()),
+        "space",
+        ("InTokens() needs a policy over sequences", "apo_sim.policies.Recurrent(...)"),
+    ),
+    "parameters of another policy": (
+        lambda: train(params=np.zeros((1, 3))),
+        "params",
+        ("shape (1, 3) are not of this policy", "policy.init(key)"),
+    ),
+    "parameters of another kind": (
+        lambda: train(params={"weight": np.zeros((1, 2))}),
+        "params",
+        ("are not of this policy",),
+    ),
+    "training without a key": (
+        lambda: train(key=None),
+        "key",
+        ("None is no random key", "key=jax.random.key(seed)"),
+    ),
+    "training with several keys": (lambda: train(key=KEYS), "key", ("is several keys", "vmap")),
+    "training from what is no state": (
+        lambda: train(state="there"),
+        "state",
+        ("'there' is no state", "the state of a Training"),
+    ),
+    "training of no problem": (
+        lambda: apo.train(REWARD, policies.Table(1, 2), beta=1.0, iterations=3, key=KEY),
+        "problem",
+        ("is no problem",),
+    ),
+    "training for no iterations": (
+        lambda: train(iterations=0),
+        "iterations",
+        ("0 is not a count",),
+    ),
+    "training with a loss of two arguments": (
+        lambda: train(loss=lambda h, g: h - g),
+        "loss",
+        ("another signature", "loss(h_winner, h_loser, extra)"),
+    ),
+    "training with beta zero": (lambda: train(beta=0.0), "beta", ("0.0 must be positive",)),
+    "training beyond its schedule": (
+        lambda: train(momentum=apo.Schedule([0.1, 0.2])),  # type: ignore[arg-type]
+        "alphas",
+        ("shape (2,)", "wrong length for iterations = 3"),
+    ),
+    "training on a fraction of a sample": (
+        lambda: train(samples=2.5),
+        "samples",
+        ("2.5 is not an integer",),
+    ),
+    "training on traced samples": (
+        lambda: traced(lambda n: train(samples=n).tv, 10),
+        "samples",
+        ("is traced", "plain integer"),
+    ),
+    "training that saves what is not there": (
+        lambda: train(save="average"),
+        "save",
+        ("'average' is unknown", "known: metrics, path"),
+    ),
+    "no inner steps": (lambda: train_by(steps=0), "steps", ("0 is not a count", ">= 1")),
+    "half an inner step": (lambda: train_by(steps=0.5), "steps", ("0.5 is not an integer",)),
+    "no batch": (lambda: train_by(batch=0), "batch", ("0 is not a count",)),
+    "batches of exact preferences": (
+        lambda: train_by(batch=8),
+        "batch",
+        ("8 needs sampled pairs", "pass samples, or leave out batch"),
+    ),
+    "tolerance of batches": (
+        lambda: train_by(batch=8, tolerance=1e-3),
+        "tolerance",
+        ("0.001 is never reached", "leave out tolerance or batch"),
+    ),
+    "tolerance zero": (lambda: train_by(tolerance=0.0), "tolerance", ("0.0 must be positive",)),
+    "tolerance NaN": (lambda: train_by(tolerance=np.nan), "tolerance", ("nan must be",)),
+    "several tolerances": (
+        lambda: train_by(tolerance=np.ones(2)),
+        "tolerance",
+        ("shape (2,) is not a single number",),
+    ),
+    "optimiser class": (
+        lambda: train_by(optimizer=apo.AdamW),
+        "optimizer",
+        ("is no optimiser", "apo_sim.AdamW(1e-3)"),
+    ),
+    "unknown optimiser": (
+        lambda: train_by(optimizer="adam"),
+        "optimizer",
+        ("'adam' is no optimiser", "or one of optax"),
+    ),
+    "learning rate negative": (
+        lambda: apo.SGD(-0.1),
+        "learning_rate",
+        ("-0.1 must be positive", "above 0"),
+    ),
+    "learning rate NaN": (lambda: apo.AdamW(np.nan), "learning_rate", ("nan must be positive",)),
+    "learning rate a schedule": (
+        lambda: apo.RMSProp(lambda step: 0.1),  # type: ignore[arg-type]
+        "learning_rate",
+        ("must be positive", "pass a number"),
+    ),
+    "inner momentum one": (
+        lambda: apo.SGD(0.1, 1.0),
+        "momentum",
+        ("1.0 lies outside [0, 1)", "pass momentum in [0, 1)"),
+    ),
+    "b1 negative": (lambda: apo.AdamW(0.1, -0.1), "b1", ("-0.1 lies outside [0, 1)",)),
+    "weight decay negative": (
+        lambda: apo.AdamW(0.1, weight_decay=-0.1),
+        "weight_decay",
+        ("-0.1 must be finite and at least 0", "pass a number"),
+    ),
     # Families
     "family of no contexts": (
         lambda: families.uniform_bandit(KEY, contexts=0),

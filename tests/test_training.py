@@ -13,7 +13,7 @@ import scipy.special
 
 import apo_sim as apo
 from apo_sim import families, training
-from apo_sim.policies import MLP, LogLinear, Recurrent, Table
+from apo_sim.policies import MLP, LogLinear, Policy, Recurrent, Table
 from apo_sim.preferences import draw_pairs
 from apo_sim.training import SERIES, TrainingDiverged
 
@@ -46,7 +46,7 @@ def params_of(policy, scale=0.5):
     return jax.tree.map(lambda leaf: jnp.asarray(scale * rng.normal(size=leaf.shape)), shapes)
 
 
-def trained(problem=BANDIT, policy=TABLE, key=KEY, **settings) -> Any:
+def trained(problem=BANDIT, policy: Policy = TABLE, key=KEY, **settings) -> Any:
     """`train` as one program, in which every operation is not compiled by itself."""
     settings = {"beta": 1.0, "save": "path", "params": params_of(policy), **settings}
     return jax.jit(lambda key: apo.train(problem, policy, key=key, **settings))(key)
@@ -114,7 +114,7 @@ def test_a_large_network_follows_the_table():
 
     alphas, tolerances = jnp.array([0.0, 0.3, 0.3]), jnp.array([3e-4, 3e-4, 3e-2])
     lanes = found(alphas, tolerances)
-    exact = [
+    exact: list[Any] = [
         apo.run(ring, momentum=apo.Constant(alpha), **settings).log_policy
         for alpha in alphas.tolist()
     ]
@@ -122,6 +122,7 @@ def test_a_large_network_follows_the_table():
     assert apart.shape == (3, 21) and apart[:, 0].max() < 1e-12
     assert apart[:2].max() < 0.02 < apart[2].max()
     assert np.asarray(lanes.gradient)[:2].max() <= 3e-4
+    assert np.asarray(lanes.kl_to_exact).max() < 1e-12
     # They went far, and not the same way.
     assert tv(exact[0], exact[0][:1])[-1] > 0.5 and tv(exact[0], exact[1]).max() > 0.05
 
@@ -134,7 +135,7 @@ RULES = [apo.Nesterov(), apo.Averaging(0.5), apo.FromBehaviour(0.4), apo.NoMomen
     ("loss", "rule", "problem"),
     [
         *((loss, apo.Schedule(jnp.array([0.1, 0.5, 0.7])), GAME) for loss in LOSSES.values()),
-        *zip([apo.SPPO(), apo.DPO(), apo.IPO(), hinge], RULES, [BANDIT] * 4, strict=True),
+        *zip([apo.SPPO(), apo.DPO(), apo.IPO(), apo.DPO()], RULES, [BANDIT] * 4, strict=True),
     ],
     ids=[*LOSSES, *(type(rule).__name__ for rule in RULES)],
 )
@@ -151,13 +152,13 @@ def test_win_counts_are_those_of_run():
     bandit = Bandit([[0.5, 0.0, -0.5]], np.log([[0.2, 0.3, 0.5]]))
     settings = {"momentum": apo.Constant(0.5), "iterations": 2, "samples": 10_000}
     to_data = jax.random.split(KEY)[1]
-    own, other = (
+    paths: list[Any] = [
         apo.run(bandit, beta=1.0, key=key, reward_bound=20.0, save="path", **settings).log_policy
         for key in (to_data, KEY)
-    )
+    ]
     found = trained(bandit, Table(1, 3), step=TO_THE_END, **settings)
-    np.testing.assert_allclose(found.log_policy, own, atol=1e-5)
-    assert np.abs(np.asarray(found.log_policy) - other).max() > 1e-3  # the control: other labels
+    np.testing.assert_allclose(found.log_policy, paths[0], atol=1e-5)
+    assert np.abs(np.asarray(found.log_policy) - paths[1]).max() > 1e-3  # the control: other labels
 
 
 @pytest.mark.parametrize("batch", [None, 3])
@@ -244,16 +245,14 @@ def test_divergence_of_policies_far_apart():
     assert float(near[0]) == pytest.approx(0.5e-14, rel=1e-5)
 
 
-@pytest.mark.parametrize("space", [apo.InLogProbabilities(), apo.InTokens()], ids=repr)
-def test_sequences_of_tokens(space):
+def test_sequences_in_the_space_of_their_tokens():
     policy = Recurrent(2, 2, width=3)
     bandit = families.uniform_bandit(jax.random.key(2), 1, 4)
     step = apo.ByGradient(apo.AdamW(0.05), steps=20)
-    settings = {"space": space, "momentum": apo.Constant(0.9), "step": step, "iterations": 3}
-    found = trained(bandit, policy, **settings)
+    settings = {"space": apo.InTokens(), "momentum": apo.Constant(0.9), "step": step}
+    found = trained(bandit, policy, iterations=3, **settings)
     assert np.all(np.diff(found.suboptimality) < 0)
-    in_tokens = isinstance(space, apo.InTokens)
-    assert (float(found.kl_to_exact.max()) > 1e-8) == in_tokens
+    assert float(found.kl_to_exact.min()) > 1e-8
     np.testing.assert_allclose(np.exp(found.behaviour).sum(axis=2), 1.0, rtol=1e-12)
 
 
@@ -264,13 +263,13 @@ INTERRUPTED: dict[str, Any] = {
     "beta": jnp.linspace(1.0, 2.0, 6),
     "samples": 30,
     "momentum": apo.Schedule(jnp.linspace(0.2, 0.7, 6)),
-    "step": apo.ByGradient(apo.AdamW(0.05), steps=5, batch=7, keep_state=True),
+    "step": apo.ByGradient(apo.SGD(0.2, 0.9), steps=5, batch=7, keep_state=True),
     "save": "path",
 }
 
 
 def test_a_continued_run_is_the_same_to_the_last_bit():
-    whole = apo.train(BANDIT, TABLE, key=KEY, iterations=6, **INTERRUPTED)
+    whole: Any = apo.train(BANDIT, TABLE, key=KEY, iterations=6, **INTERRUPTED)
     halves: list[Any] = []
     for half in (slice(0, 3), slice(3, 6)):
         settings = {**INTERRUPTED, "beta": INTERRUPTED["beta"][half], "iterations": 3}
@@ -286,23 +285,27 @@ def test_a_continued_run_is_the_same_to_the_last_bit():
 
 
 def test_lanes_of_vmap_are_single_runs():
-    def one(key, alpha, rate):
+    """Over a problem, a rule, beta, an optimiser and a tolerance."""
+
+    def one(reward, alpha, beta, rate, tolerance):
         return apo.train(
-            BANDIT,
+            dataclasses.replace(BANDIT, reward=reward),
             TABLE,
             momentum=apo.Constant(alpha),
-            beta=1.0,
+            beta=beta,
             iterations=3,
-            samples=10,
-            step=apo.ByGradient(apo.AdamW(rate), steps=5),
-            key=key,
+            step=apo.ByGradient(apo.SGD(rate), steps=30, tolerance=tolerance),
+            key=KEY,
         )
 
-    keys, alphas, rates = jax.random.split(KEY, 2), jnp.array([0.0, 0.7]), jnp.array([0.05, 0.02])
-    lanes = jax.jit(jax.vmap(one))(keys, alphas, rates)
+    settings = (
+        jnp.stack([BANDIT.reward, -BANDIT.reward]),
+        *jnp.array([[0.0, 0.7], [1.0, 2.0], [0.5, 0.2], [1e-2, 1e-4]]),
+    )
+    lanes = jax.jit(jax.vmap(one))(*settings)
     single = jax.jit(one)
     for lane in range(2):
-        found = single(keys[lane], alphas[lane], rates[lane])
+        found = single(*(values[lane] for values in settings))
         for name in SERIES:
             expected = getattr(found, name)
             np.testing.assert_allclose(getattr(lanes, name)[lane], expected, rtol=1e-9, atol=1e-14)
@@ -332,8 +335,7 @@ def test_divergence_is_reported_with_its_iteration_and_the_remedy():
     assert np.isfinite(remedied.suboptimality).all()
 
 
-@pytest.mark.parametrize("tolerance", [None, 1e-6])
-def test_a_lane_that_diverges_stops_and_says_so(tolerance):
+def test_a_lane_that_diverges_stops_and_says_so():
     @jax.jit
     @jax.vmap
     def lanes(rate):
@@ -344,7 +346,7 @@ def test_a_lane_that_diverges_stops_and_says_so(tolerance):
             momentum=apo.Constant(0.5),
             beta=jnp.array([1.0, 1.0, 1.0, 50.0, 1.0]),
             iterations=5,
-            step=apo.ByGradient(apo.SGD(rate), 30, tolerance=tolerance),
+            step=apo.ByGradient(apo.SGD(rate), 30, tolerance=1e-6),
             key=KEY,
             save="path",
         )
@@ -366,12 +368,7 @@ def test_a_loss_that_is_no_number_reaches_no_series():
     def broken(h_winner, h_loser, extra):
         return jnp.where(h_winner - h_loser > 0.3, jnp.nan, apo.DPO()(h_winner, h_loser, extra))
 
-    settings: dict[str, Any] = {"loss": broken, "iterations": 3, "beta": 1.0, "save": "path"}
-    step = apo.ByGradient(apo.SGD(1.0), steps=5)
-    found = trained(step=step, **settings)
-    first = int(found.state.diverged)
-    assert first > 0
+    found = trained(step=apo.ByGradient(apo.SGD(1.0), steps=5), loss=broken, iterations=3)
+    assert int(found.state.diverged) == 1
     for leaf in jax.tree.leaves(dataclasses.replace(found, state=found.state.params)):
         assert np.isfinite(leaf).all()
-    with pytest.raises(TrainingDiverged, match=f"diverges in iteration {first};"):
-        apo.train(BANDIT, TABLE, key=KEY, step=step, **settings)

@@ -59,6 +59,7 @@ catalogue(
         "V2": "apo_sim.claims.v2",
         "V3": "apo_sim.claims.v3",
         "V4": "apo_sim.claims.v4",
+        "V5": "apo_sim.claims.v5",
         "V6": "apo_sim.claims.v6",
         "V7": "apo_sim.claims.v7",
         "V9": "apo_sim.claims.v9",

@@ -6,11 +6,10 @@ from apo_sim.policies.gaussian import Gaussian
 from apo_sim.policies.log_linear import LogLinear
 from apo_sim.policies.mlp import MLP
 from apo_sim.policies.recurrent import Recurrent
-from apo_sim.policies.sequence import MAX_SEQUENCES, SequencePolicy, all_sequences
+from apo_sim.policies.sequence import SequencePolicy
 from apo_sim.policies.table import Table
 
 __all__ = [
-    "MAX_SEQUENCES",
     "MLP",
     "Attention",
     "Gaussian",
@@ -19,5 +18,4 @@ __all__ = [
     "Recurrent",
     "SequencePolicy",
     "Table",
-    "all_sequences",
 ]

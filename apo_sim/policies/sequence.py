@@ -4,19 +4,16 @@ Level l holds the vocabulary^l prefixes of length l in lexicographic order, so t
 of a prefix lie side by side and a sequence is an action with a number of its own.
 """
 
-import math
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from apo_sim.checks import as_count
-from apo_sim.errors import InvalidArgument
 from apo_sim.policies.base import Policy
 from apo_sim.problems import LogPolicy
-
-MAX_SEQUENCES = 2**16
+from apo_sim.sequences import check_sequences
 
 # Every level has a number of prefixes of its own.
 Level = Float[Array, "_ vocabulary"]
@@ -38,19 +35,7 @@ class SequencePolicy(Policy, Protocol):
 def check_sizes(vocabulary: Any, length: Any, width: Any) -> None:
     """Refuse what is no count, and sets of sequences too large to enumerate."""
     as_count("width", width)
-    vocabulary, length = as_count("vocabulary", vocabulary), as_count("length", length)
-    if vocabulary < 2:
-        raise InvalidArgument("vocabulary", vocabulary, "has one token", "pass an integer >= 2")
-    # The number of a language model's sequences has more digits than Python prints.
-    magnitude = length * math.log10(vocabulary)
-    if magnitude > 15 or vocabulary**length > MAX_SEQUENCES:
-        number = f"10^{magnitude:.0f}" if magnitude > 15 else f"{vocabulary**length:,}"
-        raise InvalidArgument(
-            "length",
-            length,
-            f"gives {vocabulary}^{length} = {number} sequences, too many to enumerate",
-            f"stay within {MAX_SEQUENCES:,}",
-        )
+    check_sequences(vocabulary, length)
 
 
 def log_joint(conditionals: tuple[Level, ...]) -> LogPolicy:
@@ -65,19 +50,6 @@ def log_joint(conditionals: tuple[Level, ...]) -> LogPolicy:
     for level in conditionals:
         joint = (joint[:, None] + level).ravel()
     return joint[None]
-
-
-def all_sequences(vocabulary: int, length: int) -> Int[Array, "sequences length"]:
-    """The tokens of every sequence, in the order of `log_prob`.
-
-    Example:
-        >>> all_sequences(2, 2).tolist()
-        [[0, 0], [0, 1], [1, 0], [1, 1]]
-    """
-    check_sizes(vocabulary, length, 1)
-    number = jnp.arange(vocabulary**length)
-    places = vocabulary ** jnp.arange(length - 1, -1, -1)
-    return number[:, None] // places % vocabulary
 
 
 def normal(key: Any, shape: tuple[int, int]) -> Float[Array, "..."]:

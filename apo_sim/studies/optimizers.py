@@ -38,7 +38,7 @@ NAMES = {RING: "the ring", SEQUENCES: "sequences"}
 ITERATIONS = {RING: 300, SEQUENCES: 100}
 VOCABULARY, LENGTH, WIDTH = 3, 4, 16
 
-ADAMW, NO_B1, RMSPROP, PLAIN, HEAVY = "AdamW", "AdamW, b1 = 0", "RMSProp", "SGD", "SGD, momentum"
+ADAMW, NO_B1, RMSPROP, PLAIN, HEAVY = "AdamW", "AdamW (b1 = 0)", "RMSProp", "SGD", "heavy ball"
 OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
     ADAMW: AdamW,
     NO_B1: lambda rate: AdamW(rate, b1=0.0),
@@ -384,27 +384,27 @@ def _of_task(data: xr.Dataset, task: str) -> str:
         f"{plus_minus(last.sel(optimizer=name))} (rate {float(rates.sel(optimizer=name)):.3g})"
         for name in names
     ]
-    words = [f"{task.capitalize()}: average regret of the standard method: {'; '.join(ends)}."]
-    for what, variant, rival in (
-        (f"Extrapolation by {ALPHA:g} at the same rate multiplies it by", EXTRAPOLATION, STANDARD),
-        ("at its own best rate by", OWN_RATE, STANDARD),
-        ("plain iteration at the matched beta by", MATCHED, STANDARD),
-        (f"at {SLOW:g} of the rate extrapolation by", SLOW_EXTRAPOLATION, SLOW_STANDARD),
-        ("and a rate larger by 1/(1 - alpha) by", SLOW_LARGER, SLOW_STANDARD),
-    ):
-        if {variant, rival} <= set(data.variant.values):
-            factors = compared(data, task, variant, rival)
-            each = ", ".join(f"{n} {_interval(factors.sel(optimizer=n))}" for n in names)
-            words.append(f"{what}: {each}.")
+    sentences = [f"{task.capitalize()}, average regret of the standard method: {'; '.join(ends)}"]
+    factors = {
+        f"Extrapolation by {ALPHA:g} at the same rate multiplies it by": (EXTRAPOLATION, STANDARD),
+        "Extrapolation at its own best rate by": (OWN_RATE, STANDARD),
+        "The matched beta by": (MATCHED, STANDARD),
+        f"At {SLOW:g} of the rate extrapolation by": (SLOW_EXTRAPOLATION, SLOW_STANDARD),
+        "A rate larger than that by 1/(1 - alpha) by": (SLOW_LARGER, SLOW_STANDARD),
+    }
+    for what, (variant, rival) in factors.items():
+        found = compared(data, task, variant, rival)
+        each = ", ".join(f"{name} {_interval(found.sel(optimizer=name))}" for name in names)
+        sentences.append(f"{what} {each}")
     for name, without in OWN_MOMENTUM.items():
         if {name, without} <= set(names):
-            found = own_momentum(data, task, name)
-            words.append(
-                f"Of {name} over {without}, regret without extrapolation: "
-                f"{_interval(found.sel(of='regret'))}, factor that extrapolation brings: "
-                f"{_interval(found.sel(of='gain'))}."
+            changed = own_momentum(data, task, name)
+            sentences.append(
+                f"{name} over {without}: regret without extrapolation "
+                f"{_interval(changed.sel(of='regret'))}, factor of extrapolation "
+                f"{_interval(changed.sel(of='gain'))}"
             )
-    return " ".join(words)
+    return ". ".join(sentences) + "."
 
 
 def _interval(found: xr.Dataset) -> str:
@@ -412,24 +412,31 @@ def _interval(found: xr.Dataset) -> str:
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:
-    """Regret with and without extrapolation for each optimiser, and the factor between the two."""
+    """Regret with and without extrapolation for each optimiser, and the factors of `MARKS`."""
     figure.set_size_inches(7, 4.2)
-    curves, factors = figure.subfigures(1, 2, width_ratios=(2.4, 1))
-    _curves(curves, data, data.behaviour_suboptimality, "regret", "log")
-    column = factors.subplots(data.sizes["task"], 1, squeeze=False, sharex=True)[:, 0]
+    parts: Any = figure.subfigures(1, 2, width_ratios=(2.1, 1))
+    _curves(parts[0], data, data.behaviour_suboptimality, "regret")
+    column = parts[1].subplots(data.sizes["task"], 1, squeeze=False, sharex=True)[:, 0]
     for axes, task in zip(column, data.task.values, strict=True):
         _factors(axes, data, str(task))
     column[0].set_title("factor in average regret", fontsize=8)
-    column[0].figure.legend(*column[0].get_legend_handles_labels(), loc="outside lower center")
+    handles = column[0].get_legend_handles_labels()
+    parts[1].legend(*handles, loc="outside lower center", fontsize=7)
 
 
 def draw_losses(figure: Figure, data: xr.Dataset) -> None:
     """The loss that the inner training of each iteration ends with, for each optimiser."""
-    figure.set_size_inches(7, 3.2)
-    _curves(figure, data, data.loss_after, "loss", "linear")
+    figure.set_size_inches(7, 3.4)
+    grid = _curves(figure, data, data.loss_after, "loss")
+    # A step too large in the first iterations is not what the eye should compare.
+    shown = data.loss_after.sel(variant=[STANDARD, EXTRAPOLATION]).mean("seed")
+    low, high = np.nanpercentile(shown, [1, 98])
+    for axes in grid.flat:
+        axes.axhline(np.log(2.0), color="C1", lw=0.8, ls=":")
+        axes.set(yscale="linear", ylim=(low - 0.01, high + 0.01))
 
 
-def _curves(figure: Any, data: xr.Dataset, series: xr.DataArray, label: str, scale: str) -> None:
+def _curves(figure: Any, data: xr.Dataset, series: xr.DataArray, label: str) -> np.ndarray:
     """A row a task, a column an optimiser; the standard method and extrapolation at its rate."""
     grid = figure.subplots(
         data.sizes["task"], data.sizes["optimizer"], sharex="row", sharey="row", squeeze=False
@@ -439,48 +446,41 @@ def _curves(figure: Any, data: xr.Dataset, series: xr.DataArray, label: str, sca
             for variant, colour in ((STANDARD, "0.35"), (EXTRAPOLATION, "C0")):
                 here = series.sel(task=task, optimizer=name, variant=variant).dropna("iteration")
                 mean, half = mean_and_half(here)
-                low = np.maximum(mean - half, 0.2 * mean) if scale == "log" else mean - half
+                low = np.maximum(mean - half, 0.2 * mean)
                 axes.fill_between(here.iteration, low, mean + half, color=colour, alpha=0.2, lw=0)
-                axes.plot(here.iteration, mean, color=colour, lw=1.2, label=variant)
-            axes.set_yscale(scale)
+                axes.semilogy(here.iteration, mean, color=colour, lw=1.2, label=variant)
             axes.tick_params(labelsize=7)
             if task == data.task.values[0]:
                 axes.set_title(_short(name), fontsize=8)
         row[0].set_ylabel(f"{label}, {NAMES[str(task)]}")
-    figure.supxlabel("iteration", fontsize=9)
+    grid[-1, data.sizes["optimizer"] // 2].set_xlabel("iteration")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return grid
 
 
-# What is compared with what, how it is called in the figure, its marker and its fill.
+# What is compared with what, how it is called in the figure, its colour and marker.
 MARKS = (
     (EXTRAPOLATION, STANDARD, "extrapolation", "C0", "o"),
     (MATCHED, STANDARD, r"matched $\beta$", "C4", "s"),
     (SLOW_EXTRAPOLATION, SLOW_STANDARD, f"extrapolation, {SLOW:g} of the rate", "C2", "o"),
-    (SLOW_LARGER, SLOW_STANDARD, r"that rate times $1/(1-\alpha)$", "C3", "s"),
+    (SLOW_LARGER, SLOW_STANDARD, r"plain, that rate $/\,(1-\alpha)$", "C3", "s"),
 )
 
 
 def _factors(axes: Any, data: xr.Dataset, task: str) -> None:
     places = np.arange(data.sizes["optimizer"])[::-1]
-    for shift, (variant, rival, label, colour, marker) in zip(
-        np.linspace(0.27, -0.27, len(MARKS)), MARKS, strict=True
-    ):
+    shifts = np.linspace(0.27, -0.27, len(MARKS))
+    for shift, (variant, rival, label, colour, marker) in zip(shifts, MARKS, strict=True):
+        if variant not in data.variant:
+            continue
         found = compared(data, task, variant, rival)
         error = [found.value - found.low, found.high - found.value]
-        axes.errorbar(
-            found.value,
-            places + shift,
-            xerr=error,
-            fmt=marker,
-            ms=3,
-            lw=1,
-            color=colour,
-            label=label,
-        )
+        style = {"fmt": marker, "ms": 3, "lw": 1, "color": colour, "label": label}
+        axes.errorbar(found.value, places + shift, xerr=error, **style)
     axes.axvline(1.0, color="0.5", lw=0.8)
-    axes.set(xscale="log", yticks=places, yticklabels=[_short(n) for n in data.optimizer.values])
+    axes.set(yticks=places, yticklabels=[_short(name) for name in data.optimizer.values])
     axes.tick_params(labelsize=7)
 
 
 def _short(name: object) -> str:
-    return str(name).replace(", ", ",\n").replace("b1", r"$\beta_1$")
+    return str(name).replace(" ", "\n", 1).replace("b1", r"$\beta_1$")

@@ -5,6 +5,7 @@ of two language models normalises at each token; practice extrapolates the param
 train the same network from the same start on exact preferences.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,8 @@ def setup(
 
     Example:
         >>> lane = {"replicate": 1, "alpha": 0.3, "beta": 1.0, "which": 2}
-        >>> setup("recurrent", 2, 3, seed=0)(lane)["problem"].num_arms
-        8
+        >>> jax.eval_shape(lambda: setup("recurrent", 2, 3, seed=0)(lane)["problem"].reward).shape
+        (1, 8)
     """
     policy = NETWORKS[network](vocabulary, length, WIDTH)
 
@@ -136,11 +137,12 @@ def measure(
     """Series of every space, dimensions (network, space, alpha, beta, seed, iteration).
 
     Seeds are paired: they share rewards and the network at the start. The space `none` has no
-    momentum, whatever alpha says.
+    momentum, whatever alpha says. `diverged` is the iteration from which on a training stands
+    still, because its loss grew beyond bounds; 0 for never.
 
     Example:
         >>> data = measure(
-        ...     seeds=2, vocabulary=2, length=2, iterations=2, alphas=[0.3], networks=["recurrent"]
+        ...     seeds=2, vocabulary=2, length=1, iterations=2, alphas=[0.3], networks=["recurrent"]
         ... )
         >>> data.suboptimality.dims, data.space.values.tolist()
         (('network', 'space', 'alpha', 'beta', 'seed', 'iteration'),
@@ -170,11 +172,15 @@ def measure(
             diverging="report",
         )
         shape = (len(cases), len(betas), seeds, iterations)
-        shaped = {name: found[name].astype(float).reshape(shape) for name in KEPT}
+        shaped: dict[str, np.ndarray] = {
+            name: found[name].astype(float).reshape(shape) for name in KEPT
+        }
+        shaped["diverged"] = found["diverged"].reshape(shape[:-1])
         parts.append({name: _by_space(values, len(alphas)) for name, values in shaped.items()})
     dims = ("network", "space", "alpha", "beta", "seed", "iteration")
+    stacked = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
     return xr.Dataset(
-        {name: (dims, np.stack([part[name] for part in parts])) for name in KEPT},
+        {name: (dims[: values.ndim], values) for name, values in stacked.items()},
         {
             "network": list(networks),
             "space": list(LABELS),
@@ -262,7 +268,7 @@ def _gaps(data: xr.Dataset) -> list[str]:
                 f"at alpha = {alpha:g}"
             )
         sentences.append(
-            f"The {network} policy's gap is above that of (3.6) by {'; '.join(parts)}."
+            f"The {network} policy's average gap is above that of (3.6) by {'; '.join(parts)}."
         )
     return sentences
 
@@ -284,13 +290,14 @@ def _failures(data: xr.Dataset) -> str:
         f"Extrapolating parameters ends or averages worse than no momentum in "
         f"{', '.join(failed) or 'no setting'}; it strays farther from (3.6) than the step of "
         f"training moves the policy most often with {network} at alpha = {alpha:g}, beta = "
-        f"{beta:g} (in {float(stray.max()):.0%} of the iterations)."
+        f"{beta:g} (in {float(stray.max()):.0%} of the iterations). Inner trainings diverged in "
+        f"{int((data.diverged > 0).sum())} runs."
     )
 
 
 def _conclusion(data: xr.Dataset) -> str:
     """One sentence, from paired intervals alone."""
-    parts = []
+    at_worst, counts = [], []
     for space in ("tokens", "parameters"):
         differs = beyond_noise(data, space, "exact")
         shares = {
@@ -300,15 +307,19 @@ def _conclusion(data: xr.Dataset) -> str:
         }
         (network, alpha), worst = max(shares.items(), key=lambda item: item[1][0])
         share, low, high = (f"{100 * number:.0f}" for number in worst)
-        parts.append(
-            f"{space} {int((differs > 0).sum())} times (and gains {int((differs < 0).sum())} "
-            f"times), at worst {share} % [{low}, {high}] of what (3.6) saves ({network}, alpha = "
-            f"{alpha:g})"
+        at_worst.append(
+            f"{space} lose at worst {share} % [{low}, {high}] ({network}, alpha = {alpha:g})"
         )
+        counts.append(
+            f"{space} do worse than (3.6) in {int((differs > 0).sum())} and better in "
+            f"{int((differs < 0).sum())}"
+        )
+    settings = data.sizes["network"] * data.sizes["alpha"] * data.sizes["beta"]
     return (
-        f"Conclusion: against (3.6), the average gap of {differs.size} settings loses beyond the "
-        f"noise in {' and in '.join(parts)} (beta = {float(data.beta[0]):g} for the shares, "
-        f"{data.sizes['seed']} paired seeds a setting, 95 % intervals)."
+        f"Conclusion: of the average gap that (3.6) saves at beta = {float(data.beta[0]):g}, "
+        f"{' and '.join(at_worst)}, and beyond the noise {' and '.join(counts)} of {settings} "
+        f"settings of network, alpha and beta ({data.sizes['seed']} paired seeds each, 95 % "
+        f"intervals)."
     )
 
 
@@ -341,8 +352,8 @@ def draw(figure: Figure, data: xr.Dataset) -> None:
 
 def _geometric(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
     """Geometric mean over the seeds and the ends of its interval, from 1e-10 up."""
-    mean, half = mean_and_half(np.log(values.clip(1e-10)))
-    return np.exp(mean), np.exp(mean - half), np.exp(mean + half)
+    mean, half = mean_and_half(xr.DataArray(np.log(values.clip(1e-10))))
+    return math.e**mean, math.e ** (mean - half), math.e ** (mean + half)
 
 
 def _band(axes: Any, mean: Any, low: Any, high: Any, colour: str, style: str = "-") -> None:

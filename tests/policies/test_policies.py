@@ -9,7 +9,6 @@ import scipy.stats
 
 import apo_sim as apo
 from apo_sim.policies import (
-    MAX_SEQUENCES,
     MLP,
     Attention,
     Gaussian,
@@ -18,8 +17,8 @@ from apo_sim.policies import (
     Recurrent,
     SequencePolicy,
     Table,
-    all_sequences,
 )
+from apo_sim.sequences import MAX_SEQUENCES, all_sequences
 
 RNG = np.random.default_rng(0)
 CONTEXTS, ARMS, PLANE = 2, 7, 2

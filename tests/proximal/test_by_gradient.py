@@ -1,5 +1,7 @@
 """Steps down a loss: when they stop, what they report, what they keep."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,14 +108,17 @@ def test_every_step_is_given_its_number():
     assert (float(report.start), float(report.end)) == (0.0, -1.0)  # both of step 0
 
 
-def test_bad_settings_are_named():
-    for settings, message in (
-        ({"steps": 0}, "steps = 0 is not a count"),
-        ({"batch": 2.5}, "batch = 2.5 is not an integer"),
-        ({"tolerance": 0.0}, "tolerance = 0.0 must be positive"),
-        ({"tolerance": jnp.ones(2)}, "tolerance = .* is not a single number"),
-        ({"tolerance": 0.1, "batch": 8}, "tolerance = 0.1 is never reached .* of batches"),
-        ({"optimizer": SGD}, "optimizer = .* is no optimiser"),
-    ):
-        with pytest.raises(apo.InvalidArgument, match=message):
-            ByGradient(**settings)
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"steps": 0}, "steps = 0 is not a count"),
+    ({"batch": 2.5}, "batch = 2.5 is not an integer"),
+    ({"tolerance": 0.0}, "tolerance = 0.0 must be positive"),
+    ({"tolerance": jnp.ones(2)}, "tolerance = .* is not a single number"),
+    ({"tolerance": 0.1, "batch": 8}, "tolerance = 0.1 is never reached .* of batches"),
+    ({"optimizer": SGD}, "optimizer = .* is no optimiser"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), BAD)
+def test_bad_settings_are_named(settings, message):
+    with pytest.raises(apo.InvalidArgument, match=message):
+        ByGradient(**settings)

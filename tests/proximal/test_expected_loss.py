@@ -149,7 +149,8 @@ def test_counts_and_pairs_of_the_same_data(name):
     np.add.at(wins, tuple(rows), 1.0)
     log_z = jnp.asarray(rng.normal(size=(CONTEXTS, 1)))
     loss: Any = LOSSES[name]
-    listed = Pairs(*map(jnp.asarray, rows), log_z)
+    context, winner, loser = map(jnp.asarray, rows)
+    listed = Pairs(context, winner, loser, log_z)
     expected = np.mean(
         [
             float(loss(SCORES[x, i], SCORES[x, j], Extra(log_z[x, 0])))

@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from apo_sim import families
-from apo_sim.policies import all_sequences
+from apo_sim.sequences import all_sequences
 from apo_sim.studies import sequences
 from apo_sim.studies.sequences import LABELS, NONE
 
@@ -41,6 +41,7 @@ def planted(parameters: float = 0.0, tokens: float = 0.0) -> xr.Dataset:
             "suboptimality": (dims, gap),
             "kl_to_exact": (dims, kl),
             "moved": (dims, np.full_like(gap, 0.1)),
+            "diverged": (dims[:-1], np.zeros(gap.shape[:-1], int)),
         },
         {
             "network": ["recurrent", "attention"],
@@ -85,8 +86,15 @@ def test_lost_shares_are_those_planted():
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        (0.5, ["parameters 4 times (and gains 0 times), at worst 5", "in no setting"]),
-        (-0.5, ["parameters 0 times (and gains 4 times)"]),
+        (
+            0.5,
+            [
+                "parameters lose at worst 5",
+                "parameters do worse than (3.6) in 4 and",
+                "in no setting",
+            ],
+        ),
+        (-0.5, ["parameters do worse than (3.6) in 0 and better in 4 of 4"]),
         (1.5, ["worse than no momentum in recurrent at alpha = 0.3", "100% of the iterations"]),
     ],
 )
