@@ -283,7 +283,7 @@ def advance(
     loss, momentum, ranker = revealed(loss), revealed(momentum), revealed(ranker)
 
     def update(state, beta):
-        data = _data(problem, ranker, state, beta, samples, step.batch)
+        data: Any = _data(problem, ranker, state, beta, samples, step.batch)
 
         def objective(params, number):
             log_policy = _log_policy(policy, params, state.offset)

@@ -60,7 +60,7 @@ class Options:
     """Seed-iterations a second of a network trained by preferences, apo_sim against PyTorch.
 
     Args:
-        quick: under two minutes on an idle machine; ratios are rougher.
+        quick: about a minute on two idle cores; ratios are rougher.
         part: which part to run.
     """
 
@@ -223,8 +223,8 @@ def protocols(options: Options) -> list[Target]:
         table.add_row(name, *row, f"{found.compiling:.3g}")
     console.print(table)
     console.print(
-        f"The ring with one thing changed; {SEEDS} seeds are in its own table. With one seed "
-        "apo_sim uses one core.\n"
+        f"The ring with one thing changed; {SEEDS} seeds are in its own table. A seed "
+        "of apo_sim keeps to one core.\n"
     )
     return []
 
@@ -234,7 +234,7 @@ def protocols(options: Options) -> list[Target]:
 
 def agreement(options: Options) -> list[Target]:
     """Mean regrets over seeds; each side has random numbers of its own."""
-    seeds, iterations = 20, 50 if options.quick else 300
+    seeds, iterations = 40, 50 if options.quick else 300
     setup = ring_protocol.setup(RING, seed=0)
     with console.status("agreement"):
         shape = {"iterations": iterations, "block": iterations, "progress": False}
@@ -293,7 +293,9 @@ def main(options: Options) -> None:
         console.print("[yellow]torch is not installed: `make bench` installs it.[/]")
         return
     chosen = list(PARTS) if options.part == "all" else [options.part]
-    print_targets([target for part in chosen for target in PARTS[part](options)])
+    targets = [target for part in chosen for target in PARTS[part](options)]
+    if targets:
+        print_targets(targets)
 
 
 if __name__ == "__main__":

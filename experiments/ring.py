@@ -17,7 +17,7 @@ from apo_sim.studies import ring
 
 @dataclass(frozen=True)
 class Options:
-    """Standard, extrapolated, at the matched beta, and extrapolated in log-probabilities.
+    """Standard, extrapolated, and the rivals of extrapolation.
 
     Args:
         out: folder for checkpoints, figures and the animation.
@@ -30,7 +30,7 @@ class Options:
     out: Path = Path("results/ring")
     quick: bool = False
     alpha: float = ring.ALPHA
-    seeds: int = 60
+    seeds: int = 200
     seed: int = 0
 
 

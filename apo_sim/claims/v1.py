@@ -9,7 +9,7 @@ from apo_sim.claims._studies import worst
 from apo_sim.claims.registry import claim
 from apo_sim.claims.verdict import Finding, Study
 from apo_sim.studies import ring
-from apo_sim.studies.ring import EXTRAPOLATION, MATCHED, NEAR, STANDARD
+from apo_sim.studies.ring import EXTRAPOLATION, LONGER, NEAR, STANDARD
 
 
 @claim(
@@ -78,5 +78,5 @@ def ring_task(study: Study) -> Finding:
 @functools.lru_cache(maxsize=1)
 def _measured(seeds: int, seed: int) -> xr.Dataset:
     """The experiment, for the claim and for its control."""
-    methods = (STANDARD, EXTRAPOLATION, MATCHED)
+    methods = (STANDARD, EXTRAPOLATION, LONGER)
     return ring.measure(seeds=seeds, seed=seed, progress=False, methods=methods)

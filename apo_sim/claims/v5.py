@@ -30,8 +30,9 @@ VARIANTS = {
     title="AdamW or RMSProp does not matter",
     source="reviews",
     statement=r"On the ring, AdamW ($\beta_1 = 0.9$, $\beta_2 = 0.999$, no decay) and RMSProp, "
-    r"each at its best learning rate, have the same average regret up to the share that extrapolation "
-    rf"is reported to gain, {100 * MARGIN:.0f} %: with $\alpha = 0$ and with $\alpha = 0.3$.",
+    r"each at its best learning rate, have the same average regret up to the share that "
+    rf"extrapolation is reported to gain, {100 * MARGIN:.0f} %: with $\alpha = 0$ and with "
+    r"$\alpha = 0.3$.",
     control="RMSProp given a tenth of its learning rate",
 )
 def optimizer_does_not_matter(study: Study) -> Finding:

@@ -126,12 +126,15 @@ class OneOf:
 
 
 def setup(
-    task: str, seed: int, protocol: Protocol = Protocol()
+    task: str,
+    seed: int,
+    protocol: Protocol = Protocol(),
+    optimizers: Sequence[str] = tuple(OPTIMIZERS),
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """What `apo_sim.sweep.trainings` runs: from the numbers of a lane to a training.
 
     A lane has `replicate`, `alpha`, `beta`, `learning_rate` and `which`, the place of its
-    optimiser in `OPTIMIZERS`. All lanes of a replicate start from the same network, which is the
+    optimiser among those named. All lanes of a replicate start from the same network, which is the
     reference policy, and meet the same random numbers.
 
     Example:
@@ -143,7 +146,8 @@ def setup(
 
     def of_lane(lane: dict[str, Any]) -> dict[str, Any]:
         rate = jnp.asarray(lane["learning_rate"], jnp.float32)
-        one = OneOf(tuple(rule(rate) for rule in OPTIMIZERS.values()), jnp.asarray(lane["which"]))
+        rules = tuple(OPTIMIZERS[name](rate) for name in optimizers)
+        one = OneOf(rules, jnp.asarray(lane["which"]))
         step = ByGradient(one, protocol.steps, keep_state=protocol.keep_state)
         return {**of_task(lane), "step": step}
 
@@ -208,11 +212,16 @@ def measure(
     def run(task: str, stage: str, cells: list[tuple[str, Variant, float]], number: int):
         """Trainings for all cells (optimiser, variant, learning rate) times all replicates."""
         found = trainings(
-            setup(task, seed, protocol),
-            _lanes(cells, number, FIRST if stage == "judged" else 0, iterations[task]),
+            setup(task, seed, protocol, optimizers),
+            _lanes(cells, optimizers, number, FIRST if stage == "judged" else 0, iterations[task]),
             iterations=iterations[task],
             block=min(50, iterations[task]),
-            configuration={"task": task, "seed": seed, "protocol": dataclasses.asdict(protocol)},
+            configuration={
+                "task": task,
+                "seed": seed,
+                "protocol": dataclasses.asdict(protocol),
+                "optimizers": list(optimizers),
+            },
             out=None if out is None else Path(out) / f"{task}_{stage}",
             progress=progress,
             diverging="report",
@@ -263,13 +272,17 @@ def measure(
 
 
 def _lanes(
-    cells: list[tuple[str, Variant, float]], replicates: int, first: int, iterations: int
+    cells: list[tuple[str, Variant, float]],
+    optimizers: Sequence[str],
+    replicates: int,
+    first: int,
+    iterations: int,
 ) -> dict[str, np.ndarray]:
     names, variants, rates = zip(*cells, strict=True)
     plain = np.full(iterations, BETA)
     matched = np.asarray(theory.matched_beta(ALPHA, BETA, iterations))
     of_cells = {
-        "which": [list(OPTIMIZERS).index(name) for name in names],
+        "which": [list(optimizers).index(name) for name in names],
         "alpha": [float(variant.alpha) for variant in variants],
         "learning_rate": [float(rate) for rate in rates],
         "beta": [matched if variant.matched else plain for variant in variants],

@@ -1,9 +1,10 @@
 """The ring task: what extrapolation does where a network learns, beside what the reviews report.
 
 The protocol is the one whose standard method comes nearest to the reported row (`ring_search`), and
-was chosen without looking at extrapolation. Beside it stand the control that takes the same path
-with exact preferences on a table, plain iteration at the matched beta, and extrapolation of
-log-probabilities in place of parameters.
+was chosen without looking at extrapolation. Beside it stand three rivals: plain iteration at the
+matched beta, which takes the same path with exact preferences on a table; plain iteration with a
+learning rate longer by 1/(1 - alpha), since an inner training that is far from its end goes as far
+as its steps; and extrapolation of log-probabilities in place of parameters.
 """
 
 import dataclasses
@@ -37,10 +38,12 @@ METHODS: tuple[str, ...] = (
     "standard",
     "extrapolation",
     "matched beta",
+    "longer steps",
     "extrapolation of log-probabilities",
 )
-STANDARD, EXTRAPOLATION, MATCHED, EXACT = METHODS
-COLOURS: dict[str, str] = dict(zip(METHODS, ("0.35", "C0", "C4", "C2"), strict=True))
+STANDARD, EXTRAPOLATION, MATCHED, LONGER, EXACT = METHODS
+COLOURS: dict[str, str] = dict(zip(METHODS, ("0.35", "C0", "C4", "C3", "C2"), strict=True))
+LINES = {MATCHED: "--", LONGER: "-.", EXACT: ":"}
 # Replicates that no trial of the search has seen.
 FIRST = 100_000
 KEPT = ("behaviour_suboptimality", "suboptimality", "kl_to_exact", "tv_to_exact", "moved")
@@ -78,7 +81,7 @@ def measure(
         if chosen:
             found = trainings(
                 setup(protocol, seed, **options),
-                _lanes(chosen, seeds, alpha, iterations),
+                _lanes(chosen, seeds, alpha, iterations, protocol),
                 iterations=iterations,
                 configuration={"seed": seed, "protocol": dataclasses.asdict(protocol)},
                 out=None if out is None else Path(out) / ("parameters" if not options else "exact"),
@@ -93,15 +96,20 @@ def measure(
     return data
 
 
-def _lanes(methods: Sequence[str], seeds: int, alpha: float, iterations: int) -> dict[str, Any]:
+def _lanes(
+    methods: Sequence[str], seeds: int, alpha: float, iterations: int, protocol: Protocol
+) -> dict[str, Any]:
     matched = np.asarray(theory.matched_beta(alpha, BETA, iterations))
     plain = np.full(iterations, BETA)
+    rate = protocol.learning_rate
     alphas = [alpha if name in (EXTRAPOLATION, EXACT) else 0.0 for name in methods]
     betas = [matched if name == MATCHED else plain for name in methods]
+    rates = [rate / (1 - alpha) if name == LONGER else rate for name in methods]
     return {
         "replicate": np.tile(FIRST + np.arange(seeds), len(methods)),
         "alpha": np.repeat(alphas, seeds),
         "beta": np.repeat(betas, seeds, axis=0),
+        "learning_rate": np.repeat(rates, seeds),
     }
 
 
@@ -170,7 +178,7 @@ def finding(data: xr.Dataset) -> str:
         f"intervals of extrapolation lie below those of the standard method in segments "
         f"{_where(ahead(data, EXTRAPOLATION, STANDARD))}",
     ]
-    for rival in (MATCHED, EXACT):
+    for rival in (MATCHED, LONGER, EXACT):
         if rival in data.variant:
             words.append(f"against {rival}: {_paired(data, rival)}")
     return f"{'. '.join(words)} ({seeds} seeds, 95 % intervals)."
@@ -205,7 +213,7 @@ def draw(figure: Figure, data: xr.Dataset) -> None:
         low = np.maximum(mean - half, 0.2 * mean)
         colour = COLOURS[str(method)]
         left.fill_between(data.iteration, low, mean + half, color=colour, alpha=0.2, lw=0)
-        style = "--" if method == MATCHED else ":" if method == EXACT else "-"
+        style = LINES.get(str(method), "-")
         left.semilogy(data.iteration, mean, style, color=colour, label=str(method), lw=1.5)
     left.set(xlabel="iteration", ylabel="regret of the policy that acts")
     left.legend(fontsize=7)

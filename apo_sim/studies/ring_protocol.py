@@ -28,7 +28,7 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {"sgd": SGD, "adamw": AdamW, "rmspro
 
 @dataclass(frozen=True)
 class Protocol:
-    """One way of reading the description.
+    """One way of reading the description; the defaults are what `ring_search` found.
 
     Attributes:
         policy: "lattice", a network that scores each point of a lattice, softmax over all; or
@@ -48,14 +48,14 @@ class Protocol:
 
     policy: str = "lattice"
     side: int = 21
-    radius: float = 0.4
-    decay: float = 0.3
+    radius: float = 0.54
+    decay: float = 0.54
     width: int = 256
     depth: int = 1
     activation: str = "relu"
-    samples: int | None = 256
+    samples: int | None = 1024
     optimizer: str = "adamw"
-    learning_rate: float = 0.004
+    learning_rate: float = 0.0033
     steps: int = 5
     keep_state: bool = True
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -134,17 +135,27 @@ def nearest_protocol(data: xr.Dataset) -> Protocol:
     return _protocol(again, 0)
 
 
+def table(data: xr.Dataset) -> pd.DataFrame:
+    """A row a trial, the nearest first: what was chosen and what came of it."""
+    rows = data.row.to_pandas().round(4)
+    rows.columns = [f"segment_{1 + number}" for number in rows.columns]
+    chosen = data.drop_vars("row").to_dataframe()
+    chosen["factor"] = np.exp(chosen.pop("distance")).round(3)
+    return chosen.join(rows).sort_values("factor")
+
+
 def finding(data: xr.Dataset) -> str:
     """How many trials came how near, and the nearest protocol."""
     again = tried_again(data)
     best = again.isel(trial=0)
+    diverged = int((data.diverged > 0).sum())
     near = int((data.distance < np.log(1.5)).sum())
     settings = dataclasses.asdict(nearest_protocol(data))
     row = ", ".join(f"{value:.4f}" for value in best.row.values)
     return (
         f"Of {data.sizes['trial']} trials {near} come within a factor 1.5 of the reported standard "
-        f"row in all segments, and {int(data.diverged.sum())} diverge. The nearest of those tried "
-        f"again, within a factor {float(np.exp(best.distance)):.2f} ({int(best.seeds)} seeds): "
+        f"row in all segments, and {diverged} diverge. The nearest of those tried again, within a "
+        f"factor {float(np.exp(best.distance)):.2f} ({int(best.seeds)} seeds): "
         f"{row}; {', '.join(f'{name} = {value}' for name, value in settings.items())}."
     )
 
@@ -162,7 +173,7 @@ def draw(figure: Figure, data: xr.Dataset) -> None:
     left.axhline(1.5, color="C1", lw=1)
     left.set(xscale="log", yscale="log", xlabel="learning rate", ylim=(1, 300))
     left.set(ylabel="largest factor from the reported row", title="every trial")
-    left.legend(loc="upper left", fontsize=7)
+    left.legend(loc="lower right", fontsize=7, bbox_to_anchor=(1.0, 0.1))
     again = tried_again(data)
     x = np.arange(1, STANDARD.size + 1)
     for trial in range(again.sizes["trial"]):

@@ -94,7 +94,8 @@ def trainings(
     checkpoint = None if out is None else _Checkpoint(Path(out), plan, rows)
     block = min(block, iterations)
     begin, go_on = _programs(setup, iterations)
-    done, state, found = 0, None, {}
+    state: Any = None
+    done, found = 0, {}
     if checkpoint is not None:
         done, state, found = checkpoint.load(jax.eval_shape(begin, padded))
     if done == 0:

@@ -21,7 +21,7 @@ from apo_sim.errors import InvalidArgument, UnknownName
 PAPER = ["T4.1", "E3.6", "T4.4-opt", "T4.4-stat", "T4.4", "A4.2", "A4.3", "A4.6", "AB.1"]
 PAPER += ["T4.8-opt", "T4.8", "TB.2", "LD.1", "LD.2", "LC.1", "LC.2", "R4.5", "RB.3", "ExPO"]
 PAPER += ["Tab3"]
-REVIEWS = ["V2", "V3", "V4", "V7"]
+REVIEWS = ["V1", "V2", "V3", "V4", "V5", "V6", "V7", "V9"]
 OURS = [f"N{i}" for i in range(1, 13)]
 KEYS = ["id", "title", "source", "statement", "verdict", "measured", "bound", "ratio", "interval"]
 KEYS += ["unit", "instances", "counterexample", "control", "seconds", "figure", "note"]
