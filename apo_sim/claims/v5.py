@@ -16,12 +16,11 @@ from apo_sim.studies.ring_protocol import ALPHA, REPORTED, Protocol
 
 # An optimiser matters if it changes the regret as much as extrapolation is reported to.
 MARGIN = 1.0 - float(np.mean(REPORTED["extrapolation"]) / np.mean(REPORTED["standard"]))
-TENTH = {STANDARD: "standard, a tenth", EXTRAPOLATION: "extrapolation, a tenth"}
+TENTH = "standard, a tenth of the rate"
 VARIANTS = {
     STANDARD: Variant(0.0),
     EXTRAPOLATION: Variant(ALPHA),
-    TENTH[STANDARD]: Variant(0.0, factor=0.1),
-    TENTH[EXTRAPOLATION]: Variant(ALPHA, factor=0.1),
+    TENTH: Variant(0.0, factor=0.1),
 }
 
 
@@ -33,12 +32,12 @@ VARIANTS = {
     r"each at its best learning rate, have the same average regret up to the share that "
     rf"extrapolation is reported to gain, {100 * MARGIN:.0f} %: with $\alpha = 0$ and with "
     r"$\alpha = 0.3$.",
-    control="RMSProp given a tenth of its learning rate",
+    control="RMSProp given a tenth of its learning rate, and never extrapolation",
 )
 def optimizer_does_not_matter(study: Study) -> Finding:
     r"""Compare the average regret of two optimisers on the same networks and the same data.
 
-    Problem: the ring of `studies.ring_protocol`; in a hurry on a coarser lattice for 100
+    Problem: the ring of `studies.ring_protocol`; in a hurry on a coarser lattice for 60
     iterations in place of 300.
 
     Method: each optimiser has the learning rate at which the standard method does best on other
@@ -58,9 +57,9 @@ def optimizer_does_not_matter(study: Study) -> Finding:
     data = _measured(study.effort == "quick", study.sweep_seed())
     regret = optimizers.regret(data).sel(task=RING)
     findings = []
-    for variant, slow in TENTH.items():
+    for variant in (STANDARD, EXTRAPOLATION):
         adamw = regret.sel(optimizer=ADAMW, variant=variant)
-        rmsprop = regret.sel(optimizer=RMSPROP, variant=slow if study.wrong else variant)
+        rmsprop = regret.sel(optimizer=RMSPROP, variant=TENTH if study.wrong else variant)
         found = optimizers.ratio(rmsprop, adamw)
         findings.append(
             judge.close(
@@ -97,14 +96,14 @@ def optimizer_does_not_matter(study: Study) -> Finding:
 def _measured(quick: bool, seed: int) -> xr.Dataset:
     """The ring part of the study, for the claim and for its control."""
     return optimizers.measure(
-        seeds=16 if quick else 40,
+        seeds=12 if quick else 40,
         seed=seed,
         progress=False,
-        tuning=3 if quick else 4,
+        tuning=9 if quick else 12,
         tasks=[RING],
         optimizers=[ADAMW, RMSPROP],
         variants=VARIANTS,
         rates=4 if quick else optimizers.RATES,
-        iterations={RING: 100 if quick else optimizers.ITERATIONS[RING]},
+        iterations={RING: 60 if quick else optimizers.ITERATIONS[RING]},
         protocol=Protocol(side=15) if quick else Protocol(),
     )

@@ -139,8 +139,8 @@ def setup(
 
     Example:
         >>> lane = {"replicate": 1, "alpha": 0.3, "beta": 1.0, "learning_rate": 0.1, "which": 2}
-        >>> setup("sequences", seed=0)(lane)["problem"].num_arms
-        81
+        >>> setup("ring", 0, Protocol(side=5))(lane)["problem"].num_arms
+        25
     """
     of_task = ring_protocol.setup(protocol, seed) if task == RING else _sequences(seed)
 
@@ -195,24 +195,13 @@ def measure(
     `learning_rate` which ones were taken, (task, optimizer, variant). A task with fewer iterations
     than another has no numbers after its last one. Of the protocol, sequences take the steps and
     whether the optimiser keeps its state.
-
-    Example:
-        >>> data = measure(
-        ...     seeds=2,
-        ...     tuning=1,
-        ...     tasks=["sequences"],
-        ...     rates=2,
-        ...     optimizers=["SGD"],
-        ...     iterations={"sequences": 2},
-        ... )
-        >>> data.behaviour_suboptimality.shape
-        (1, 1, 7, 2, 2)
     """
+    of_lane = {task: setup(task, seed, protocol, optimizers) for task in tasks}
 
     def run(task: str, stage: str, cells: list[tuple[str, Variant, float]], number: int):
         """Trainings for all cells (optimiser, variant, learning rate) times all replicates."""
         found = trainings(
-            setup(task, seed, protocol, optimizers),
+            of_lane[task],
             _lanes(cells, optimizers, number, FIRST if stage == "judged" else 0, iterations[task]),
             iterations=iterations[task],
             block=min(50, iterations[task]),
@@ -482,16 +471,16 @@ MARKS = (
 
 def _factors(axes: Any, data: xr.Dataset, task: str) -> None:
     places = np.arange(data.sizes["optimizer"])[::-1]
-    shifts = np.linspace(0.27, -0.27, len(MARKS))
-    for shift, (variant, rival, label, colour, marker) in zip(shifts, MARKS, strict=True):
-        if variant not in data.variant:
-            continue
+    marks = [mark for mark in MARKS if mark[0] in data.variant]
+    shifts = np.linspace(0.3, -0.3, len(marks) + 2)[1:-1]
+    for shift, (variant, rival, label, colour, marker) in zip(shifts, marks, strict=True):
         found = compared(data, task, variant, rival)
         error = [found.value - found.low, found.high - found.value]
         style = {"fmt": marker, "ms": 3, "lw": 1, "color": colour, "label": label}
         axes.errorbar(found.value, places + shift, xerr=error, **style)
     axes.axvline(1.0, color="0.5", lw=0.8)
-    axes.set(yticks=places, yticklabels=[_short(name) for name in data.optimizer.values])
+    axes.set(yticks=places, ylim=(-0.5, len(places) - 0.5))
+    axes.set(yticklabels=[_short(name) for name in data.optimizer.values])
     axes.tick_params(labelsize=7)
 
 

@@ -278,7 +278,7 @@ def draw_spaces(figure: Figure, data: xr.Dataset) -> None:
         left.plot(data.iteration, middle, color=colour, label=label, lw=1.3)
     left.set(yscale="log", xlabel="iteration", ylabel="nats; total variation")
     left.set(title="parameters from log-probabilities", ylim=(1e-8, 2))
-    left.legend(loc="lower left", fontsize=7.5)
+    left.legend(loc="upper right", fontsize=7.5)
     for variant in (EXTRAPOLATION, EXACT):
         mean, half = mean_and_half(regret(data).sel(variant=variant))
         shift = 0.1 if variant == EXACT else -0.1
@@ -312,7 +312,7 @@ def draw_policies(figure: Figure, data: xr.Dataset) -> None:
 
 def animate(data: xr.Dataset, path: str | Path) -> Path:
     """Write the policy of both methods over the iterations as an animated GIF."""
-    figure = Figure(figsize=(6, 3.2), dpi=90, layout="constrained")
+    figure = Figure(figsize=(5, 2.7), dpi=80, layout="constrained")
     panels = figure.subplots(1, 2)
     images = []
     for axes, method in zip(panels, data.policy.pictured.values, strict=True):

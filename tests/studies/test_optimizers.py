@@ -141,7 +141,7 @@ def small() -> xr.Dataset:
             EXTRAPOLATION: Variant(0.3),
             SLOW_LARGER: Variant(0.0, factor=0.5),
         },
-        rates=3,
+        rates=4,  # as many lanes as later: one compilation, thanks to the tests' cache
         iterations={RING: 4},
         protocol=Protocol(side=3, width=4, samples=16, steps=2),
         progress=False,
