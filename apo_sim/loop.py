@@ -193,7 +193,7 @@ def _run(problem, loss, momentum, ranker, betas, data, reward_bound, *, output, 
         reference,
         zero,
         momentum.init((reference, zero)),
-        jnp.zeroslike(reference) if "average" in kept else None,
+        jnp.zeros_like(reference) if "average" in kept else None,
     )
     steps = jnp.arange(betas.shape[0])
     return _scan(update, start, (steps, betas), reference)

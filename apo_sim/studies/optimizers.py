@@ -350,31 +350,32 @@ def own_momentum(data: xr.Dataset, task: str, optimizer: str) -> xr.Dataset:
 def finding(data: xr.Dataset) -> str:
     """What each optimiser ends with, what extrapolation gains with it, and what its rivals do."""
     tasks = [str(task) for task in data.task.values]
-    conclusion = "; ".join(_conclusion(data, task) for task in tasks)
+    where, met = [], set()
+    for task in tasks:
+        for rate, variant, rival in (
+            ("at the best rate", EXTRAPOLATION, STANDARD),
+            (f"at {SLOW:g} of it", SLOW_EXTRAPOLATION, SLOW_STANDARD),
+        ):
+            names = gaining(data, task, variant, rival)
+            met |= set(names)
+            where.append(f"on {NAMES[task]} {rate} with {', '.join(names) or 'none'}")
+    with_own = sorted(met & set(OWN_MOMENTUM))
+    verdict = "never with an optimiser that has momentum of its own"
+    if with_own:
+        owners = " and ".join(with_own)
+        verdict = f"so it is not what momentum of the optimiser's own does: {owners} had that"
     return (
-        f"{' '.join(_of_task(data, task) for task in tasks)} So extrapolation lowers the regret "
-        f"beyond the noise {conclusion} ({data.sizes['seed']} paired seeds, "
+        f"{' '.join(_of_task(data, task) for task in tasks)} Extrapolation lowers the regret "
+        f"beyond the noise {'; '.join(where)}; {verdict} ({data.sizes['seed']} paired seeds, "
         f"{data.attrs['tuning']} others for the learning rates, 95 % intervals; "
         f"{int((data.diverged > 0).sum())} runs diverged)."
     )
 
 
-def gaining(data: xr.Dataset, task: str) -> list[str]:
-    """The optimisers with which extrapolation lowers the regret, at the same rate, for certain."""
-    factors = compared(data, task, EXTRAPOLATION, STANDARD)
-    return [str(name) for name in data.optimizer.values[(factors.high < 1.0).values]]
-
-
-def _conclusion(data: xr.Dataset, task: str) -> str:
-    names = gaining(data, task)
-    if not names:
-        return f"on {NAMES[task]} with no optimiser"
-    with_own = any(name in OWN_MOMENTUM for name in names)
-    return f"on {NAMES[task]} with {', '.join(names)}, " + (
-        "momentum of their own or not: there it is something else than that"
-        if with_own
-        else "none of which has momentum of its own: there that takes its place"
-    )
+def gaining(data: xr.Dataset, task: str, variant: str, rival: str) -> list[str]:
+    """The optimisers with which a variant's regret is below its rival's for certain."""
+    below = compared(data, task, variant, rival).high < 1.0
+    return [str(name) for name in data.optimizer.values[below.values]]
 
 
 def _of_task(data: xr.Dataset, task: str) -> str:
@@ -392,7 +393,7 @@ def _of_task(data: xr.Dataset, task: str) -> str:
         "Extrapolation at its own best rate by": (OWN_RATE, STANDARD),
         "The matched beta by": (MATCHED, STANDARD),
         f"At {SLOW:g} of the rate extrapolation by": (SLOW_EXTRAPOLATION, SLOW_STANDARD),
-        "A rate larger than that by 1/(1 - alpha) by": (SLOW_LARGER, SLOW_STANDARD),
+        "That rate over (1 - alpha) by": (SLOW_LARGER, SLOW_STANDARD),
     }
     for what, (variant, rival) in factors.items():
         found = compared(data, task, variant, rival)

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
+from apo_sim.checks import as_count
 from apo_sim.errors import InvalidArgument
 from apo_sim.losses import DPO
 from apo_sim.momentum import NoMomentum
@@ -87,6 +88,7 @@ def trainings(
         >>> found["suboptimality"].shape
         (2, 4)
     """
+    iterations, block = as_count("iterations", iterations), as_count("block", block)
     count = len(next(iter(lanes.values())))
     rows = _rows(count)
     padded = {name: np.asarray(values)[rows] for name, values in lanes.items()}

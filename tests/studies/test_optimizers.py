@@ -19,7 +19,9 @@ from apo_sim.studies.optimizers import (
     PLAIN,
     RING,
     SEQUENCES,
+    SLOW_EXTRAPOLATION,
     SLOW_LARGER,
+    SLOW_STANDARD,
     STANDARD,
     TASKS,
     VARIANTS,
@@ -52,6 +54,9 @@ def planted() -> xr.Dataset:
     )
     regret = regret.where(~halved, regret / 2)
     regret = regret.where((regret.task == RING) | (regret.iteration <= ITERATIONS[SEQUENCES]))
+    # Slow ones are all the same, so that noise decides nothing.
+    slow = regret.variant.isin([SLOW_EXTRAPOLATION, SLOW_LARGER])
+    regret = regret.where(~slow, regret.sel(variant=SLOW_STANDARD, drop=True))
     three = regret.isel(seed=0, iteration=0, drop=True)
     return xr.Dataset(
         {
@@ -75,16 +80,17 @@ def test_factors_are_those_planted():
 
 def test_momentum_of_its_own_takes_the_place_where_that_was_planted():
     data = planted()
-    assert optimizers.gaining(data, RING) == WITHOUT
-    assert optimizers.gaining(data, SEQUENCES) == list(OPTIMIZERS)
+    assert optimizers.gaining(data, RING, EXTRAPOLATION, STANDARD) == WITHOUT
+    assert optimizers.gaining(data, SEQUENCES, EXTRAPOLATION, STANDARD) == list(OPTIMIZERS)
     with_own = optimizers.own_momentum(data, RING, ADAMW).sel(of="gain")
     assert 1.8 < float(with_own.low) < float(with_own.high) < 2.2
     no_matter = optimizers.own_momentum(data, SEQUENCES, HEAVY).sel(of="gain")
     assert float(no_matter.low) < 1.0 < float(no_matter.high)
     text = optimizers.finding(data)
-    assert f"on the ring with {', '.join(WITHOUT)}, none of which has momentum" in text
-    assert "on sequences with AdamW" in text and "something else" in text
+    assert f"on the ring at the best rate with {', '.join(WITHOUT)};" in text
+    assert "AdamW and heavy ball had that" in text
     assert "20 paired seeds" in text and "nan" not in text
+    assert "never with an optimiser that has momentum" in optimizers.finding(data.sel(task=[RING]))
 
 
 def test_a_shorter_task_is_averaged_over_its_own_iterations():
