@@ -72,8 +72,9 @@ def parameter_extrapolation(study: Study) -> Finding:
     sign = -1.0 if study.wrong else 1.0
     inverse = np.linalg.pinv(features.reshape(count, -1, FEATURES))
     error = np.asarray(_compare(features, inverse, theta, reward, alpha, beta, sign))
+    losses = study.pick(quick=LOSSES[:1], full=LOSSES)
     trained = [
-        np.asarray(_trained(loss, jax.random.split(study.subkey(1), 20), sign)) for loss in LOSSES
+        np.asarray(_trained(loss, jax.random.split(study.subkey(1), 20), sign)) for loss in losses
     ]
     moved, apart = map(np.asarray, _network_distance(study.key))
     near = int(np.argmin(np.abs(np.log(np.median(moved, axis=0) / 0.1))))
@@ -92,7 +93,8 @@ def parameter_extrapolation(study: Study) -> Finding:
             if worst < count
             else {"trained_policy": worst - count}
         ),
-        note=f"Policies trained by gradient over {TRAINED_ITERATIONS} iterations (DPO, IPO, SPPO) "
+        note=f"Policies trained by gradient over {TRAINED_ITERATIONS} iterations "
+        f"({', '.join(type(loss).__name__ for loss in losses)}) "
         f"differ by {max(map(np.max, trained)):.1e}. For a network ({HIDDEN} hidden units, "
         f"{NETWORK_ARMS} arms, $\\alpha = {ALPHA}$) the two policies are "
         f"{np.median(apart[:, near]):.1e} nats apart after a step of "

@@ -37,7 +37,7 @@ VARIANTS = {
 def optimizer_does_not_matter(study: Study) -> Finding:
     r"""Compare the average regret of two optimisers on the same networks and the same data.
 
-    Problem: the ring of `studies.ring_protocol`; in a hurry on a coarser lattice for 60
+    Problem: the ring of `studies.ring_protocol`; in a hurry on a coarser lattice for 120
     iterations in place of 300.
 
     Method: each optimiser has the learning rate at which the standard method does best on other
@@ -99,11 +99,11 @@ def _measured(quick: bool, seed: int) -> xr.Dataset:
         seeds=12 if quick else 40,
         seed=seed,
         progress=False,
-        tuning=9 if quick else 12,
+        tuning=7 if quick else 12,
         tasks=[RING],
         optimizers=[ADAMW, RMSPROP],
         variants=VARIANTS,
-        rates=4 if quick else optimizers.RATES,
-        iterations={RING: 60 if quick else optimizers.ITERATIONS[RING]},
+        rates=5 if quick else optimizers.RATES,
+        iterations={RING: 120 if quick else optimizers.ITERATIONS[RING]},
         protocol=Protocol(side=15) if quick else Protocol(),
     )

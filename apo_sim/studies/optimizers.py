@@ -51,7 +51,7 @@ COLOURS = dict(zip(OPTIMIZERS, ("C0", "C5", "C1", "0.45", "C2"), strict=True))
 OWN_MOMENTUM = {ADAMW: NO_B1, HEAVY: PLAIN}
 # Least learning rate that is tried; each of the others is twice the one before.
 LEAST = {
-    RING: {ADAMW: 0.004, NO_B1: 0.001, RMSPROP: 0.001, PLAIN: 0.1, HEAVY: 0.02},
+    RING: {ADAMW: 0.016, NO_B1: 0.002, RMSPROP: 0.002, PLAIN: 0.1, HEAVY: 0.04},
     SEQUENCES: {ADAMW: 0.004, NO_B1: 0.004, RMSPROP: 0.002, PLAIN: 0.2, HEAVY: 0.04},
 }
 RATES = 6
@@ -364,12 +364,25 @@ def finding(data: xr.Dataset) -> str:
     if with_own:
         owners = " and ".join(with_own)
         verdict = f"so it is not what momentum of the optimiser's own does: {owners} had that"
+    ends = ", ".join(at_an_end(data)) or "none"
     return (
-        f"{' '.join(_of_task(data, task) for task in tasks)} Extrapolation lowers the regret "
+        f"{' '.join(_of_task(data, task) for task in tasks)} Best rates at an end of those tried: "
+        f"{ends}. Extrapolation lowers the regret "
         f"beyond the noise {'; '.join(where)}; {verdict} ({data.sizes['seed']} paired seeds, "
         f"{data.attrs['tuning']} others for the learning rates, 95 % intervals; "
         f"{int((data.diverged > 0).sum())} runs diverged)."
     )
+
+
+def at_an_end(data: xr.Dataset) -> list[str]:
+    """Where the best learning rate is the least or the largest one tried: it may lie beyond."""
+    taken = data.learning_rate.sel(variant=STANDARD)
+    ends = (taken == data.grid.min("number")) | (taken == data.grid.max("number"))
+    return [
+        f"{name} ({task})"
+        for task in data.task.values
+        for name in data.optimizer.values[ends.sel(task=task).values]
+    ]
 
 
 def gaining(data: xr.Dataset, task: str, variant: str, rival: str) -> list[str]:

@@ -8,7 +8,9 @@ import pytest
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SCRIPTS = sorted(
-    path.stem for path in EXPERIMENTS.glob("*.py") if "from apo_sim.studies" in path.read_text()
+    path.stem
+    for path in EXPERIMENTS.glob("*.py")
+    if "from apo_sim.studies import" in path.read_text() and "show(" in path.read_text()
 )
 
 

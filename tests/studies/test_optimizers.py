@@ -63,6 +63,7 @@ def planted() -> xr.Dataset:
             "behaviour_suboptimality": regret,
             "loss_after": np.log(2.0) - 0.1 * regret,
             "learning_rate": xr.full_like(three, 0.01),
+            "grid": (("task", "optimizer", "number"), np.full((2, 5, 3), [0.005, 0.01, 0.02])),
             "diverged": xr.zeros_like(regret.isel(iteration=0, drop=True), int),
         },
         attrs={"tuning": 4},
@@ -91,6 +92,13 @@ def test_momentum_of_its_own_takes_the_place_where_that_was_planted():
     assert "AdamW and heavy ball had that" in text
     assert "20 paired seeds" in text and "nan" not in text
     assert "never with an optimiser that has momentum" in optimizers.finding(data.sel(task=[RING]))
+
+
+def test_a_best_rate_at_an_end_of_the_grid_is_said_to_be_one():
+    data = planted()
+    assert optimizers.at_an_end(data) == []
+    data["learning_rate"] = xr.where(data.optimizer == PLAIN, 0.02, data.learning_rate)
+    assert optimizers.at_an_end(data) == ["SGD (ring)", "SGD (sequences)"]
 
 
 def test_a_shorter_task_is_averaged_over_its_own_iterations():
