@@ -37,7 +37,7 @@ VARIANTS = {
 def optimizer_does_not_matter(study: Study) -> Finding:
     r"""Compare the average regret of two optimisers on the same networks and the same data.
 
-    Problem: the ring of `studies.ring_protocol`; in a hurry on a coarser lattice for 120
+    Problem: the ring of `studies.ring_protocol`; in a hurry on a coarser lattice for 80
     iterations in place of 300.
 
     Method: each optimiser has the learning rate at which the standard method does best on other
@@ -104,6 +104,6 @@ def _measured(quick: bool, seed: int) -> xr.Dataset:
         optimizers=[ADAMW, RMSPROP],
         variants=VARIANTS,
         rates=5 if quick else optimizers.RATES,
-        iterations={RING: 120 if quick else optimizers.ITERATIONS[RING]},
+        iterations={RING: 80 if quick else optimizers.ITERATIONS[RING]},
         protocol=Protocol(side=15) if quick else Protocol(),
     )

@@ -204,7 +204,8 @@ def measure(
             of_lane[task],
             _lanes(cells, optimizers, number, FIRST if stage == "judged" else 0, iterations[task]),
             iterations=iterations[task],
-            block=min(50, iterations[task]),
+            # Quarters, so that all blocks are one program.
+            block=max(1, iterations[task] // 4),
             configuration={
                 "task": task,
                 "seed": seed,

@@ -67,12 +67,6 @@ def measure(
 
     `policy` has dimensions (pictured, frame, action): the policy that acts, for one seed, of the
     standard method and of extrapolation, every tenth iteration.
-
-    Example:
-        >>> small = Protocol(side=5, width=8, samples=32)
-        >>> data = measure(seeds=2, protocol=small, iterations=10, methods=["standard"])
-        >>> dict(data.suboptimality.sizes)
-        {'variant': 1, 'seed': 2, 'iteration': 10}
     """
     in_parameters = [name for name in methods if name != EXACT]
     parts = []
@@ -141,7 +135,14 @@ def _pictures(protocol: Protocol, seed: int, alpha: float, iterations: int) -> x
 
 
 def regret(data: xr.Dataset) -> xr.DataArray:
-    """Average regret of the policy that acts, dimensions (variant, seed, segment)."""
+    """Average regret of the policy that acts, dimensions (variant, seed, segment).
+
+    Example:
+        >>> dims = ("variant", "seed", "iteration")
+        >>> series = {"behaviour_suboptimality": (dims, np.ones((1, 2, 120)))}
+        >>> regret(xr.Dataset(series, {"variant": ["standard"]})).shape
+        (1, 2, 2)
+    """
     values = segments(data.behaviour_suboptimality.transpose(..., "iteration").values)
     coordinates = {"variant": data.variant, "segment": 1 + np.arange(values.shape[-1])}
     return xr.DataArray(values, coordinates, ("variant", "seed", "segment"))

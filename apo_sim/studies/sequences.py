@@ -139,14 +139,6 @@ def measure(
     Seeds are paired: they share rewards and the network at the start. The space `none` has no
     momentum, whatever alpha says. `diverged` is the iteration from which on a training stands
     still, because its loss grew beyond bounds; 0 for never.
-
-    Example:
-        >>> data = measure(
-        ...     seeds=2, vocabulary=2, length=1, iterations=2, alphas=[0.3], networks=["recurrent"]
-        ... )
-        >>> data.suboptimality.dims, data.space.values.tolist()
-        (('network', 'space', 'alpha', 'beta', 'seed', 'iteration'),
-         ['none', 'exact', 'tokens', 'parameters'])
     """
     cases = [(NONE, 0.0), *((space, alpha) for space in SPACES for alpha in alphas)]
     places = [0 if space == NONE else list(SPACES).index(space) for space, _ in cases]
