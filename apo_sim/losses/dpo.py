@@ -88,5 +88,6 @@ def _mean_over_rivals(function, scores, policy):
     """E function(h - h') for every h, over draws of h', some of the pairs at a time."""
     rows = max(1, _PAIRS_AT_ONCE // scores.size)
     if scores.size <= rows:
-        return function(scores[:, None] - scores[None, :]) @ policy
+        # A product with the policy would keep XLA from vectorising over the pairs.
+        return jnp.sum(function(scores[:, None] - scores[None, :]) * policy, axis=1)
     return jax.lax.map(lambda h: function(h - scores) @ policy, scores, batch_size=rows)

@@ -64,8 +64,12 @@ class MLP:
         return layers
 
     def log_prob(self, params: Params) -> LogPolicy:
-        hidden = hidden_layers(params, self.actions, ACTIVATIONS[self.activation])
-        return jax.nn.log_softmax((hidden @ params[-1]["weight"])[..., 0], axis=1)
+        contexts, arms, dimension = self.actions.shape
+        # All actions in one matrix: of three dimensions, XLA copies the gradient transposed.
+        inputs = self.actions.reshape(contexts * arms, dimension)
+        hidden = hidden_layers(params, inputs, ACTIVATIONS[self.activation])
+        logits = (hidden @ params[-1]["weight"]).reshape(contexts, arms)
+        return jax.nn.log_softmax(logits, axis=1)
 
 
 def check_layers(width: Any, depth: Any, activation: Any) -> None:

@@ -114,7 +114,7 @@ def setup(
             "problem": dataclasses.replace(bandit, log_ref=policy.log_prob(params)),
             "policy": policy,
             "params": params,
-            "momentum": Constant(lane["alpha"]),
+            "momentum": Constant(jnp.asarray(lane["alpha"], jnp.float32)),
             "beta": lane["beta"],
             "samples": protocol.samples,
             "step": ByGradient(optimizer, protocol.steps, keep_state=protocol.keep_state),

@@ -29,8 +29,8 @@ from apo_sim.training import SERIES, TrainingDiverged, TrainingState, advance, s
 Lane = dict[str, Any]
 Setup = Callable[[Lane], dict[str, Any]]
 
-# Lanes side by side in one device's cache; the others wait.
-_TOGETHER = 4
+# Lanes side by side on a GPU; a core takes one after another, which then stays in its cache.
+_TOGETHER = 64
 _FILE = "checkpoint.npz"
 
 
@@ -123,10 +123,16 @@ def trainings(
 
 def _rows(count: int) -> np.ndarray:
     """The last lane is repeated, so that every device has whole batches."""
-    batch = _TOGETHER * jax.local_device_count()
+    batch = (_together() or 1) * jax.local_device_count()
     return np.minimum(np.arange(-(-count // batch) * batch), count - 1)
 
 
+def _together() -> int | None:
+    return None if jax.default_backend() == "cpu" else _TOGETHER
+
+
+# Trained again with the same setup, nothing is compiled again.
+@functools.lru_cache(maxsize=8)
 def _programs(setup: Setup, iterations: int) -> tuple[Any, Any]:
     mesh = jax.make_mesh((jax.local_device_count(),), ("lanes",), axis_types=(AxisType.Auto,))
 
@@ -138,7 +144,7 @@ def _programs(setup: Setup, iterations: int) -> tuple[Any, Any]:
         return jax.jit(mapped)
 
     def each(function: Any, lanes: Any) -> Any:
-        return jax.lax.map(function, lanes, batch_size=_TOGETHER)
+        return jax.lax.map(function, lanes, batch_size=_together())
 
     def begin(lanes: Any) -> TrainingState:
         return each(lambda lane: _begun(_arguments(setup, lane)), lanes)
