@@ -24,6 +24,7 @@ from apo_sim.proximal.by_gradient import ByGradient
 from apo_sim.proximal.expected_loss import Counts, Pairs, Population
 from apo_sim.pytree import hidden, like, pytree_dataclass, revealed
 from apo_sim.spaces import InParameters, InTokens, Space
+from apo_sim.spaces.base import log_policy_of
 
 SAVE = ("metrics", "path")
 SERIES = (
@@ -286,18 +287,18 @@ def advance(
         data: Any = _data(problem, ranker, state, beta, samples, step.batch)
 
         def objective(params, number):
-            log_policy = _log_policy(policy, params, state.offset)
+            log_policy = log_policy_of(policy, params, state.offset)
             scores = beta * (log_policy - state.behaviour)
             part = data if step.batch is None else data.batch(number, step.batch)
             return part.mean(loss, scores)
 
         params, optimizer, report = step.minimise(objective, state.params, state.optimizer)
-        log_policy = _log_policy(policy, params, state.offset)
+        log_policy = log_policy_of(policy, params, state.offset)
         t = state.t + 1
         extrapolated, offset, rule = space.extrapolate(
             policy, momentum, params, state.offset, state.momentum, t
         )
-        behaviour = _log_policy(policy, extrapolated, offset)
+        behaviour = log_policy_of(policy, extrapolated, offset)
         exact, reference = like(
             momentum.extrapolate(log_policy, state.reference, t), (log_policy, state.reference)
         )
@@ -344,10 +345,6 @@ def _data(problem, ranker, state, beta, samples, batch):
         wins = win_counts(key, cells, problem.context_probs, samples).astype(centre.dtype)
         return Counts(wins, beta * log_z)
     return Pairs(*draw_pairs(key, ranker, problem, centre, samples), beta * log_z)
-
-
-def _log_policy(policy, params, offset):
-    return jax.nn.log_softmax(policy.log_prob(params).astype(offset.dtype) + offset, axis=1)
 
 
 def _went_well(report, state):

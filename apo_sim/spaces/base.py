@@ -2,12 +2,19 @@
 
 from typing import Any, Protocol, runtime_checkable
 
+import jax
+
 from apo_sim.momentum import Momentum
 from apo_sim.policies import Policy
 from apo_sim.problems import LogPolicy
 
 Params = Any
 State = Any
+
+
+def log_policy_of(policy: Policy, params: Params, offset: LogPolicy) -> LogPolicy:
+    """log softmax(network + offset), in the precision of the offset, shape (contexts, arms)."""
+    return jax.nn.log_softmax(policy.log_prob(params).astype(offset.dtype) + offset, axis=1)
 
 
 @runtime_checkable

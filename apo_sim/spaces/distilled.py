@@ -2,11 +2,12 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from apo_sim.proximal.by_gradient import ByGradient
-from apo_sim.pytree import like, pytree_dataclass
+from apo_sim.pytree import pytree_dataclass
+from apo_sim.spaces.base import log_policy_of
+from apo_sim.spaces.log_probabilities import InLogProbabilities
 
 
 @pytree_dataclass
@@ -35,15 +36,16 @@ class Distilled:
     step: ByGradient = ByGradient()
 
     def init(self, policy, momentum, params, offset):
-        return momentum.init(jax.nn.log_softmax(policy.log_prob(params) + offset, axis=1))
+        return InLogProbabilities().init(policy, momentum, params, offset)
 
     def extrapolate(self, policy, momentum, params, offset, state, t):
-        trained = jax.nn.log_softmax(policy.log_prob(params) + offset, axis=1)
-        extrapolated, state = like(momentum.extrapolate(trained, state, t), (trained, state))
-        target = jax.nn.log_softmax(extrapolated, axis=1)
+        _, exact, state = InLogProbabilities().extrapolate(
+            policy, momentum, params, offset, state, t
+        )
+        target = log_policy_of(policy, params, exact)
 
         def divergence(params: Any, number: Any) -> Any:
-            learned = jax.nn.log_softmax(policy.log_prob(params) + offset, axis=1)
+            learned = log_policy_of(policy, params, offset)
             return jnp.sum(jnp.exp(target) * (target - learned))
 
         params, _, _ = self.step.minimise(divergence, params, None)

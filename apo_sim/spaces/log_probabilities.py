@@ -3,6 +3,7 @@
 import jax
 
 from apo_sim.pytree import like, pytree_dataclass
+from apo_sim.spaces.base import log_policy_of
 
 
 @pytree_dataclass
@@ -29,10 +30,10 @@ class InLogProbabilities:
     """
 
     def init(self, policy, momentum, params, offset):
-        return momentum.init(jax.nn.log_softmax(policy.log_prob(params) + offset, axis=1))
+        return momentum.init(log_policy_of(policy, params, offset))
 
     def extrapolate(self, policy, momentum, params, offset, state, t):
-        network = policy.log_prob(params)
-        trained = jax.nn.log_softmax(network + offset, axis=1)
+        trained = log_policy_of(policy, params, offset)
         extrapolated, state = like(momentum.extrapolate(trained, state, t), (trained, state))
-        return params, jax.nn.log_softmax(extrapolated, axis=1) - network, state
+        behaviour = jax.nn.log_softmax(extrapolated, axis=1)
+        return params, behaviour - policy.log_prob(params), state
