@@ -6,11 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType
-from jax.sharding import PartitionSpec as P
 
 from apo_sim.loop import run
 from apo_sim.problems import Problem
+from apo_sim.sweep.devices import EVERYWHERE, LANES, shared_out
 from apo_sim.sweep.named import Family
 from apo_sim.sweep.plan import LOSSES, MOMENTA, Shape, Unit
 from apo_sim.sweep.series import SERIES
@@ -90,18 +89,8 @@ def _program(shape: Shape, names: tuple[str, ...], batch: int, x64: bool) -> Any
 
     The names of the settings and the precision are here to tell programs apart.
     """
-    mesh = jax.make_mesh((jax.local_device_count(),), ("lanes",), axis_types=(AxisType.Auto,))
     lanes = jax.vmap(functools.partial(_lane, shape), (None, 0, 0))
-    return jax.jit(
-        # Loops within run until their lanes are done: each device stops on its own.
-        jax.shard_map(
-            lanes,
-            mesh=mesh,
-            in_specs=(P(), P("lanes"), P("lanes")),
-            out_specs=P("lanes"),
-            check_vma=False,
-        )
-    )
+    return shared_out(lanes, EVERYWHERE, LANES, LANES)
 
 
 def replicate_problem(

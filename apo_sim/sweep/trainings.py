@@ -11,8 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType
-from jax.sharding import PartitionSpec as P
 
 from apo_sim.checks import as_count
 from apo_sim.errors import InvalidArgument
@@ -22,6 +20,7 @@ from apo_sim.preferences import Pairwise
 from apo_sim.proximal.by_gradient import ByGradient
 from apo_sim.pytree import hidden
 from apo_sim.spaces import InParameters
+from apo_sim.sweep.devices import EVERYWHERE, LANES, shared_out
 from apo_sim.sweep.progress import bar
 from apo_sim.sweep.store import environment
 from apo_sim.training import SERIES, TrainingDiverged, TrainingState, advance, start
@@ -134,15 +133,6 @@ def _together() -> int | None:
 # Trained again with the same setup, nothing is compiled again.
 @functools.lru_cache(maxsize=8)
 def _programs(setup: Setup, iterations: int) -> tuple[Any, Any]:
-    mesh = jax.make_mesh((jax.local_device_count(),), ("lanes",), axis_types=(AxisType.Auto,))
-
-    def shared_out(function: Any, *specs: Any) -> Any:
-        # Inner trainings to a tolerance end when they end: each device is free to stop.
-        mapped = jax.shard_map(
-            function, mesh=mesh, in_specs=specs, out_specs=P("lanes"), check_vma=False
-        )
-        return jax.jit(mapped)
-
     def each(function: Any, lanes: Any) -> Any:
         return jax.lax.map(function, lanes, batch_size=_together())
 
@@ -161,10 +151,10 @@ def _programs(setup: Setup, iterations: int) -> tuple[Any, Any]:
 
             return each(one, (lanes, state))
 
-        return shared_out(block, P("lanes"), P("lanes"), P())
+        return shared_out(block, LANES, LANES, EVERYWHERE)
 
     return (
-        shared_out(begin, P("lanes")),
+        shared_out(begin, LANES),
         lambda lanes, state, first, size: block_of(size)(lanes, state, first),
     )
 
