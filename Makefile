@@ -6,7 +6,7 @@ ARGS ?=
 
 BIN := .venv/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
-DEVELOP := .venv/.stamp-test,notebooks
+DEVELOP := .venv/.stamp-test,notebooks,llm
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check-python validate test lint bench notebooks clean distclean

@@ -17,6 +17,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
+from apo_sim.progress import bar
 from apo_sim.studies.ring_protocol import (
     BETA,
     ITERATIONS,
@@ -28,7 +29,6 @@ from apo_sim.studies.ring_protocol import (
     setup,
 )
 from apo_sim.sweep import trainings
-from apo_sim.sweep.progress import bar
 
 STANDARD = np.array(REPORTED["standard"])
 # What the description leaves open. Every combination is tried, and for each some of the numbers.

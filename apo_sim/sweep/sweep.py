@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from apo_sim.progress import bar
 from apo_sim.sweep.cluster import compute_elsewhere
 from apo_sim.sweep.lanes import compute
 from apo_sim.sweep.named import Family
 from apo_sim.sweep.plan import Plan, Unit, make_plan
-from apo_sim.sweep.progress import bar
 from apo_sim.sweep.store import Store
 
 Results = Iterator[tuple[Unit, dict[str, np.ndarray]]]

@@ -17,11 +17,11 @@ from apo_sim.errors import InvalidArgument
 from apo_sim.losses import DPO
 from apo_sim.momentum import NoMomentum
 from apo_sim.preferences import Pairwise
+from apo_sim.progress import bar
 from apo_sim.proximal.by_gradient import ByGradient
 from apo_sim.pytree import hidden
 from apo_sim.spaces import InParameters
 from apo_sim.sweep.devices import EVERYWHERE, LANES, shared_out
-from apo_sim.sweep.progress import bar
 from apo_sim.sweep.store import environment
 from apo_sim.training import SERIES, TrainingDiverged, TrainingState, advance, start
 

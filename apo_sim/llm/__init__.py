@@ -1,0 +1,50 @@
+"""The library's update on a transformer: losses, momentum and rankers by way of Tunix.
+
+Needs the extra `llm`: pip install 'apo-sim[llm]'.
+"""
+
+import importlib.util
+
+from apo_sim.errors import InvalidArgument
+
+_NEEDED = ("flax", "gguf", "if_verifiable", "orbax", "qwix", "safetensors", "tokenizers", "tunix")
+_missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+if _missing:
+    raise InvalidArgument(
+        "apo_sim.llm", ", ".join(_missing), "is not installed", "pip install 'apo-sim[llm]'"
+    )
+
+from apo_sim.llm.instructions import chosen_prompts, generate  # noqa: E402
+from apo_sim.llm.lora import LoRA  # noqa: E402
+from apo_sim.llm.models import Model, load, save  # noqa: E402
+from apo_sim.llm.pairs import BradleyTerry, Preference, TopAgainstBottom  # noqa: E402
+from apo_sim.llm.prompts import Prompt, read  # noqa: E402
+from apo_sim.llm.rankers import Length, Pairwise, Ranker, RewardModel, Verifiable  # noqa: E402
+from apo_sim.llm.rankers import named as ranker  # noqa: E402
+from apo_sim.llm.sampling import Sampling  # noqa: E402
+from apo_sim.llm.step import FineTuning  # noqa: E402
+from apo_sim.llm.train import Outcome, train  # noqa: E402
+
+__all__ = [
+    "BradleyTerry",
+    "FineTuning",
+    "Length",
+    "LoRA",
+    "Model",
+    "Outcome",
+    "Pairwise",
+    "Preference",
+    "Prompt",
+    "Ranker",
+    "RewardModel",
+    "Sampling",
+    "TopAgainstBottom",
+    "Verifiable",
+    "chosen_prompts",
+    "generate",
+    "load",
+    "ranker",
+    "read",
+    "save",
+    "train",
+]

@@ -1,0 +1,98 @@
+"""Preference pairs as arrays: prompts padded on the left, responses on the right."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import flax
+import numpy as np
+
+from apo_sim.llm.pairs import Preference
+
+# Lengths are rounded up to this, so that iterations share their programs.
+_STEP = 16
+
+
+@flax.struct.dataclass
+class Batch:
+    """Pairs of responses to the same prompts. B pairs, P tokens of prompt, R of response.
+
+    Attributes:
+        tokens: prompt and response, winner first, shape (B, 2, P + R).
+        mask: which of them are there, same shape.
+        weight: of each pair in the mean, shape (B,); 0 for one that fills up the batch.
+        log_normalizer: beta log Z, shape (B,).
+        reference: log-probability of the two responses under the proximal centre, shape (B, 2).
+        beta: proximal weight, shape (B,), the same in all rows.
+        responses: R.
+    """
+
+    tokens: Any
+    mask: Any
+    weight: Any
+    log_normalizer: Any
+    reference: Any
+    beta: Any
+    responses: int = flax.struct.field(pytree_node=False)
+
+
+def batches(
+    pairs: Sequence[Preference],
+    size: int,
+    *,
+    beta: float,
+    padding: int,
+    reference: np.ndarray | None = None,
+    order: np.ndarray | None = None,
+) -> Iterator[Batch]:
+    """All pairs, so many at a time; the last batch is filled up with pairs of no weight.
+
+    Args:
+        pairs: at least one.
+        size: pairs in a batch.
+        beta: proximal weight.
+        padding: token that fills up.
+        reference: log-probabilities under the proximal centre, shape (pairs, 2); None: zeros.
+        order: in which the pairs come; None: as they are.
+
+    Example:
+        >>> pairs = [Preference((1,), (2, 9), (3, 9), weight=w) for w in (1.0, 3.0)]
+        >>> (batch,) = batches(pairs, 4, beta=1.0, padding=0)
+        >>> batch.tokens.shape, batch.weight.tolist()
+        ((4, 2, 32), [1.0, 3.0, 0.0, 0.0])
+    """
+    asked = _rounded(max(len(pair.prompt) for pair in pairs))
+    given = _rounded(max(len(r) for pair in pairs for r in (pair.winner, pair.loser)))
+    mean = float(np.mean([pair.weight for pair in pairs]))
+    reference = np.zeros((len(pairs), 2)) if reference is None else reference
+    order = np.arange(len(pairs)) if order is None else order
+    for start in range(0, len(order), size):
+        here = order[start : start + size]
+        # A batch of few pairs weighs each as if it were full of them: a step is a mean.
+        share = size / len(here) / mean
+        tokens = np.full((size, 2, asked + given), padding, np.int32)
+        mask = np.zeros(tokens.shape, bool)
+        columns = np.zeros((4, size), np.float32)
+        for row, place in enumerate(here):
+            pair = pairs[place]
+            for side, response in enumerate((pair.winner, pair.loser)):
+                both = (*pair.prompt, *response)
+                begin = asked - len(pair.prompt)
+                tokens[row, side, begin : begin + len(both)] = both
+                mask[row, side, begin : begin + len(both)] = True
+            columns[:2, row] = share * pair.weight, pair.log_normalizer
+            columns[2:, row] = reference[place]
+        # Rows that fill up hold one token, so that nothing attends to nothing.
+        tokens[len(here) :], mask[len(here) :, :, asked - 1] = tokens[0], True
+        yield Batch(
+            tokens=tokens,
+            mask=mask,
+            weight=columns[0],
+            log_normalizer=columns[1],
+            reference=columns[2:].T.copy(),
+            beta=np.full(size, beta, np.float32),
+            responses=given,
+        )
+
+
+def _rounded(length: int) -> int:
+    return -(-length // _STEP) * _STEP

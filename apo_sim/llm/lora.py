@@ -1,0 +1,89 @@
+"""Low-rank adapters by qwix, and the weights that they amount to."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import qwix
+from flax import nnx
+
+from apo_sim.checks import as_count, check_positive
+from apo_sim.llm.extrapolation import Path
+from apo_sim.llm.models import Model
+
+ATTENTION = ".*(q_proj|k_proj|v_proj|o_proj)"
+EVERYWHERE = ".*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+_DOWN, _UP = "_lora_a", "_lora_b"
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Train W + (scale / rank) A B in the place of W.
+
+    Args:
+        rank: of A B, at least 1.
+        scale: qwix' alpha.
+        modules: regular expression of the modules that get adapters.
+        seed: of the first A; B starts at zero.
+
+    Raises:
+        InvalidArgument: a rank that is no count, a scale that is not positive.
+
+    Source: Hu et al. 2022.
+
+    Example:
+        >>> LoRA(rank=8).scale
+        16.0
+    """
+
+    rank: int = 16
+    scale: float = 16.0
+    modules: str = EVERYWHERE
+    seed: int = 0
+
+    def __post_init__(self):
+        as_count("rank", self.rank)
+        check_positive("scale", self.scale)
+
+    def into(self, model: Model) -> Model:
+        """The model with adapters that change nothing yet."""
+        provider = qwix.LoraProvider(module_path=self.modules, rank=self.rank, alpha=self.scale)
+        inputs = model.network.get_model_input()
+        network = qwix.apply_lora_to_model(
+            model.network, provider, **inputs, rngs=nnx.Rngs(self.seed)
+        )
+        return replace(model, network=network)
+
+    def merge(self, network: Any) -> None:
+        """W becomes W + (scale / rank) A B, and B zero: the same policy, in its weights.
+
+        So momentum acts on the effective weights. Extrapolating A and B would extrapolate
+        neither: (1 + a)^2 A B is not (1 + a) A B.
+
+        Source: ours.
+        """
+        weights = dict(nnx.to_flat_state(nnx.state(network, nnx.Param)))
+        for path in adapted(network):
+            base = weights[path]
+            down, up = (weights[(*path[:-1], path[-1] + part)] for part in (_DOWN, _UP))
+            merged = _merged(
+                base.get_value(), down.get_value(), up.get_value(), self.scale / self.rank
+            )
+            base.set_value(merged)
+            up.set_value(jnp.zeros_like(up.get_value()))
+
+
+def adapted(network: Any) -> list[Path]:
+    """Which weights have adapters."""
+    paths = [path for path, _ in nnx.to_flat_state(nnx.state(network, nnx.LoRAParam))]
+    return [
+        (*path[:-1], path[-1].removesuffix(_DOWN)) for path in paths if path[-1].endswith(_DOWN)
+    ]
+
+
+@jax.jit
+def _merged(base: Any, down: Any, up: Any, scale: Any) -> Any:
+    change = jnp.tensordot(down.astype(jnp.float32), up.astype(jnp.float32), 1)
+    return (base + scale * change.reshape(base.shape)).astype(base.dtype)

@@ -1,0 +1,59 @@
+"""Meshes of devices: parameters sharded by rows and columns, over one host or many."""
+
+import os
+
+import jax
+import numpy as np
+
+from apo_sim.checks import as_count
+from apo_sim.errors import InvalidArgument
+
+AXES = ("fsdp", "tp")
+
+
+def make(fsdp: int | None = None, tp: int = 1) -> jax.sharding.Mesh:
+    """All devices, as so many shards of the data and parameters times so many of every layer.
+
+    Args:
+        fsdp: fully sharded data parallel; None: all devices that tensor parallelism leaves.
+        tp: tensor parallel; keep it within a host.
+
+    Raises:
+        InvalidArgument: not as many devices as asked for.
+
+    Example:
+        >>> make(1).shape
+        OrderedDict({'fsdp': 1, 'tp': 1})
+    """
+    as_count("tp", tp)
+    fsdp = max(jax.device_count() // tp, 1) if fsdp is None else as_count("fsdp", fsdp)
+    if fsdp * tp > jax.device_count():
+        raise InvalidArgument(
+            "mesh", f"{fsdp} x {tp}", f"has {jax.device_count()} devices", "ask for fewer shards"
+        )
+    devices = np.array(jax.devices()[: fsdp * tp]).reshape(fsdp, tp)
+    return jax.sharding.Mesh(devices, AXES)
+
+
+def local() -> jax.sharding.Mesh:
+    """The devices of this process alone, for sampling: tensor parallel."""
+    devices = np.array(jax.local_devices())
+    return jax.sharding.Mesh(devices.reshape(1, -1), AXES)
+
+
+def join() -> None:
+    """Join the other processes of the job, before anything else of JAX is used.
+
+    On TPU pods, Slurm and Open MPI, JAX finds out by itself; elsewhere set
+    JAX_COORDINATOR_ADDRESS (host:port of the first process), JAX_NUM_PROCESSES, JAX_PROCESS_ID.
+    """
+    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    if address is None:
+        jax.distributed.initialize()
+        return
+    names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise InvalidArgument(missing[0], None, "is not set", f"export {missing[0]}=...")
+    number, place = (int(os.environ[name]) for name in names)
+    jax.distributed.initialize(address, number, place)

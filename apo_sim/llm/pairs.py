@@ -1,0 +1,145 @@
+"""From scores of responses to preference pairs in tokens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from apo_sim.checks import as_count
+from apo_sim.errors import InvalidArgument
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Preference:
+    """One preference pair, in tokens.
+
+    Attributes:
+        prompt: what was asked, the conversation around it included.
+        winner: response preferred, the token that ends it included.
+        loser: the other one.
+        weight: how many such pairs it stands for: a count, or a probability.
+        log_normalizer: beta log Z of the proximal step at this prompt, which SPPO regresses on.
+    """
+
+    prompt: Tokens
+    winner: Tokens
+    loser: Tokens
+    weight: float = 1.0
+    log_normalizer: float = 0.5
+
+
+@runtime_checkable
+class Pairing(Protocol):
+    """From the scores of n responses to one prompt to pairs of their places."""
+
+    def __call__(self, scores: np.ndarray, random: np.random.Generator) -> list[tuple[int, int]]:
+        """(winner, loser) of every pair, as places among the responses."""
+        ...
+
+
+@dataclass(frozen=True)
+class TopAgainstBottom:
+    """The best response against the worst; none where all tie.
+
+    Source: the paper's section 5.1; `apo_sim.BestAgainstWorst` on a bandit.
+
+    Example:
+        >>> TopAgainstBottom()(np.array([0.2, 0.9, 0.1]), np.random.default_rng(0))
+        [(1, 2)]
+    """
+
+    def __call__(self, scores: np.ndarray, random: np.random.Generator) -> list[tuple[int, int]]:
+        del random
+        best, worst = int(np.argmax(scores)), int(np.argmin(scores))
+        return [] if scores[best] == scores[worst] else [(best, worst)]
+
+
+@dataclass(frozen=True)
+class BradleyTerry:
+    """Pairs of responses drawn at random, the winner with probability sigmoid(difference).
+
+    Source: the paper's Algorithm 1; `apo_sim.Pairwise` on a bandit.
+
+    Args:
+        pairs: to each prompt.
+        scale: scores are divided by it; how much noise there is in a preference.
+
+    Raises:
+        InvalidArgument: a scale that is not positive.
+
+    Example:
+        >>> BradleyTerry(2)(np.array([50.0, 0.0]), np.random.default_rng(0))
+        [(0, 1), (0, 1)]
+    """
+
+    pairs: int = 1
+    scale: float = 1.0
+
+    def __post_init__(self):
+        as_count("pairs", self.pairs)
+        if not 0 < self.scale < np.inf:
+            raise InvalidArgument("scale", self.scale, "must be positive", "pass 1.0")
+
+    def __call__(self, scores: np.ndarray, random: np.random.Generator) -> list[tuple[int, int]]:
+        drawn = [random.choice(len(scores), 2, replace=False) for _ in range(self.pairs)]
+        wins = random.uniform(size=self.pairs)
+        found = []
+        for (first, second), uniform in zip(drawn, wins, strict=True):
+            chance = _sigmoid((scores[first] - scores[second]) / self.scale)
+            order = (first, second) if uniform < chance else (second, first)
+            found.append((int(order[0]), int(order[1])))
+        return found
+
+
+def log_normalizer(scores: np.ndarray, beta: float) -> float:
+    """beta log Z, from how often each of n responses beats the others.
+
+    Z is the mean of exp(P(y > policy) / beta) under the policy (the proximal step of SPPO), here
+    over the responses drawn from it, with P of Bradley and Terry from their scores.
+
+    Source: ours.
+
+    Example:
+        >>> log_normalizer(np.array([1.0, 1.0]), beta=1.0)
+        0.5
+    """
+    wins = _sigmoid(scores[:, None] - scores[None, :]).mean(axis=1) / beta
+    top = wins.max()
+    return float(beta * (top + np.log(np.exp(wins - top).mean())))
+
+
+def preferences(
+    prompt: Tokens,
+    responses: Sequence[Tokens],
+    scores: np.ndarray,
+    pairing: Pairing,
+    random: np.random.Generator,
+    beta: float,
+) -> list[Preference]:
+    """The pairs of one prompt; identical responses make none.
+
+    Example:
+        >>> pair = preferences(
+        ...     (1,),
+        ...     [(2,), (3,)],
+        ...     np.array([0.0, 1.0]),
+        ...     TopAgainstBottom(),
+        ...     np.random.default_rng(),
+        ...     1.0,
+        ... )[0]
+        >>> pair.winner, pair.loser
+        ((3,), (2,))
+    """
+    beta_log_z = log_normalizer(scores, beta)
+    return [
+        Preference(prompt, responses[winner], responses[loser], 1.0, beta_log_z)
+        for winner, loser in pairing(scores, random)
+        if responses[winner] != responses[loser]
+    ]
+
+
+def _sigmoid(difference):
+    return 0.5 * (1.0 + np.tanh(0.5 * difference))

@@ -1,0 +1,75 @@
+"""Parameters of a network as checkpoints, by Orbax: sharded, and from any number of processes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from flax import nnx
+
+from apo_sim.errors import InvalidArgument
+from apo_sim.llm import stages
+
+
+def write(folder: Path, tree: Any, beside: Callable[[Path], Any] = lambda _: None) -> None:
+    """Write a tree of arrays as a stage, and what else belongs to it."""
+
+    def into(draft: Path) -> None:
+        beside(draft)
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            checkpointer.save((draft / "arrays").absolute(), tree)
+
+    stages.complete(folder, into)
+
+
+def read(folder: Path, like: Any) -> Any:
+    """The tree that `write` wrote, in the shapes, precisions and places of `like`.
+
+    Raises:
+        InvalidArgument: a checkpoint that cannot be read, or of another network.
+    """
+    try:
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            wanted = jax.tree.map(_described, like)
+            return checkpointer.restore(
+                (folder / "arrays").absolute(),
+                args=ocp.args.PyTreeRestore(
+                    item=wanted,
+                    restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
+                ),
+            )
+    except Exception as error:  # orbax and tensorstore have errors of their own
+        raise InvalidArgument(
+            "out", str(folder), "cannot be read back", "delete that folder and run again"
+        ) from error
+
+
+def of(network: Any) -> dict[str, Any]:
+    """All parameters by name, LoRA's included."""
+    flat = nnx.to_flat_state(nnx.state(network, nnx.Param))
+    return {".".join(map(str, path)): leaf.get_value() for path, leaf in flat}
+
+
+def put(network: Any, values: dict[str, Any]) -> None:
+    """Set the parameters of a network, one by one: the device never holds them all twice."""
+    for path, leaf in nnx.to_flat_state(nnx.state(network, nnx.Param)):
+        leaf.set_value(to_device(values[".".join(map(str, path))]))
+
+
+def to_host(tree: Any) -> Any:
+    """Copies in the host's memory, sharded as they are."""
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, _kind(leaf, "pinned_host")), tree)
+
+
+def to_device(tree: Any) -> Any:
+    """Copies on the devices, sharded as they are."""
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, _kind(leaf, "device")), tree)
+
+
+def _kind(leaf: Any, memory: str) -> Any:
+    return leaf.sharding.with_memory_kind(memory)
+
+
+def _described(leaf: Any) -> Any:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=_kind(leaf, "device"))

@@ -1,0 +1,169 @@
+"""Where the preference pairs of an iteration come from: responses drawn, ranked and paired."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from flax import nnx
+
+from apo_sim.errors import InvalidArgument
+from apo_sim.llm import mesh, stages
+from apo_sim.llm.models import Model
+from apo_sim.llm.pairs import Pairing, Preference, Tokens, TopAgainstBottom, preferences
+from apo_sim.llm.prompts import Prompt, folds
+from apo_sim.llm.rankers import Ranker, check_scores
+from apo_sim.llm.sampling import Response, Sampler, Sampling
+from apo_sim.llm.step import fetched
+
+# Batches of responses that are stored as one.
+_BATCHES = 8
+
+Watch = Callable[[str, int], Any]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Brings the preference data of an iteration."""
+
+    def pairs(
+        self, model: Model, t: int, beta: float, seed: int, folder: Path, watch: Watch
+    ) -> list[Preference]:
+        """Preference pairs between responses of pi_t (t = 0, 1, ...), which the model now is.
+
+        Args:
+            model: its network is at the proximal centre.
+            t: updates made so far.
+            beta: proximal weight of the coming update.
+            seed: all randomness comes from it.
+            folder: of this iteration, for what should not be drawn twice.
+            watch: makes a progress bar, from what is counted and how many there are.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """n responses to every prompt of the iteration's fold, ranked, and made into pairs.
+
+    Args:
+        prompts: of all iterations, shared out among them.
+        iterations: how many there are.
+        sampling: how responses are drawn.
+        ranker: scores them.
+        pairing: makes pairs of the scores.
+    """
+
+    prompts: Sequence[Prompt]
+    iterations: int
+    sampling: Sampling
+    ranker: Ranker
+    pairing: Pairing = TopAgainstBottom()
+
+    def pairs(
+        self, model: Model, t: int, beta: float, seed: int, folder: Path, watch: Watch
+    ) -> list[Preference]:
+        prompts = folds(self.prompts, self.iterations)[t]
+        number = self.sampling.responses
+        asked = [prompt.text for prompt in prompts for _ in range(number)]
+        drawn = responses(model, asked, self.sampling, seed, folder / "responses", watch)
+        random = np.random.default_rng(seed)
+        found = []
+        for place, prompt in enumerate(prompts):
+            here = drawn[place * number : (place + 1) * number]
+            scores = check_scores(self.ranker.scores(prompt, [r.text for r in here]), here)
+            tokens = tuple(model.tokenizer.prompt_tokens(prompt.text))
+            given = [ended(response, model.tokenizer.end) for response in here]
+            found += preferences(tokens, given, scores, self.pairing, random, beta)
+        return found
+
+
+def responses(
+    model: Model, asked: Sequence[str], sampling: Sampling, seed: int, folder: Path, watch: Watch
+) -> list[Response]:
+    """One response to each prompt; what is drawn is kept, and every process draws its share.
+
+    A process samples from a copy of the network on its own devices, since Tunix's sampler sees
+    no others.
+    """
+    size = _BATCHES * sampling.batch
+    parts = range(-(-len(asked) // size))
+    mine = [part for part in parts if part % jax.process_count() == jax.process_index()]
+    files = [folder.with_name(f"{folder.name}-{part:05d}") for part in parts]
+    left = [part for part in mine if not stages.ready(files[part])]
+    # All processes take part in the copy, or none: whoever has nothing left to draw as well.
+    sampler = Sampler(_local(model), sampling) if left or jax.process_count() > 1 else None
+    with watch("responses", -(-len(asked) // sampling.batch)) as tick:
+        for part in mine:
+            here = asked[part * size : (part + 1) * size]
+            if part in left and sampler is not None:
+                found = []
+                for place in range(0, len(here), sampling.batch):
+                    batch_seed = seed_of(seed, part, place)
+                    found += sampler.draw(here[place : place + sampling.batch], batch_seed)
+                    tick(1)
+                stages.complete(files[part], _writer(found), alone=True)
+            else:
+                tick(-(-len(here) // sampling.batch))
+    stages.together(str(folder))
+    return [response for file in files for response in _read(file)]
+
+
+def ended(response: Response, end: int) -> Tokens:
+    """Tokens of a response, with the one that ends it if it ended: what the model is trained on."""
+    return (*response.tokens, end) if response.ended else response.tokens
+
+
+def usable(
+    name: str, prompts: Sequence[Prompt], fits: Callable[[str], bool], ranker: Ranker
+) -> list[Prompt]:
+    """The prompts that are short enough and can be ranked.
+
+    Raises:
+        InvalidArgument: none is.
+    """
+    accepts = getattr(ranker, "accepts", lambda _: True)
+    found = [prompt for prompt in prompts if accepts(prompt) and fits(prompt.text)]
+    if not found:
+        raise InvalidArgument(
+            name,
+            f"{len(prompts)} prompts",
+            "are all too long, or cannot be ranked",
+            "raise max_prompt, or choose another ranker",
+        )
+    return found
+
+
+def _local(model: Model) -> Model:
+    """The model on the devices of this process."""
+    if jax.process_count() == 1:
+        return model
+    graph, state = nnx.split(model.network)
+    layout = dict(nnx.to_flat_state(nnx.get_named_sharding(state, mesh.local())))
+    flat = dict(nnx.to_flat_state(state))
+    for path, leaf in flat.items():
+        values = fetched(leaf.get_value())
+        flat[path] = leaf.replace(jax.device_put(values, layout[path].get_value()))
+    return replace(model, network=nnx.merge(graph, nnx.statelib.from_flat_state(flat)))
+
+
+def _writer(found: Sequence[Response]) -> Callable[[Path], Any]:
+    def write(draft: Path) -> None:
+        lines = [json.dumps({"tokens": r.tokens, "ended": r.ended, "text": r.text}) for r in found]
+        (draft / "responses.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    return write
+
+
+def _read(folder: Path) -> list[Response]:
+    lines = (folder / "responses.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = [json.loads(line) for line in lines]
+    return [Response(tuple(e["tokens"]), e["ended"], e["text"]) for e in entries]
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed of its own for each combination of numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -1,0 +1,307 @@
+"""One proximal step of a transformer: any loss of the library, minimised by Tunix's trainer."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+from flax import nnx
+from jax.experimental import multihost_utils
+from jaxtyping import Array, Float
+from tunix.rl.common import selective_log_softmax
+from tunix.sft import checkpoint_manager, peft_trainer, sharding_utils
+from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
+
+from apo_sim.checks import as_count, check_positive, check_single
+from apo_sim.errors import InvalidArgument
+from apo_sim.llm.batches import Batch, batches
+from apo_sim.llm.pairs import Preference
+from apo_sim.losses import Extra, Loss
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """The inner training of a proximal step. The defaults are the paper's.
+
+    Args:
+        learning_rate: at its highest: it climbs from near zero and falls back, linearly.
+        warmup: share of the steps in which it climbs, in [0, 1).
+        batch: pairs a step.
+        accumulate: parts that a batch is worked through in, to save memory.
+        epochs: times that every pair is seen.
+        optimizer: from a learning rate to a transformation of optax; None: RMSProp.
+
+    Raises:
+        InvalidArgument: a setting out of its range.
+
+    Example:
+        >>> [round(1e6 * rate, 2) for rate in FineTuning(1e-6, warmup=0.5).schedule(4).tolist()]
+        [0.33, 0.67, 1.0, 0.5]
+    """
+
+    learning_rate: float = 5e-7
+    warmup: float = 0.1
+    batch: int = 64
+    accumulate: int = 1
+    epochs: int = 1
+    optimizer: Callable[[Any], optax.GradientTransformation] | None = None
+
+    def __post_init__(self):
+        check_single("learning_rate", self.learning_rate, "pass one number")
+        check_positive("learning_rate", self.learning_rate)
+        for name in ("batch", "accumulate", "epochs"):
+            as_count(name, getattr(self, name))
+        if not 0.0 <= self.warmup < 1.0:
+            raise InvalidArgument("warmup", self.warmup, "lies outside [0, 1)", "pass 0.1")
+        if self.batch % self.accumulate:
+            raise InvalidArgument(
+                "accumulate", self.accumulate, f"does not divide {self.batch}", "pass a divisor"
+            )
+
+    def schedule(self, steps: int) -> np.ndarray:
+        """Learning rate of every step, shape (steps,)."""
+        climb = int(self.warmup * steps)
+        number = np.arange(steps)
+        up = (number + 1) / (climb + 1)  # no step is spent at zero
+        down = (steps - number) / max(steps - climb, 1)
+        return self.learning_rate * np.where(number < climb, up, down)
+
+    def transformation(self) -> optax.GradientTransformation:
+        """The optimiser, its learning rate a number that changes from step to step."""
+
+        def made(learning_rate: Any) -> optax.GradientTransformation:
+            if self.optimizer is not None:
+                return self.optimizer(learning_rate)
+            return optax.rmsprop(learning_rate, decay=0.99)
+
+        return optax.inject_hyperparams(made)(learning_rate=self.learning_rate)
+
+
+def response_log_probs(network: Any, batch: Batch) -> Float[Array, "pairs 2"]:
+    """log pi(response | prompt) of winner and loser, in nats, shape (B, 2).
+
+    Source: the paper's (2.1), summed over tokens.
+    """
+    pairs, _, length = batch.tokens.shape
+    tokens = jnp.asarray(batch.tokens).reshape(2 * pairs, length)
+    mask = jnp.asarray(batch.mask).reshape(2 * pairs, length)
+    asked, given = tokens[:, :-1], tokens[:, -batch.responses :]
+    arguments = (
+        asked,
+        build_positions_from_mask(mask[:, :-1]),
+        None,
+        make_causal_attn_mask(mask[:, :-1]),
+    )
+    if "last" in inspect.signature(type(network).__call__).parameters:
+        logits, _ = network(*arguments, last=batch.responses)
+    else:
+        logits, _ = network(*arguments)
+    log_probs = selective_log_softmax(logits[:, -batch.responses :], given)
+    counted = mask[:, -batch.responses :]
+    return jnp.sum(jnp.where(counted, log_probs, 0.0), axis=1).reshape(pairs, 2)
+
+
+def objective(network: Any, batch: Batch, loss: Loss) -> tuple[Array, dict[str, Array]]:
+    """Mean of a loss over a batch, and how the pairs stand: (3.1) with data.
+
+    The scores are h = beta log(policy / proximal centre), as everywhere in the library.
+    """
+    scores = batch.beta[:, None] * (response_log_probs(network, batch) - batch.reference)
+    values = loss(scores[:, 0], scores[:, 1], Extra(batch.log_normalizer))
+    lead = scores[:, 0] - scores[:, 1]
+    right = jnp.where(lead > 0, 1.0, jnp.where(lead == 0, 0.5, 0.0))
+    value = jnp.mean(batch.weight * values)
+    report = {
+        "loss": value,
+        "margin": jnp.mean(batch.weight * lead),
+        "accuracy": jnp.mean(batch.weight * right),
+    }
+    return value, report
+
+
+class ProximalTrainer(peft_trainer.PeftTrainer):
+    """Tunix's trainer with a loss of this library; one object, and one program, for all steps.
+
+    Args:
+        network: trained in place; with LoRA in it, only that is trained.
+        loss: any of `apo_sim.losses`.
+        tuning: the inner training.
+        padding: token that fills up.
+        save_every: steps between two checkpoints within a proximal step.
+    """
+
+    def __init__(
+        self, network: Any, loss: Loss, tuning: FineTuning, padding: int, save_every: int = 100
+    ):
+        self._transformation = tuning.transformation()
+        config = peft_trainer.TrainingConfig(
+            eval_every_n_steps=2**30,
+            gradient_accumulation_steps=tuning.accumulate if tuning.accumulate > 1 else None,
+        )
+        super().__init__(network, self._transformation, config)
+        self.tuning, self.padding, self.save_every = tuning, padding, save_every
+        self.is_managed_externally = True
+        self._reports: list[dict[str, Array]] = []
+        self.with_loss_fn(lambda network, batch: objective(network, batch, loss), has_aux=True)
+        self.with_gen_model_input_fn(lambda batch: {"batch": batch})
+        graph = nnx.graphdef(network)
+        # Only these numbers come back: nnx.jit would return, and so copy, the network too.
+        self._log_probs = jax.jit(
+            lambda state, batch: response_log_probs(nnx.merge(graph, state), batch)
+        )
+
+    def steps(self, pairs: int) -> int:
+        """How many steps so many pairs make."""
+        return -(-pairs * self.tuning.epochs // self.tuning.batch)
+
+    def log_probs(
+        self, pairs: Sequence[Preference], tick: Callable[[int], None] = lambda _: None
+    ) -> np.ndarray:
+        """log pi of winner and loser of every pair under the network as it is, (pairs, 2)."""
+        found, state = [], nnx.state(self.model)
+        for batch in self._parts(batches(pairs, self.tuning.batch, beta=1.0, padding=self.padding)):
+            shared = sharding_utils.shard_input(batch, self.config.data_sharding_axis)
+            found.append(fetched(self._log_probs(state, shared)))
+            tick(1)
+        return np.concatenate(found)[: len(pairs)]
+
+    def step(
+        self,
+        pairs: Sequence[Preference],
+        reference: np.ndarray,
+        *,
+        beta: float,
+        seed: int,
+        folder: Path | None = None,
+        tick: Callable[[int], None] = lambda _: None,
+    ) -> list[dict[str, float]]:
+        """Train the network from the proximal centre, where it is, to pi_hat.
+
+        Args:
+            pairs: the preference data of this iteration.
+            reference: their log-probabilities under the proximal centre, shape (pairs, 2).
+            beta: proximal weight.
+            seed: the order of the pairs is drawn from it.
+            folder: of checkpoints within the step, from which it goes on; None: none.
+            tick: told of every part of a batch.
+
+        Returns:
+            Loss, margin and accuracy of every part of a batch, and the learning rate; what came
+            before a resumption is left out.
+
+        Raises:
+            InvalidArgument: no pairs, or a checkpoint that cannot be read.
+        """
+        if not pairs:
+            raise InvalidArgument(
+                "pairs", pairs, "are none", "draw more prompts, or rank by finer scores"
+            )
+        self._begin(folder)
+        done, rates = self._iter_steps, self.tuning.schedule(self.steps(len(pairs)))
+        random = np.random.default_rng(seed)
+        order = [random.permutation(len(pairs)) for _ in range(self.tuning.epochs)]
+        arrays = batches(
+            pairs,
+            self.tuning.batch,
+            beta=beta,
+            padding=self.padding,
+            reference=reference,
+            order=np.concatenate(order),
+        )
+
+        def parts() -> Iterator[Batch]:
+            for number, part in enumerate(self._parts(arrays)):
+                if number >= done:
+                    self._set_rate(rates[number // self.tuning.accumulate])
+                    yield part
+                tick(1)
+
+        self.train(parts())
+        self.checkpoint_manager.close()
+        reports = jax.device_get(self._reports)
+        return [
+            {"rate": float(rates[(done + number) // self.tuning.accumulate])}
+            | {name: float(value) for name, value in report.items()}
+            for number, report in enumerate(reports)
+        ]
+
+    def _parts(self, arrays: Iterable[Batch]) -> Iterator[Batch]:
+        """What this process sees of each part of every batch."""
+        pieces = self.tuning.accumulate * jax.process_count()
+        for batch in arrays:
+            for part in range(self.tuning.accumulate):
+                place = part * jax.process_count() + jax.process_index()
+                yield jax.tree.map(lambda rows, p=place: np.split(rows, pieces)[p], batch)
+
+    def _begin(self, folder: Path | None) -> None:
+        """A fresh optimiser, or that of a step that was interrupted, with its network."""
+        self._reports = []
+        self._prev_buffered_train_metrics = self._buffered_train_metrics = None
+        self._reset_optimizer()
+        options = ocp.CheckpointManagerOptions(
+            save_interval_steps=self.save_every, max_to_keep=1, enable_async_checkpointing=False
+        )
+        self.checkpoint_manager = checkpoint_manager.CheckpointManager(
+            None if folder is None else str(folder.absolute()), options
+        )
+        try:
+            done, _ = self.checkpoint_manager.maybe_restore(
+                self.model, self.optimizer, restore_only_lora_params=self._lora_enabled
+            )
+        except Exception as error:  # orbax and tensorstore have errors of their own
+            raise InvalidArgument(
+                "out", str(folder), "holds a checkpoint that cannot be read", "delete that folder"
+            ) from error
+        self._train_steps, self._iter_steps = done, done * self.tuning.accumulate
+
+    def _reset_optimizer(self) -> None:
+        old = nnx.state(self.optimizer, nnx.optimizer.OptState)
+        for leaf in jax.tree.leaves(old):
+            leaf.delete()  # never two states of an optimiser on the device
+        wrt = nnx.LoRAParam if self._lora_enabled else nnx.Param
+        transformation = self._transformation
+        if self.tuning.accumulate > 1:
+            transformation = optax.MultiSteps(transformation, self.tuning.accumulate)
+        fresh = nnx.Optimizer(self.model, transformation, wrt=wrt)  # type: ignore[arg-type]
+        # Bound to its devices from the beginning, as it is after a step: else there are two programs.
+        everywhere = _replicated(self.model)
+        state = jax.tree.map(
+            lambda leaf: jax.device_put(leaf, leaf.sharding if leaf.ndim else everywhere),
+            nnx.state(fresh, nnx.optimizer.OptState),
+        )
+        nnx.update(self.optimizer, state)
+        self._rate = next(
+            variable
+            for path, variable in nnx.to_flat_state(
+                nnx.state(self.optimizer, nnx.optimizer.OptState)
+            )
+            if path[-2:] == ("hyperparams", "learning_rate")
+        )
+
+    def _set_rate(self, rate: float) -> None:
+        old = self._rate.get_value()
+        self._rate.set_value(jax.device_put(jnp.asarray(rate, old.dtype), old.sharding))
+
+    def _post_process_train_step(self, aux: Any) -> None:
+        self._reports.append(aux)
+
+
+def _replicated(network: Any) -> jax.sharding.Sharding:
+    """A copy on every device that the network is on."""
+    place = jax.tree.leaves(nnx.state(network))[0].sharding
+    if isinstance(place, jax.sharding.NamedSharding):
+        return jax.sharding.NamedSharding(place.mesh, jax.sharding.PartitionSpec())
+    return place
+
+
+def fetched(values: Any) -> np.ndarray:
+    """An array on this host, gathered from all processes where it is shared out among them."""
+    if values.is_fully_addressable:
+        return np.asarray(values)
+    return np.asarray(multihost_utils.process_allgather(values, tiled=True))

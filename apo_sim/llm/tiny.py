@@ -1,0 +1,65 @@
+"""A tiny random transformer with a tokenizer of words: to try things out in seconds."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import tokenizers
+from flax import nnx
+from tokenizers import models as kinds
+from tokenizers import pre_tokenizers
+from tunix.models.llama3.model import ModelConfig
+
+from apo_sim.llm.llama import Llama
+from apo_sim.llm.models import Model
+from apo_sim.llm.text import Tokenizer
+
+WORDS = ("<pad>", "<end>", *(f"w{number}" for number in range(30)))
+
+
+def tokenizer() -> Tokenizer:
+    """Thirty words, a token that ends and one that pads."""
+    inner = tokenizers.Tokenizer(
+        kinds.WordLevel({word: place for place, word in enumerate(WORDS)}, "w0")
+    )
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
+    inner.add_special_tokens([tokenizers.AddedToken(word, special=True) for word in WORDS[:2]])
+    return Tokenizer(inner, begin=None, end=1, padding=0)
+
+
+def config(**changes: Any) -> ModelConfig:
+    """Sizes of the tiny model, or others."""
+    sizes: dict[str, Any] = {
+        "num_layers": 2,
+        "vocab_size": len(WORDS),
+        "embed_dim": 16,
+        "hidden_dim": 24,
+        "num_heads": 4,
+        "head_dim": 4,
+        "num_kv_heads": 2,
+        "rope_theta": 10_000,
+        "norm_eps": 1e-5,
+        "weight_tying": False,
+    }
+    return ModelConfig(**{**sizes, **changes})
+
+
+def model(seed: int = 0, **changes: Any) -> Model:
+    """A Llama with random weights.
+
+    Args:
+        seed: of the weights.
+        **changes: other sizes, fields of Tunix's `ModelConfig`.
+
+    Example:
+        >>> model(num_layers=1).parameters
+        2848
+    """
+    network = nnx.eval_shape(lambda: Llama(config(**changes), rngs=nnx.Rngs(0)))
+    # Tunix begins its feed-forward layers at zero; let all of them matter.
+    random = np.random.default_rng(seed)
+    for _, leaf in nnx.to_flat_state(nnx.state(network, nnx.Param)):
+        shape = leaf.get_value().shape
+        values = 0.3 * random.normal(size=shape) if len(shape) > 1 else np.ones(shape)
+        leaf.set_value(jax.device_put(values.astype(np.float32), jax.local_devices()[0]))
+    return Model(network, tokenizer(), context=256, name="tiny")

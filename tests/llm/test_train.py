@@ -1,0 +1,394 @@
+"""The outer loop: extrapolation leaf by leaf, LoRA, resumption, damage, meshes and processes."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import apo_sim as apo
+from apo_sim import InvalidArgument
+from apo_sim.llm import parameters, tiny
+from apo_sim.llm.lora import LoRA
+from apo_sim.llm.pairs import BradleyTerry
+from apo_sim.llm.rankers import Length
+from apo_sim.llm.sampling import Sampling
+from apo_sim.llm.step import FineTuning
+from apo_sim.llm.train import train
+
+pytestmark = pytest.mark.llm
+
+PROMPTS = [f"w{number} w{number + 1}" for number in range(8)]
+SAMPLING = Sampling(responses=3, max_tokens=6, max_prompt=4, batch=12, temperature=1.0, top_p=1.0)
+SETTINGS = {
+    "prompts": PROMPTS,
+    "held_out": ["w3", "w9 w8", "w20"],
+    "ranker": Length(unit=5.0),
+    "pairing": BradleyTerry(2),
+    "beta": (0.1, 1.0),
+    "iterations": 2,
+    "sampling": SAMPLING,
+    "tuning": FineTuning(learning_rate=1e-2, batch=4, optimizer=optax.sgd),
+    "progress": False,
+}
+
+
+def policies(**changes):
+    """Parameters of pi_hat_t, of pi_t as the next iteration begins, and the outcome."""
+    model, hats = tiny.model(), {}
+    start = numbers(model.network)
+    outcome = train(
+        model,
+        **{**SETTINGS, **changes},
+        watch_policy=lambda t, network: hats.update({t: numbers(network)}),
+    )
+    return start, hats, outcome
+
+
+def numbers(network):
+    found = {name: np.asarray(value) for name, value in parameters.of(network).items()}
+    return {name: value for name, value in found.items() if "lora" not in name}
+
+
+def test_every_parameter_is_extrapolated(tmp_path):
+    alpha = 0.5
+    start, hats, _ = policies(momentum=apo.Constant(alpha), out=tmp_path / "run")
+    like = parameters.of(tiny.model().network)
+    centre = parameters.read(
+        tmp_path / "run/iteration-1/centre", {"policy": like, "momentum": like}
+    )
+    for name, hat in hats[1].items():
+        expected = hat + alpha * (hat - start[name])
+        assert np.allclose(centre["policy"][name], expected, rtol=1e-6, atol=1e-6), name
+        assert np.array_equal(centre["momentum"][name], hat)
+    moved = max(np.abs(hat - start[name]).max() for name, hat in hats[1].items())
+    assert moved > 1e-4  # or there would be nothing to extrapolate
+
+
+def test_lora_extrapolates_effective_weights(tmp_path):
+    alpha, lora = 0.5, LoRA(rank=2, scale=4.0)
+    rate = FineTuning(learning_rate=1.0, batch=4, optimizer=optax.sgd)
+    start, hats, outcome = policies(
+        momentum=apo.Constant(alpha), lora=lora, tuning=rate, out=tmp_path / "run"
+    )
+    kept = parameters.of(outcome.model.network)
+    adapted = [name.removesuffix("_lora_a") for name in kept if name.endswith("_lora_a")]
+    assert len(adapted) == 2 * 7
+    centre = parameters.read(
+        tmp_path / "run/iteration-1/centre",
+        {"policy": kept, "momentum": {name: kept[name] for name in adapted}},
+    )["policy"]
+    for name, hat in hats[1].items():
+        expected = hat + alpha * (hat - start[name])
+        assert np.allclose(centre[name], expected, rtol=1e-6, atol=1e-6), name
+        assert (name in adapted) or np.array_equal(hat, start[name])
+    assert max(np.abs(hats[1][n] - start[n]).max() for n in adapted) > 1e-4
+    assert all(not np.any(centre[f"{name}_lora_b"]) for name in adapted)
+
+
+def test_merging_keeps_the_policy_and_extrapolated_factors_are_another():
+    lora = LoRA(rank=2, scale=4.0)
+    model = lora.into(tiny.model())
+    random = np.random.default_rng(0)
+    factors = parameters.of(model.network)
+    for name, value in factors.items():
+        if "lora" in name:
+            factors[name] = jnp.asarray(random.normal(size=value.shape), jnp.float32)
+    parameters.put(model.network, factors)
+    tokens, mask = jnp.arange(2, 8)[None], jnp.tril(jnp.ones((1, 6, 6), bool))
+
+    def logits():
+        return np.asarray(model.network(tokens, jnp.arange(6)[None], None, mask)[0])
+
+    before, base = logits(), numbers(model.network)
+    lora.merge(model.network)
+    assert np.allclose(logits(), before, rtol=1e-4, atol=1e-4)
+    # Control: (1 + a) A (1 + a) B is not what (1 + a) A B adds.
+    name = "layers.0.attn.q_proj.w"
+    change = numbers(model.network)[name] - base[name]
+    a, b = (np.asarray(factors[f"{name}_lora_{part}"]) for part in "ab")
+    wrong = 2.0 * np.tensordot(1.5 * a, 1.5 * b, 1).reshape(change.shape)
+    assert not np.allclose(1.5 * change, wrong, rtol=0.1)
+
+
+def outcome_of(folder):
+    content = json.loads((folder / "results.json").read_text())
+    model = parameters.read(folder / "iteration-2/hat", parameters.of(tiny.model().network))
+    return content, {name: np.asarray(value) for name, value in model.items()}
+
+
+SCRIPT = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+import test_train
+from apo_sim.llm import stages, tiny
+from apo_sim.llm.train import train
+
+left = [int(sys.argv[2])]
+complete = stages.complete
+
+def counted(folder, write, alone=False):
+    if left[0] == 0:  # in the middle of writing a stage
+        draft = folder.with_name("." + folder.name)
+        draft.mkdir(parents=True, exist_ok=True)
+        (draft / "half").write_text("written")
+        os.kill(os.getpid(), signal.SIGKILL)
+    left[0] -= 1
+    complete(folder, write, alone)
+
+stages.complete = counted
+train(tiny.model(), **test_train.SETTINGS, out=sys.argv[1])
+"""
+
+
+def test_a_run_killed_anywhere_ends_the_same(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    script = SCRIPT.format(tests=str(Path(__file__).parent))
+    again = [sys.executable, "-W", "ignore", "-c", script]
+    subprocess.run([*again, whole, "1000"], check=True)
+    for stages_before in (0, 3, 2, 5):
+        assert subprocess.run([*again, killed, str(stages_before)]).returncode == -9
+    subprocess.run([*again, killed, "1000"], check=True)
+    content, model = outcome_of(whole)
+    content_killed, model_killed = outcome_of(killed)
+    assert content["rows"] == content_killed["rows"]
+    assert content["pairs"] == content_killed["pairs"]
+    for name, value in model.items():
+        assert np.array_equal(value, model_killed[name]), name
+
+
+def test_a_step_goes_on_from_its_own_checkpoint(tmp_path):
+    from apo_sim.llm.pairs import Preference
+    from apo_sim.llm.step import ProximalTrainer
+
+    random = np.random.default_rng(0)
+    pairs = [
+        Preference(*(tuple(map(int, random.integers(2, 30, size))) for size in (3, 5, 4)))
+        for _ in range(24)
+    ]
+    tuning = FineTuning(learning_rate=1e-2, batch=4)
+    reference = random.normal(size=(24, 2)) - 10.0
+
+    def trainer():
+        return ProximalTrainer(tiny.model().network, apo.DPO(), tuning, padding=0, save_every=2)
+
+    whole = trainer()
+    whole.step(pairs, reference, beta=1.0, seed=1)
+
+    class Stop(Exception):
+        pass
+
+    def tick(_):
+        seen.append(1)
+        if len(seen) == 4:
+            raise Stop
+
+    seen, first = [], trainer()
+    with pytest.raises(Stop):
+        first.step(pairs, reference, beta=1.0, seed=1, folder=tmp_path / "step", tick=tick)
+    second = trainer()
+    log = second.step(pairs, reference, beta=1.0, seed=1, folder=tmp_path / "step")
+    assert 0 < len(log) < 6  # it did not begin again
+    for name, value in numbers(whole.model).items():
+        assert np.array_equal(value, numbers(second.model)[name]), name
+
+
+def test_accumulated_parts_are_one_batch():
+    from apo_sim.llm.pairs import Preference
+    from apo_sim.llm.step import ProximalTrainer
+
+    random = np.random.default_rng(0)
+    pairs = [
+        Preference(*(tuple(map(int, random.integers(2, 30, size))) for size in (3, 5, 4)))
+        for _ in range(7)
+    ]
+    found = []
+    for parts in (1, 2):
+        tuning = FineTuning(learning_rate=1e-2, batch=4, accumulate=parts, optimizer=optax.sgd)
+        trainer = ProximalTrainer(tiny.model().network, apo.DPO(), tuning, padding=0)
+        trainer.step(pairs, np.zeros((7, 2)), beta=1.0, seed=1)
+        found.append(numbers(trainer.model))
+    for name, value in found[0].items():
+        assert np.allclose(value, found[1][name], atol=1e-6), name
+
+
+def test_damage_is_named_and_nothing_is_lost(tmp_path):
+    folder = tmp_path / "run"
+    policies(out=folder)
+    file = next(p for p in (folder / "iteration-2/hat").rglob("*") if p.stat().st_size > 5_000)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(InvalidArgument, match="is damaged.*delete that folder"):
+        policies(out=folder)
+    file.write_bytes(whole)
+    policies(out=folder)
+    with pytest.raises(InvalidArgument, match="holds another run: seed is 0 there and 1 here"):
+        policies(out=folder, seed=1)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/thesis.tex").write_text("mine")
+    with pytest.raises(InvalidArgument, match="holds something else"):
+        policies(out=tmp_path / "other")
+
+
+def test_a_full_disk_is_named_and_the_run_goes_on_later(tmp_path, monkeypatch):
+    from apo_sim.llm import stages
+
+    written = stages.complete
+
+    def full(folder, write, alone=False):
+        if folder.name == "hat":
+
+            def fail(draft):
+                raise OSError(28, "No space left on device")
+
+            return written(folder, fail, alone)
+        return written(folder, write, alone)
+
+    monkeypatch.setattr(stages, "complete", full)
+    with pytest.raises(InvalidArgument, match=r"No space left.*make room"):
+        policies(out=tmp_path / "run")
+    monkeypatch.undo()
+    assert (tmp_path / "run/iteration-1/pairs").is_dir()
+    _, _, outcome = policies(out=tmp_path / "run")
+    assert len(outcome.pairs) == 2
+
+
+def test_bad_input_is_named_before_anything_runs(tmp_path):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"prompt": "w3"}\nnot json\n')
+    for changes, said in (
+        ({"beta": -1.0}, "beta = -1.0 must be positive"),
+        ({"beta": (1.0, 2.0, 3.0)}, "has shape"),
+        ({"iterations": 0}, "iterations = 0"),
+        ({"prompts": str(file)}, "prompts = 'line 2 of"),
+        ({"prompts": str(tmp_path / "none.jsonl")}, "is not there"),
+        ({"prompts": []}, "are empty"),
+        ({"prompts": ["w1 " * 9]}, "are all too long"),
+        ({"prompts": ["w1"]}, "cannot be shared out among 2 iterations"),
+        ({"ranker": None}, "ranker = None is missing"),
+        ({"sampling": dataclasses.replace(SAMPLING, max_tokens=300)}, "exceed the context of 256"),
+    ):
+        with pytest.raises(InvalidArgument) as caught:
+            policies(**changes)
+        assert said in str(caught.value), str(caught.value)
+
+
+def test_every_policy_is_judged():
+    _, _, outcome = policies()
+    assert [row["policy"] for row in outcome.rows] == ["reference", "pi_hat_1", "pi_1", "pi_hat_2"]
+    reference, *others = outcome.rows
+    assert reference["win_rate"] == [0.5, 0.5, 0.5] and reference["kl"] == [0.0, 0.0, 0.0]
+    assert any(row["reverse_kl"][0] != 0.0 for row in others)
+    assert all(row["strict"] is None for row in outcome.rows)  # these prompts ask for nothing
+
+
+EIGHT = """
+import os, sys
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+sys.path.insert(0, {tests!r})
+import json, numpy as np, test_train
+import apo_sim as apo
+from apo_sim.llm import mesh, models, tiny
+from apo_sim.llm.pairs import Preference
+from apo_sim.llm.step import FineTuning, ProximalTrainer
+from apo_sim.llm.extrapolation import Extrapolator
+from contextlib import nullcontext
+
+folder, shards = sys.argv[1], sys.argv[2]
+place = mesh.make(4, 2) if shards == "4x2" else None
+model = models.load(folder, mesh=place)
+random = np.random.default_rng(0)
+pairs = [Preference(*(tuple(map(int, random.integers(2, 30, n))) for n in (3, 5, 4))) for _ in range(24)]
+with place or nullcontext():
+    trainer = ProximalTrainer(model.network, apo.DPO(), FineTuning(learning_rate=1e-2, batch=8), padding=0)
+    extrapolator = Extrapolator(model.network, apo.Constant(0.5))
+    reference = trainer.log_probs(pairs)
+    log = trainer.step(pairs, reference, beta=1.0, seed=0)
+    extrapolator.extrapolate(model.network, 1)
+    after = trainer.log_probs(pairs)
+sharded = len(model.network.layers[0].attn.q_proj.w.get_value().sharding.device_set)
+print(json.dumps({{"loss": [s["loss"] for s in log], "after": after.tolist(), "devices": sharded}}))
+"""
+
+
+def test_a_mesh_of_eight_devices_gives_the_losses_of_one(tmp_path):
+    from apo_sim.llm import models
+
+    models.save(tiny.model(), tmp_path / "model")
+    script = EIGHT.format(tests=str(Path(__file__).parent))
+    found = {}
+    for shards in ("1", "4x2"):
+        command = [sys.executable, "-W", "ignore", "-c", script, tmp_path / "model", shards]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found[shards] = json.loads(printed.splitlines()[-1])
+    assert found["4x2"]["devices"] == 8 and found["1"]["devices"] == 1
+    assert np.allclose(found["1"]["loss"], found["4x2"]["loss"], atol=1e-4)
+    assert np.allclose(found["1"]["after"], found["4x2"]["after"], atol=1e-3)
+    assert np.ptp(found["1"]["loss"]) > 1e-3
+
+
+TWO = """
+import os, sys
+sys.path.insert(0, {tests!r})
+import jax
+from apo_sim.llm import mesh, models
+mesh.join()
+import test_train
+from apo_sim.llm.train import train
+place = mesh.make(2, 1)
+model = models.load(sys.argv[1], mesh=place)
+settings = {{**test_train.SETTINGS, "iterations": 1, "beta": 1.0}}
+train(model, **settings, out=sys.argv[2], mesh=place)
+"""
+
+
+def test_two_processes_run_an_iteration(tmp_path):
+    import socket
+
+    from apo_sim.llm import models
+
+    models.save(tiny.model(), tmp_path / "model")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = TWO.format(tests=str(Path(__file__).parent))
+    running = []
+    for place in range(2):
+        environment = {
+            **os.environ,
+            "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+            "JAX_NUM_PROCESSES": "2",
+            "JAX_PROCESS_ID": str(place),
+            "XLA_FLAGS": "",
+        }
+        command = [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            script,
+            tmp_path / "model",
+            tmp_path / "run",
+        ]
+        running.append(
+            subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        )
+    for process in running:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors[-3000:]
+    both = json.loads((tmp_path / "run/results.json").read_text())
+    alone = train(
+        models.load(tmp_path / "model"),
+        **{**SETTINGS, "iterations": 1, "beta": 1.0},
+        out=tmp_path / "alone",
+    )
+    assert both["pairs"] == alone.pairs
+    assert np.allclose(
+        [s["loss"] for s in both["steps"]], [s["loss"] for s in alone.steps], atol=1e-4
+    )
