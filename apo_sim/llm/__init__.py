@@ -14,16 +14,17 @@ if _missing:
         "apo_sim.llm", ", ".join(_missing), "is not installed", "pip install 'apo-sim[llm]'"
     )
 
+from apo_sim.llm.devices import join, mesh  # noqa: E402
 from apo_sim.llm.instructions import chosen_prompts, generate  # noqa: E402
 from apo_sim.llm.lora import LoRA  # noqa: E402
 from apo_sim.llm.models import Model, load, save  # noqa: E402
+from apo_sim.llm.outer import Outcome, train  # noqa: E402
 from apo_sim.llm.pairs import BradleyTerry, Preference, TopAgainstBottom  # noqa: E402
 from apo_sim.llm.prompts import Prompt, read  # noqa: E402
 from apo_sim.llm.rankers import Length, Pairwise, Ranker, RewardModel, Verifiable  # noqa: E402
 from apo_sim.llm.rankers import named as ranker  # noqa: E402
 from apo_sim.llm.sampling import Sampling  # noqa: E402
 from apo_sim.llm.step import FineTuning  # noqa: E402
-from apo_sim.llm.train import Outcome, train  # noqa: E402
 
 __all__ = [
     "BradleyTerry",
@@ -42,7 +43,9 @@ __all__ = [
     "Verifiable",
     "chosen_prompts",
     "generate",
+    "join",
     "load",
+    "mesh",
     "ranker",
     "read",
     "save",

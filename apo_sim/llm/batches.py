@@ -3,16 +3,16 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import flax
 import numpy as np
 
 from apo_sim.llm.pairs import Preference
+from apo_sim.pytree import pytree_dataclass, static
 
 # Lengths are rounded up to this, so that iterations share their programs.
 _STEP = 16
 
 
-@flax.struct.dataclass
+@pytree_dataclass
 class Batch:
     """Pairs of responses to the same prompts. B pairs, P tokens of prompt, R of response.
 
@@ -32,7 +32,7 @@ class Batch:
     log_normalizer: Any
     reference: Any
     beta: Any
-    responses: int = flax.struct.field(pytree_node=False)
+    responses: int = static()
 
 
 def batches(

@@ -79,16 +79,17 @@ def summary(
         values = np.asarray(values, float)
         return _rounded(values.mean(), values[draws].mean(axis=1))
 
-    checked = [
-        followed(prompt, text) if can_verify(prompt) else None
+    verdicts = [
+        followed(prompt, text)
         for prompt, text in zip(prompts, policy.texts, strict=True)
+        if can_verify(prompt)
     ]
-    verdicts = None if None in checked else checked
+    verified = len(verdicts) == number
     controlled = [length_controlled(wins[rows], longer[rows]) for rows in draws[:200]]
     return {
-        "strict": verdicts and mean([strict.all() for strict, _ in verdicts]),
-        "loose": verdicts and mean([loose.all() for _, loose in verdicts]),
-        "instructions": verdicts and mean([strict.mean() for strict, _ in verdicts]),
+        "strict": mean([strict.all() for strict, _ in verdicts]) if verified else None,
+        "loose": mean([loose.all() for _, loose in verdicts]) if verified else None,
+        "instructions": mean([strict.mean() for strict, _ in verdicts]) if verified else None,
         "score": mean(policy.scores),
         "win_rate": mean(wins),
         "lc_win_rate": _rounded(length_controlled(wins, longer), np.array(controlled)),

@@ -1,4 +1,4 @@
-"""Momentum on a transformer's parameters: leaf by leaf, sharded in place, its memory on the host."""
+"""Momentum on a transformer's parameters: one by one, in place, its memory on the host."""
 
 import functools
 from typing import Any

@@ -21,7 +21,8 @@ class Attention(tunix.Attention):
         """Tunix's block: projections, rotation, cache, attention, projection."""
         layout = self.shd_config.act_btnh
         query, key, value = (
-            tunix.shard(project(x), layout) for project in (self.q_proj, self.k_proj, self.v_proj)
+            tunix.shard(project(x), layout)  # type: ignore[arg-type]
+            for project in (self.q_proj, self.k_proj, self.v_proj)
         )
         rotate = functools.partial(
             tunix.apply_rope,
@@ -37,7 +38,7 @@ class Attention(tunix.Attention):
             value = jax.lax.dynamic_update_slice_in_dim(cache["v"], value, place, axis=1)
             new_cache = {"v": value, "k": key, "end_index": cache["end_index"] + x.shape[1]}
         mixed = jax.nn.dot_product_attention(query, key, value, mask=attn_mask[:, None])
-        return new_cache, tunix.shard(self.o_proj(mixed), self.shd_config.act_btd)
+        return new_cache, tunix.shard(self.o_proj(mixed), self.shd_config.act_btd)  # type: ignore[arg-type]
 
 
 class Llama(tunix.Llama3):

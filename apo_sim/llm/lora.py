@@ -77,7 +77,7 @@ class LoRA:
 
 def adapted(network: Any) -> list[Path]:
     """Which weights have adapters."""
-    paths = [path for path, _ in nnx.to_flat_state(nnx.state(network, nnx.LoRAParam))]
+    paths: list[Any] = [path for path, _ in nnx.to_flat_state(nnx.state(network, nnx.LoRAParam))]
     return [
         (*path[:-1], path[-1].removesuffix(_DOWN)) for path in paths if path[-1].endswith(_DOWN)
     ]

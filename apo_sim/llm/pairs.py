@@ -122,14 +122,8 @@ def preferences(
     """The pairs of one prompt; identical responses make none.
 
     Example:
-        >>> pair = preferences(
-        ...     (1,),
-        ...     [(2,), (3,)],
-        ...     np.array([0.0, 1.0]),
-        ...     TopAgainstBottom(),
-        ...     np.random.default_rng(),
-        ...     1.0,
-        ... )[0]
+        >>> random, scores = np.random.default_rng(0), np.array([0.0, 1.0])
+        >>> pair = preferences((1,), [(2,), (3,)], scores, TopAgainstBottom(), random, 1.0)[0]
         >>> pair.winner, pair.loser
         ((3,), (2,))
     """

@@ -115,7 +115,7 @@ class Sampler:
             temperature=settings.temperature,
             top_p=settings.top_p,
             eos_tokens=[tokenizer.end],
-            seed=jax.random.key(seed),
+            seed=jax.random.key(seed),  # type: ignore[arg-type]
         )
         return [self._response(np.asarray(tokens)) for tokens in drawn.tokens[: len(prompts)]]
 

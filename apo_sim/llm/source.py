@@ -11,7 +11,8 @@ import numpy as np
 from flax import nnx
 
 from apo_sim.errors import InvalidArgument
-from apo_sim.llm import mesh, stages
+from apo_sim.llm import stages
+from apo_sim.llm.devices import local_mesh
 from apo_sim.llm.models import Model
 from apo_sim.llm.pairs import Pairing, Preference, Tokens, TopAgainstBottom, preferences
 from apo_sim.llm.prompts import Prompt, folds
@@ -142,7 +143,7 @@ def _local(model: Model) -> Model:
     if jax.process_count() == 1:
         return model
     graph, state = nnx.split(model.network)
-    layout = dict(nnx.to_flat_state(nnx.get_named_sharding(state, mesh.local())))
+    layout = dict(nnx.to_flat_state(nnx.get_named_sharding(state, local_mesh())))
     flat = dict(nnx.to_flat_state(state))
     for path, leaf in flat.items():
         values = fetched(leaf.get_value())

@@ -166,7 +166,10 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
         """log pi of winner and loser of every pair under the network as it is, (pairs, 2)."""
         found, state = [], nnx.state(self.model)
         for batch in self._parts(batches(pairs, self.tuning.batch, beta=1.0, padding=self.padding)):
-            shared = sharding_utils.shard_input(batch, self.config.data_sharding_axis)
+            shared: Any = sharding_utils.shard_input(
+                batch,  # type: ignore[arg-type]
+                self.config.data_sharding_axis,
+            )
             found.append(fetched(self._log_probs(state, shared)))
             tick(1)
         return np.concatenate(found)[: len(pairs)]
@@ -269,7 +272,7 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
         if self.tuning.accumulate > 1:
             transformation = optax.MultiSteps(transformation, self.tuning.accumulate)
         fresh = nnx.Optimizer(self.model, transformation, wrt=wrt)  # type: ignore[arg-type]
-        # Bound to its devices from the beginning, as it is after a step: else there are two programs.
+        # Bound to its devices from the start, as after a step: else there are two programs.
         everywhere = _replicated(self.model)
         state = jax.tree.map(
             lambda leaf: jax.device_put(leaf, leaf.sharding if leaf.ndim else everywhere),

@@ -221,6 +221,11 @@ def draw(figure: Figure, results: Results) -> None:
     axes[0].legend()
 
 
+def draw_run(figure: Figure, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The figure of a single run."""
+    draw(figure, {"runs": [{"method": "APO", "rows": list(rows)}]})
+
+
 def _verdict(results: Results) -> str:
     """Momentum against plain iteration on the same held-out prompts, seeds averaged."""
     rates = {method: final(results, method, "win_rate") for method in METHODS}

@@ -1,5 +1,7 @@
 """The adapter is the rule of the rest of the library: a transformer that is a table."""
 
+from collections.abc import Hashable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,10 @@ import optax
 import pytest
 
 import apo_sim as apo
-from apo_sim.llm import tiny
+from apo_sim.llm import tiny, train
 from apo_sim.llm.batches import batches
 from apo_sim.llm.pairs import Preference
 from apo_sim.llm.step import FineTuning, response_log_probs
-from apo_sim.llm.train import train
 from apo_sim.preferences import win_counts
 from apo_sim.proximal.from_counts import rewards_from_counts
 
@@ -65,7 +66,7 @@ def head_only(rate):
             lambda path, _: "head" if "lm_head" in str(path) else "rest", params
         )
 
-    rules = {
+    rules: dict[Hashable, optax.GradientTransformation] = {
         "head": optax.chain(optax.scale_by_adam(), optax.scale_by_learning_rate(rate)),
         "rest": optax.set_to_zero(),
     }

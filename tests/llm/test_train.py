@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +15,12 @@ import pytest
 
 import apo_sim as apo
 from apo_sim import InvalidArgument
-from apo_sim.llm import parameters, tiny
+from apo_sim.llm import models, parameters, stages, tiny, train
 from apo_sim.llm.lora import LoRA
-from apo_sim.llm.pairs import BradleyTerry
+from apo_sim.llm.pairs import BradleyTerry, Preference
 from apo_sim.llm.rankers import Length
 from apo_sim.llm.sampling import Sampling
-from apo_sim.llm.step import FineTuning
-from apo_sim.llm.train import train
+from apo_sim.llm.step import FineTuning, ProximalTrainer
 
 pytestmark = pytest.mark.llm
 
@@ -37,6 +37,15 @@ SETTINGS = {
     "tuning": FineTuning(learning_rate=1e-2, batch=4, optimizer=optax.sgd),
     "progress": False,
 }
+
+
+def some_pairs(number):
+    random = np.random.default_rng(0)
+
+    def some(length):
+        return tuple(map(int, random.integers(2, 30, length)))
+
+    return [Preference(some(3), some(5), some(4)) for _ in range(number)]
 
 
 def policies(**changes):
@@ -128,7 +137,7 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 import test_train
 from apo_sim.llm import stages, tiny
-from apo_sim.llm.train import train
+from apo_sim.llm import train
 
 left = [int(sys.argv[2])]
 complete = stages.complete
@@ -164,14 +173,8 @@ def test_a_run_killed_anywhere_ends_the_same(tmp_path):
 
 
 def test_a_step_goes_on_from_its_own_checkpoint(tmp_path):
-    from apo_sim.llm.pairs import Preference
-    from apo_sim.llm.step import ProximalTrainer
-
     random = np.random.default_rng(0)
-    pairs = [
-        Preference(*(tuple(map(int, random.integers(2, 30, size))) for size in (3, 5, 4)))
-        for _ in range(24)
-    ]
+    pairs = some_pairs(24)
     tuning = FineTuning(learning_rate=1e-2, batch=4)
     reference = random.normal(size=(24, 2)) - 10.0
 
@@ -200,14 +203,7 @@ def test_a_step_goes_on_from_its_own_checkpoint(tmp_path):
 
 
 def test_accumulated_parts_are_one_batch():
-    from apo_sim.llm.pairs import Preference
-    from apo_sim.llm.step import ProximalTrainer
-
-    random = np.random.default_rng(0)
-    pairs = [
-        Preference(*(tuple(map(int, random.integers(2, 30, size))) for size in (3, 5, 4)))
-        for _ in range(7)
-    ]
+    pairs = some_pairs(7)
     found = []
     for parts in (1, 2):
         tuning = FineTuning(learning_rate=1e-2, batch=4, accumulate=parts, optimizer=optax.sgd)
@@ -224,7 +220,7 @@ def test_damage_is_named_and_nothing_is_lost(tmp_path):
     file = next(p for p in (folder / "iteration-2/hat").rglob("*") if p.stat().st_size > 5_000)
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(InvalidArgument, match="is damaged.*delete that folder"):
+    with pytest.raises(InvalidArgument, match=r"is damaged.*delete that folder"):
         policies(out=folder)
     file.write_bytes(whole)
     policies(out=folder)
@@ -237,8 +233,6 @@ def test_damage_is_named_and_nothing_is_lost(tmp_path):
 
 
 def test_a_full_disk_is_named_and_the_run_goes_on_later(tmp_path, monkeypatch):
-    from apo_sim.llm import stages
-
     written = stages.complete
 
     def full(folder, write, alone=False):
@@ -292,21 +286,20 @@ EIGHT = """
 import os, sys
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 sys.path.insert(0, {tests!r})
-import json, numpy as np, test_train
+import json, test_train
 import apo_sim as apo
 from apo_sim.llm import mesh, models, tiny
-from apo_sim.llm.pairs import Preference
 from apo_sim.llm.step import FineTuning, ProximalTrainer
 from apo_sim.llm.extrapolation import Extrapolator
 from contextlib import nullcontext
 
 folder, shards = sys.argv[1], sys.argv[2]
-place = mesh.make(4, 2) if shards == "4x2" else None
+place = mesh(4, 2) if shards == "4x2" else None
 model = models.load(folder, mesh=place)
-random = np.random.default_rng(0)
-pairs = [Preference(*(tuple(map(int, random.integers(2, 30, n))) for n in (3, 5, 4))) for _ in range(24)]
+pairs = test_train.some_pairs(24)
+tuning = FineTuning(learning_rate=1e-2, batch=8)
 with place or nullcontext():
-    trainer = ProximalTrainer(model.network, apo.DPO(), FineTuning(learning_rate=1e-2, batch=8), padding=0)
+    trainer = ProximalTrainer(model.network, apo.DPO(), tuning, padding=0)
     extrapolator = Extrapolator(model.network, apo.Constant(0.5))
     reference = trainer.log_probs(pairs)
     log = trainer.step(pairs, reference, beta=1.0, seed=0)
@@ -318,8 +311,6 @@ print(json.dumps({{"loss": [s["loss"] for s in log], "after": after.tolist(), "d
 
 
 def test_a_mesh_of_eight_devices_gives_the_losses_of_one(tmp_path):
-    from apo_sim.llm import models
-
     models.save(tiny.model(), tmp_path / "model")
     script = EIGHT.format(tests=str(Path(__file__).parent))
     found = {}
@@ -337,11 +328,11 @@ TWO = """
 import os, sys
 sys.path.insert(0, {tests!r})
 import jax
-from apo_sim.llm import mesh, models
-mesh.join()
+from apo_sim.llm import join, mesh, models
+join()
 import test_train
-from apo_sim.llm.train import train
-place = mesh.make(2, 1)
+from apo_sim.llm import train
+place = mesh(2, 1)
 model = models.load(sys.argv[1], mesh=place)
 settings = {{**test_train.SETTINGS, "iterations": 1, "beta": 1.0}}
 train(model, **settings, out=sys.argv[2], mesh=place)
@@ -349,10 +340,6 @@ train(model, **settings, out=sys.argv[2], mesh=place)
 
 
 def test_two_processes_run_an_iteration(tmp_path):
-    import socket
-
-    from apo_sim.llm import models
-
     models.save(tiny.model(), tmp_path / "model")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -290,7 +290,7 @@ class _Run:
                 self.betas[t - 1],
                 seed_of(self.seed, _DATA, t),
                 folder,
-                lambda what, total: self._watch(f"iteration {t}: {what}", total),
+                self._watching(f"iteration {t}"),
             )
             if not found:
                 raise InvalidArgument(
@@ -310,7 +310,10 @@ class _Run:
 
             stages.complete(stage, write)
         entries = json.loads((stage / "pairs.json").read_text())
-        found = [Preference(*map(tuple, e[:3]), *e[3:]) for e in entries]
+        found = [
+            Preference(tuple(asked), tuple(winner), tuple(loser), *numbers)
+            for asked, winner, loser, *numbers in entries
+        ]
         return found, np.load(stage / "reference.npy")
 
     def _extrapolate(self, t: int, folder: Path) -> None:
@@ -354,9 +357,7 @@ class _Run:
         if not stages.ready(stage):
             name = f"{policy}_{t}"
             drawn, scores = judge.draw(
-                self.model,
-                stage.with_name(f"{stage.name}-drawn"),
-                lambda what, total: self._watch(f"{name}: {what}", total),
+                self.model, stage.with_name(f"{stage.name}-drawn"), self._watching(name)
             )
             ratio = self._log_ratio(judge.beside_reference(self.model, drawn), name)
             texts, tokens = [r.text for r in drawn], [len(r.tokens) for r in drawn]
@@ -388,6 +389,9 @@ class _Run:
             draft = self.place / ".results.json"
             draft.write_text(json.dumps(content, indent=1))
             draft.replace(self.place / "results.json")
+
+    def _watching(self, where: str) -> Callable[[str, int], Any]:
+        return lambda what, total: self._watch(f"{where}: {what}", total)
 
     @contextlib.contextmanager
     def _watch(self, what: str, total: int) -> Iterator[Callable[[int], None]]:

@@ -11,7 +11,7 @@ from apo_sim.errors import InvalidArgument
 AXES = ("fsdp", "tp")
 
 
-def make(fsdp: int | None = None, tp: int = 1) -> jax.sharding.Mesh:
+def mesh(fsdp: int | None = None, tp: int = 1) -> jax.sharding.Mesh:
     """All devices, as so many shards of the data and parameters times so many of every layer.
 
     Args:
@@ -22,7 +22,7 @@ def make(fsdp: int | None = None, tp: int = 1) -> jax.sharding.Mesh:
         InvalidArgument: not as many devices as asked for.
 
     Example:
-        >>> make(1).shape
+        >>> mesh(1).shape
         OrderedDict({'fsdp': 1, 'tp': 1})
     """
     as_count("tp", tp)
@@ -35,7 +35,7 @@ def make(fsdp: int | None = None, tp: int = 1) -> jax.sharding.Mesh:
     return jax.sharding.Mesh(devices, AXES)
 
 
-def local() -> jax.sharding.Mesh:
+def local_mesh() -> jax.sharding.Mesh:
     """The devices of this process alone, for sampling: tensor parallel."""
     devices = np.array(jax.local_devices())
     return jax.sharding.Mesh(devices.reshape(1, -1), AXES)
