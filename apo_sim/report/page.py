@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 
 from apo_sim.claims.registry import describe
 from apo_sim.claims.verdict import Verdict
+from apo_sim.report import transformer
 from apo_sim.report.ledger import Ledger
 from apo_sim.report.mathematics import mathematics
 
@@ -67,6 +68,7 @@ def render_page(ledger: Ledger, folder: Path) -> str:
         legend=[(name, row[0], ledger.counts[name], row[2]) for name, row in LEGEND.items()],
         summary=_summary(ledger),
         seconds=duration(sum((v.seconds for v in ledger.verdicts), start=0.0)),
+        transformer=transformer.section(folder),
     )
 
 

@@ -158,7 +158,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for name in FIGURES.values():
         shown.add_column(name, justify="right")
     for row in rows:
-        shown.add_row(str(row["policy"]), *(_cell(name, row[name]) for name in FIGURES))
+        shown.add_row(str(row["policy"]), *(cell(name, row[name]) for name in FIGURES))
     return shown
 
 
@@ -242,7 +242,8 @@ def _verdict(results: Results) -> str:
     return f"Extrapolation changes the win rate by {lead:+.3f}, {word} the noise of {noise:.3f}."
 
 
-def _cell(name: str, value: Sequence[float] | None) -> str:
+def cell(name: str, value: Sequence[float] | None) -> str:
+    """A figure with its interval, as text."""
     if value is None:
         return "-"
     digits = 0 if name == "characters" else 3

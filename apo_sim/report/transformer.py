@@ -1,0 +1,64 @@
+"""The section of the report on a language model: from a run's results, never computed here."""
+
+import base64
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from apo_sim.report import style
+from apo_sim.studies import transformer
+
+# Where `experiments/llm_run.py` writes by default, within the results.
+_OWN = Path("llm/full/results.json")
+_FIGURES = ("win_rate", "lc_win_rate", "strict", "instructions", "characters", "kl")
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows.
+
+    Attributes:
+        finding: in words, a line each.
+        columns: names of the figures.
+        rows: policy, and its figures with their intervals.
+        figure: as a data URI.
+        own: whether these are results of this machine, and not those of the package.
+        command: makes them again.
+    """
+
+    finding: list[str]
+    columns: list[str]
+    rows: list[tuple[str, list[str]]]
+    figure: str
+    own: bool
+    command: str
+
+
+def section(folder: Path) -> Section:
+    """The newest results: those in the folder of the report, else those of the package."""
+    own = (folder / _OWN).is_file()
+    results = transformer.read(folder / _OWN if own else transformer.REFERENCE)
+    first = results["runs"][0]["rows"][0]
+    rows = [("reference policy", _cells(first))]
+    rows += [
+        (f"{run['method']}, seed {run['seed']}", _cells(run["rows"][-1])) for run in results["runs"]
+    ]
+    return Section(
+        finding=transformer.finding(results).splitlines(),
+        columns=[transformer.FIGURES[name] for name in _FIGURES],
+        rows=rows,
+        figure=_drawn(results),
+        own=own,
+        command="python experiments/llm_run.py",
+    )
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    return [transformer.cell(name, row[name]) for name in _FIGURES]
+
+
+def _drawn(results: dict[str, Any]) -> str:
+    draw = functools.partial(transformer.draw, results=results)
+    image = style.render(draw, "transformer")["svg"]
+    return "data:image/svg+xml;base64," + base64.b64encode(image).decode()

@@ -1,0 +1,108 @@
+"""The proximal step: log-probabilities, the library's losses, and models of other families."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from tunix.models.llama3 import model as llama3
+from tunix.models.qwen3 import model as qwen3
+
+import apo_sim as apo
+from apo_sim import InvalidArgument, llm
+from apo_sim.llm import tiny
+from apo_sim.llm.batches import batches
+from apo_sim.llm.models import Model
+from apo_sim.llm.pairs import Preference
+from apo_sim.llm.step import FineTuning, ProximalTrainer, objective, response_log_probs
+from apo_sim.losses import Extra
+
+pytestmark = pytest.mark.llm
+
+PAIRS = [
+    Preference((2, 3, 4), (5, 6, 7, 1), (8, 1), log_normalizer=0.4),
+    Preference((9,), (5, 1), (8, 9, 10, 11, 1), weight=2.0, log_normalizer=0.6),
+]
+
+
+def alone(network, prompt, response):
+    """log pi(response | prompt), without padding or batches."""
+    tokens = jnp.asarray([[*prompt, *response]])
+    length = tokens.shape[1]
+    mask = jnp.tril(jnp.ones((1, length, length), bool))
+    logits, _ = network(tokens, jnp.arange(length)[None], None, mask)
+    log_probs = np.asarray(jax.nn.log_softmax(logits[0]))
+    begin = len(prompt)
+    return sum(log_probs[begin + place - 1, token] for place, token in enumerate(response))
+
+
+@pytest.mark.parametrize("kind", [None, llama3.Llama3])
+def test_padding_changes_no_log_probability(kind):
+    network = tiny.model().network
+    if kind is not None:  # without the argument that saves logits, as other models are
+        network = kind(tiny.config(rope_theta=1_000_000), rngs=nnx.Rngs(0))
+    (batch,) = batches(PAIRS, 3, beta=1.0, padding=0)
+    found = np.asarray(response_log_probs(network, batch))[:2]
+    expected = [[alone(network, p.prompt, r) for r in (p.winner, p.loser)] for p in PAIRS]
+    assert np.allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("loss", [apo.DPO(), apo.IPO(), apo.SPPO()])
+def test_the_objective_is_the_loss_of_the_library(loss):
+    network, beta = tiny.model().network, 0.5
+    reference = np.array([[-3.0, -2.0], [-1.0, -4.0]])
+    (batch,) = batches(PAIRS, 4, beta=beta, padding=0, reference=reference)
+    value, _ = objective(network, batch, loss)
+    log_p = np.array([[alone(network, p.prompt, r) for r in (p.winner, p.loser)] for p in PAIRS])
+    h = beta * (log_p - reference)
+    each = loss(jnp.asarray(h[:, 0]), jnp.asarray(h[:, 1]), Extra(jnp.array([0.4, 0.6])))
+    expected = float(np.mean(np.array([1.0, 2.0]) / 1.5 * np.asarray(each)))
+    assert abs(float(value) - expected) < 1e-4 * max(1.0, abs(expected))
+
+
+def test_qwen_of_tunix_trains_and_answers():
+    config = qwen3.ModelConfig(
+        num_layers=1,
+        vocab_size=len(tiny.WORDS),
+        embed_dim=16,
+        hidden_dim=24,
+        num_heads=2,
+        head_dim=8,
+        num_kv_heads=1,
+        rope_theta=10_000,
+        norm_eps=1e-6,
+    )
+    with jax.enable_x64(False):
+        network = qwen3.Qwen3(config, rngs=nnx.Rngs(0))
+        model = Model(network, tiny.tokenizer(), context=64, name="qwen")
+        outcome = llm.train(
+            model,
+            ["w3", "w4 w5"],
+            ranker=llm.Length(),
+            pairing=llm.BradleyTerry(2),
+            beta=1.0,
+            iterations=1,
+            sampling=llm.Sampling(3, 1.0, 1.0, max_tokens=4, max_prompt=2, batch=6),
+            tuning=FineTuning(learning_rate=1e-3, batch=4),
+            progress=False,
+        )
+    assert outcome.steps and np.isfinite(outcome.steps[-1]["loss"])
+
+
+def test_no_pairs_and_bad_settings_are_named():
+    trainer = ProximalTrainer(tiny.model().network, apo.DPO(), FineTuning(batch=2), padding=0)
+    with pytest.raises(InvalidArgument, match="are none"):
+        trainer.step([], np.zeros((0, 2)), beta=1.0, seed=0)
+    settings: dict[str, Any]
+    for settings, said in (
+        ({"learning_rate": 0.0}, "learning_rate = 0.0 must be positive"),
+        ({"warmup": 1.0}, "outside"),
+        ({"batch": 3, "accumulate": 2}, "does not divide 3"),
+    ):
+        with pytest.raises(InvalidArgument, match=said):
+            FineTuning(**settings)
+    for settings, said in (({"top_p": 1.5}, "above 1"), ({"temperature": 0.0}, "must be positive")):
+        with pytest.raises(InvalidArgument, match=said):
+            llm.Sampling(**settings)
