@@ -22,8 +22,8 @@ def mesh(fsdp: int | None = None, tp: int = 1) -> jax.sharding.Mesh:
         InvalidArgument: not as many devices as asked for.
 
     Example:
-        >>> mesh(1).shape
-        OrderedDict({'fsdp': 1, 'tp': 1})
+        >>> dict(mesh(1).shape)
+        {'fsdp': 1, 'tp': 1}
     """
     as_count("tp", tp)
     fsdp = max(jax.device_count() // tp, 1) if fsdp is None else as_count("fsdp", fsdp)

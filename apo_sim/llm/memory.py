@@ -24,7 +24,7 @@ class Memory:
 
 
 def memory(
-    parameters: float, *, dtype: str = "float32", devices: int = 1, lora: bool = False
+    parameters: float | int, *, dtype: str = "float32", devices: int = 1, lora: bool = False
 ) -> Memory:
     """What a model of so many parameters takes.
 

@@ -53,7 +53,7 @@ def model(seed: int = 0, **changes: Any) -> Model:
 
     Example:
         >>> model(num_layers=1).parameters
-        2848
+        2992
     """
     network = nnx.eval_shape(lambda: Llama(config(**changes), rngs=nnx.Rngs(0)))
     # Tunix begins its feed-forward layers at zero; let all of them matter.
