@@ -54,6 +54,14 @@ class Extrapolator:
             leaf.set_value(extrapolated)
             self.state[path] = to_host(state)
 
+    def named_state(self) -> dict[str, Any]:
+        """What the rule remembers, by the name of the parameter: to be kept."""
+        return {_name(path): state for path, state in self.state.items()}
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Go back to what `named_state` gave."""
+        self.state = {path: to_host(kept[_name(path)]) for path in self.state}
+
     def _parameters(self, network: Any) -> list[tuple[Path, Any]]:
         found = nnx.to_flat_state(nnx.state(network, nnx.Param))
         return [(p, leaf) for p, leaf in found if self.paths is None or p in self.paths]
@@ -62,3 +70,7 @@ class Extrapolator:
 @functools.partial(jax.jit, donate_argnames=("state",))
 def _extrapolate(momentum: Any, new: Any, state: Any, t: Any) -> Any:
     return like(revealed(momentum).extrapolate(new, state, t), (new, state))
+
+
+def _name(path: Path) -> str:
+    return ".".join(map(str, path))

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,18 @@ import jax
 import numpy as np
 
 from apo_sim.checks import as_count, check_positive
+from apo_sim.configuration import check_same
 from apo_sim.errors import InvalidArgument
-from apo_sim.llm import evaluation, parameters, stages
-from apo_sim.llm.evaluation import Judged
+from apo_sim.llm import pairs, parameters, stages
 from apo_sim.llm.extrapolation import Extrapolator
+from apo_sim.llm.judge import Judge
 from apo_sim.llm.lora import LoRA, adapted
 from apo_sim.llm.models import Model
 from apo_sim.llm.pairs import Pairing, Preference, TopAgainstBottom
 from apo_sim.llm.prompts import Prompt, as_prompts, folds
-from apo_sim.llm.rankers import Ranker, check_scores
+from apo_sim.llm.rankers import Ranker
 from apo_sim.llm.sampling import Sampler, Sampling
-from apo_sim.llm.source import Sampled, Source, ended, responses, seed_of, usable
+from apo_sim.llm.source import DATA, ORDER, Sampled, Source, Watch, seed_of, usable
 from apo_sim.llm.step import FineTuning, ProximalTrainer
 from apo_sim.losses import DPO, Loss
 from apo_sim.momentum import Constant, Momentum, NoMomentum
@@ -30,8 +31,6 @@ from apo_sim.progress import bar
 
 PAPER_BETA = (0.01, 0.1, 1.0)
 PAPER_ALPHA = 0.3
-# Purposes that randomness is drawn for.
-_DATA, _ORDER, _JUDGED = range(3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +113,20 @@ def train(
             checkpoint that is damaged; a full disk, and then nothing written is lost.
 
     Source: the paper's Algorithm 1 with its section 5.
+
+    Example:
+        >>> from apo_sim.llm import Length, tiny
+        >>> outcome = train(
+        ...     tiny.model(num_layers=1),
+        ...     ["w3 w4", "w5"],
+        ...     ranker=Length(),
+        ...     iterations=1,
+        ...     beta=1.0,
+        ...     sampling=Sampling(max_tokens=8, max_prompt=4, batch=10),
+        ...     tuning=FineTuning(batch=2),
+        ... )
+        >>> len(outcome.steps), outcome.pairs
+        (1, [2])
     """
     iterations = as_count("iterations", iterations)
     betas = _betas(beta, iterations)
@@ -124,10 +137,10 @@ def train(
             stack.enter_context(mesh)
         if lora is not None:
             model = lora.into(model)
-        judge = None
-        if source is None:
-            source, judge = _sources(
-                model, prompts, held_out, ranker, iterations, sampling, pairing, seed
+        chosen, judged = source, None
+        if chosen is None:
+            chosen, judged = _usable(
+                model, prompts, held_out, ranker, iterations, sampling, pairing
             )
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
         plan = {
@@ -139,13 +152,30 @@ def train(
             "model": model.name,
             **(configuration or {}),
         }
-        _check_same(place, plan)
-        run = _Run(model, loss, momentum, betas, tuning, lora, source, judge, seed, place, progress)
+        _begin(place, plan)
+        trainer = ProximalTrainer(model.network, loss, tuning, model.tokenizer.padding)
+        judge = None
+        if judged is not None and ranker is not None:
+            judge = Judge(model, trainer, judged, sampling, ranker, seed)
+        run = _Run(
+            model=model,
+            trainer=trainer,
+            extrapolator=Extrapolator(
+                model.network, momentum, None if lora is None else adapted(model.network)
+            ),
+            source=chosen,
+            judge=judge,
+            betas=betas,
+            lora=lora,
+            seed=seed,
+            place=place,
+            progress=progress and jax.process_index() == 0,
+        )
         outcome = run.all(watch_policy or (lambda t, network: None))
         return dataclasses.replace(outcome, folder=None if out is None else place)
 
 
-def _sources(
+def _usable(
     model: Model,
     prompts: Any,
     held_out: Any,
@@ -153,72 +183,42 @@ def _sources(
     iterations: int,
     sampling: Sampling,
     pairing: Pairing,
-    seed: int,
-) -> tuple[Source, "_Judge | None"]:
-    """Where pairs come from, and who judges, of the prompts that can be used."""
-    for name, given in (("prompts", prompts), ("ranker", ranker)):
-        if given is None:
-            raise InvalidArgument(name, None, "is missing", "pass one")
-    assert ranker is not None
+) -> tuple[Source, list[Prompt] | None]:
+    """Where pairs come from, and the prompts to judge on: of all, those that can be used."""
+    if prompts is None:
+        raise InvalidArgument("prompts", None, "is missing", "pass a JSONL file or a list")
+    if ranker is None:
+        raise InvalidArgument("ranker", None, "is missing", "pass one, such as Verifiable()")
     fits = Sampler(model, sampling).fits
     chosen = usable("prompts", as_prompts("prompts", prompts), fits, ranker)
     folds(chosen, iterations)
-    source = Sampled(chosen, iterations, sampling, ranker, pairing)
-    if held_out is None:
-        return source, None
-    judged = usable("held_out", as_prompts("held_out", held_out), fits, ranker)
-    return source, _Judge(judged, sampling, ranker, seed)
+    judged = None
+    if held_out is not None:
+        judged = usable("held_out", as_prompts("held_out", held_out), fits, ranker)
+    return Sampled(chosen, iterations, sampling, ranker, pairing), judged
 
 
 @dataclasses.dataclass
-class _Judge:
-    """Draws responses to the held-out prompts, and holds them against the reference policy's."""
-
-    prompts: Sequence[Prompt]
-    sampling: Sampling
-    ranker: Ranker
-    seed: int
-    reference: Judged | None = None
-    reference_tokens: list[tuple[int, ...]] = dataclasses.field(default_factory=list)
-
-    def draw(self, model: Model, folder: Path, watch: Any) -> tuple[list[Any], list[float]]:
-        asked = [prompt.text for prompt in self.prompts]
-        # Every policy answers with the same random numbers.
-        seed = seed_of(self.seed, _JUDGED)
-        drawn = responses(model, asked, self.sampling, seed, folder / "answers", watch)
-        scores = [
-            float(check_scores(self.ranker.scores(prompt, [r.text]), [r])[0])
-            for prompt, r in zip(self.prompts, drawn, strict=True)
-        ]
-        return drawn, scores
-
-    def beside_reference(self, model: Model, drawn: Sequence[Any]) -> list[Preference]:
-        """Each response beside the reference's, so that both are scored in one pass."""
-        end, tokenizer = model.tokenizer.end, model.tokenizer
-        return [
-            Preference(tuple(tokenizer.prompt_tokens(prompt.text)), ended(response, end), other)
-            for prompt, response, other in zip(
-                self.prompts, drawn, self.reference_tokens, strict=True
-            )
-        ]
-
-
 class _Run:
-    def __init__(
-        self, model, loss, momentum, betas, tuning, lora, source, judge, seed, place, progress
-    ):
-        self.model, self.momentum, self.betas, self.lora = model, momentum, betas, lora
-        self.source, self.judge, self.seed, self.place = source, judge, seed, place
-        self.progress = progress and jax.process_index() == 0
-        paths = None if lora is None else adapted(model.network)
-        self.trainer = ProximalTrainer(model.network, loss, tuning, model.tokenizer.padding)
-        self.extrapolator = Extrapolator(model.network, momentum, paths)
-        self.reference = None if judge is None else parameters.to_host(parameters.of(model.network))
+    """A run between two moments at which it may be killed: all of it is in the folder."""
+
+    model: Model
+    trainer: ProximalTrainer
+    extrapolator: Extrapolator
+    source: Source
+    judge: Judge | None
+    betas: list[float]
+    lora: LoRA | None
+    seed: int
+    place: Path
+    progress: bool
 
     def all(self, told: Callable[[int, Any], None]) -> Outcome:
-        rows, steps, pairs = [], [], []
+        """Go on from what is kept to pi_hat_T."""
+        rows, steps, counts = [], [], []
         if self.judge is not None:
-            rows.append(self._judge_reference())
+            figures = self.judge.reference(self.place / "reference", self._watching("reference"))
+            rows.append({"policy": "reference", "iteration": 0, **figures})
         last = len(self.betas)
         resumed = self._resume()
         for t in range(1, last + 1):
@@ -228,25 +228,30 @@ class _Run:
                 told(t, self.model.network)
             log = json.loads((folder / "hat" / "log.json").read_text())
             steps += [{"iteration": t, **entry} for entry in log["steps"]]
-            pairs.append(log["pairs"])
+            counts.append(log["pairs"])
             rows += self._judged(folder / "judged-hat", t, "pi_hat")
-            if t > resumed and t < last:
-                self._extrapolate(t, folder)
-            if t < last and not isinstance(self.momentum, NoMomentum):
-                rows += self._judged(folder / "judged-centre", t, "pi")
-            self._forget(t)
-            self._report(rows, steps, pairs)
-        return Outcome(self.model, rows, steps, pairs, None)
+            if t < last:
+                if t > resumed:
+                    self._extrapolate(t, folder)
+                if not isinstance(self.extrapolator.momentum, NoMomentum):
+                    rows += self._judged(folder / "judged-centre", t, "pi")
+                # One proximal centre is enough to go on from.
+                stages.remove(self.place / f"iteration-{t - 1}" / "centre")
+            self._report(rows, steps, counts)
+        return Outcome(self.model, rows, steps, counts, None)
 
     def _resume(self) -> int:
         """Go to where the last proximal centre was kept: how many iterations are done."""
         for t in range(len(self.betas), 0, -1):
             folder = self.place / f"iteration-{t}"
             if stages.ready(folder / "centre"):
-                kept = {"policy": parameters.of(self.model.network), "momentum": self._momentum()}
+                kept = {
+                    "policy": parameters.of(self.model.network),
+                    "momentum": self.extrapolator.named_state(),
+                }
                 kept = parameters.read(folder / "centre", kept)
                 parameters.put(self.model.network, kept["policy"])
-                self._set_momentum(kept["momentum"])
+                self.extrapolator.restore(kept["momentum"])
                 return t
         return 0
 
@@ -257,13 +262,13 @@ class _Run:
             parameters.put(network, parameters.read(hat, parameters.of(network)))
             return
         found, reference = self._data(t, folder)
-        parts = self.trainer.steps(len(found)) * self.trainer.tuning.accumulate
-        with self._watch(f"iteration {t}: steps", parts) as tick:
+        steps = self.trainer.parts(len(found) * self.trainer.tuning.epochs)
+        with self._watch(f"iteration {t}: steps", steps) as tick:
             log = self.trainer.step(
                 found,
                 reference,
                 beta=self.betas[t - 1],
-                seed=seed_of(self.seed, _ORDER, t),
+                seed=seed_of(self.seed, ORDER, t),
                 folder=folder / "step",
                 tick=tick,
             )
@@ -288,7 +293,7 @@ class _Run:
                 self.model,
                 t - 1,
                 self.betas[t - 1],
-                seed_of(self.seed, _DATA, t),
+                seed_of(self.seed, DATA, t),
                 folder,
                 self._watching(f"iteration {t}"),
             )
@@ -299,98 +304,35 @@ class _Run:
                     "gives no pairs: all responses tie",
                     "pass more prompts, more responses, or a ranker with finer scores",
                 )
-            parts = -(-len(found) // self.trainer.tuning.batch) * self.trainer.tuning.accumulate
+            parts = self.trainer.parts(len(found))
             with self._watch(f"iteration {t}: log-probabilities", parts) as tick:
                 reference = self.trainer.log_probs(found, tick)
-
-            def write(draft: Path) -> None:
-                if jax.process_index() == 0:
-                    np.save(draft / "reference.npy", reference)
-                stages.write_json(draft / "pairs.json", [dataclasses.astuple(p) for p in found])
-
-            stages.complete(stage, write)
-        entries = json.loads((stage / "pairs.json").read_text())
-        found = [
-            Preference(tuple(asked), tuple(winner), tuple(loser), *numbers)
-            for asked, winner, loser, *numbers in entries
-        ]
-        return found, np.load(stage / "reference.npy")
+            stages.complete(stage, lambda draft: pairs.write(draft, found, reference))
+        return pairs.read(stage)
 
     def _extrapolate(self, t: int, folder: Path) -> None:
         self.extrapolator.extrapolate(self.model.network, t)
-        kept = {"policy": parameters.of(self.model.network), "momentum": self._momentum()}
+        kept = {
+            "policy": parameters.of(self.model.network),
+            "momentum": self.extrapolator.named_state(),
+        }
         parameters.write(folder / "centre", kept)
 
-    def _momentum(self) -> dict[str, Any]:
-        return {".".join(map(str, path)): s for path, s in self.extrapolator.state.items()}
-
-    def _set_momentum(self, kept: dict[str, Any]) -> None:
-        state = self.extrapolator.state
-        for path in state:
-            state[path] = parameters.to_host(kept[".".join(map(str, path))])
-
-    def _forget(self, t: int) -> None:
-        """What no resumption can need any more: one proximal centre is enough."""
-        last = t == len(self.betas)
-        if t > 1 and not last:
-            stages.remove(self.place / f"iteration-{t - 1}" / "centre")
-
-    def _judge_reference(self) -> dict[str, Any]:
-        judge = self.judge
-        assert judge is not None
-        stage = self.place / "reference"
-        drawn, scores = judge.draw(
-            self.model, stage, lambda w, n: self._watch(f"reference: {w}", n)
-        )
-        judge.reference_tokens = [ended(r, self.model.tokenizer.end) for r in drawn]
-        none = [0.0] * len(drawn)
-        judge.reference = Judged(
-            [r.text for r in drawn], [len(r.tokens) for r in drawn], scores, none, none
-        )
-        figures = evaluation.summary(judge.prompts, judge.reference, judge.reference, self.seed)
-        return {"policy": "reference", "iteration": 0, **figures}
-
     def _judged(self, stage: Path, t: int, policy: str) -> list[dict[str, Any]]:
-        judge = self.judge
-        if judge is None or judge.reference is None:
+        if self.judge is None:
             return []
-        if not stages.ready(stage):
-            name = f"{policy}_{t}"
-            drawn, scores = judge.draw(
-                self.model, stage.with_name(f"{stage.name}-drawn"), self._watching(name)
-            )
-            ratio = self._log_ratio(judge.beside_reference(self.model, drawn), name)
-            texts, tokens = [r.text for r in drawn], [len(r.tokens) for r in drawn]
-            judged = Judged(texts, tokens, scores, ratio[:, 0].tolist(), ratio[:, 1].tolist())
-            content = dataclasses.asdict(judged)
-            stages.complete(stage, lambda d: stages.write_json(d / "judged.json", content))
-        judged = Judged(**json.loads((stage / "judged.json").read_text()))
-        figures = evaluation.summary(judge.prompts, judged, judge.reference, self.seed)
-        return [{"policy": f"{policy}_{t}", "iteration": t, **figures}]
+        name = f"{policy}_{t}"
+        figures = self.judge.row(stage, self._watching(name))
+        return [{"policy": name, "iteration": t, **figures}]
 
-    def _log_ratio(self, pairs: list[Preference], name: str) -> np.ndarray:
-        """log policy - log reference policy of both responses, shape (pairs, 2).
-
-        The reference takes the policy's place on the devices for as long as that takes.
-        """
-        network, parts = self.model.network, -(-len(pairs) // self.trainer.tuning.batch)
-        parts *= self.trainer.tuning.accumulate
-        with self._watch(f"{name}: log-probabilities", 2 * parts) as tick:
-            own = self.trainer.log_probs(pairs, tick)
-            policy = parameters.to_host(parameters.of(network))
-            parameters.put(network, self.reference or {})
-            reference = self.trainer.log_probs(pairs, tick)
-            parameters.put(network, policy)
-        return own - reference
-
-    def _report(self, rows: list[Any], steps: list[Any], pairs: list[int]) -> None:
+    def _report(self, rows: list[Any], steps: list[Any], counts: list[int]) -> None:
         if jax.process_index() == 0:
-            content = {"rows": rows, "steps": steps, "pairs": pairs}
+            content = {"rows": rows, "steps": steps, "pairs": counts}
             draft = self.place / ".results.json"
             draft.write_text(json.dumps(content, indent=1))
             draft.replace(self.place / "results.json")
 
-    def _watching(self, where: str) -> Callable[[str, int], Any]:
+    def _watching(self, where: str) -> Watch:
         return lambda what, total: self._watch(f"{where}: {what}", total)
 
     @contextlib.contextmanager
@@ -409,29 +351,20 @@ def _betas(beta: Any, iterations: int) -> list[float]:
     return [float(value) for value in np.broadcast_to(values, iterations)]
 
 
-def _check_same(place: Path, plan: dict[str, Any]) -> None:
+def _begin(place: Path, plan: dict[str, Any]) -> None:
     """Refuse a folder of something else, and begin an empty one."""
     file = place / "run.json"
     try:
         place.mkdir(parents=True, exist_ok=True)
-        if not file.is_file():
-            if any(place.iterdir()) and jax.process_index() == 0:
-                raise InvalidArgument(
-                    "out", str(place), "holds something else", "choose an empty or a new folder"
-                )
-            stages.together("plan")
-            stages.write_json(file, plan)
-            stages.together("planned")
+        if file.is_file():
+            theirs = json.loads(file.read_text())
+            check_same(place, "run", theirs, json.loads(json.dumps(plan)))
             return
+        if any(place.iterdir()) and jax.process_index() == 0:
+            raise InvalidArgument(
+                "out", str(place), "holds something else", "choose an empty or a new folder"
+            )
+        stages.together("looked")
+        stages.write_json(file, plan)
     except OSError as error:
         raise stages.cannot_write(place, error) from error
-    theirs, ours = json.loads(file.read_text()), json.loads(json.dumps(plan))
-    for name in (*ours, *(name for name in theirs if name not in ours)):
-        if theirs.get(name) != ours.get(name):
-            raise InvalidArgument(
-                "out",
-                str(place),
-                f"holds another run: {name} is {theirs.get(name)!r} there and "
-                f"{ours.get(name)!r} here",
-                "choose an empty or a new folder",
-            )

@@ -1,9 +1,13 @@
 """From scores of responses to preference pairs in tokens."""
 
+import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import jax
 import numpy as np
 
 from apo_sim.checks import as_count
@@ -133,6 +137,24 @@ def preferences(
         for winner, loser in pairing(scores, random)
         if responses[winner] != responses[loser]
     ]
+
+
+def write(folder: Path, pairs: Sequence[Preference], reference: np.ndarray) -> None:
+    """Keep pairs and the log-probabilities of their responses, by the first process."""
+    if jax.process_index() == 0:
+        np.save(folder / "reference.npy", reference)
+        content = [dataclasses.astuple(pair) for pair in pairs]
+        (folder / "pairs.json").write_text(json.dumps(content))
+
+
+def read(folder: Path) -> tuple[list[Preference], np.ndarray]:
+    """What `write` kept."""
+    entries = json.loads((folder / "pairs.json").read_text())
+    pairs = [
+        Preference(tuple(asked), tuple(winner), tuple(loser), *numbers)
+        for asked, winner, loser, *numbers in entries
+    ]
+    return pairs, np.load(folder / "reference.npy")
 
 
 def _sigmoid(difference):

@@ -20,6 +20,8 @@ from apo_sim.llm.rankers import Ranker, check_scores
 from apo_sim.llm.sampling import Response, Sampler, Sampling
 from apo_sim.llm.step import fetched
 
+# Purposes that randomness is drawn for.
+DATA, ORDER, JUDGED = range(3)
 # Batches of responses that are stored as one.
 _BATCHES = 8
 

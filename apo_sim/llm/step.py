@@ -160,6 +160,10 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
         """How many steps so many pairs make."""
         return -(-pairs * self.tuning.epochs // self.tuning.batch)
 
+    def parts(self, pairs: int) -> int:
+        """How many parts of batches so many pairs make, each seen once."""
+        return -(-pairs // self.tuning.batch) * self.tuning.accumulate
+
     def log_probs(
         self, pairs: Sequence[Preference], tick: Callable[[int], None] = lambda _: None
     ) -> np.ndarray:

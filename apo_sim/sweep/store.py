@@ -17,6 +17,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.dtype import VariableLengthUTF8
 from zarr.storage import MemoryStore
 
+from apo_sim.configuration import check_same
 from apo_sim.errors import InvalidArgument
 from apo_sim.sweep.plan import Plan, Unit
 from apo_sim.sweep.series import SERIES
@@ -169,16 +170,8 @@ def _check_same(plan: Plan, path: Path) -> None:
         ours, theirs, where = False, {}, {}
     if not ours:
         raise InvalidArgument("out", str(path), "is not the store of a sweep", remedy)
-    for there, here in ((theirs, plan.configuration()), (where, environment())):
-        for name in (*here, *(name for name in there if name not in here)):
-            if there.get(name) != here.get(name):
-                raise InvalidArgument(
-                    "out",
-                    str(path),
-                    f"holds another sweep: {name} is {there.get(name)!r} there and "
-                    f"{here.get(name)!r} here",
-                    remedy,
-                )
+    check_same(path, "sweep", theirs, plan.configuration())
+    check_same(path, "sweep", where, environment())
     if [name for name in theirs if name in plan.axes] != list(plan.axes):
         raise InvalidArgument("out", str(path), "has its axes in another order", remedy)
     chunks = zarr.open_array(path, path=plan.variables[0], mode="r").chunks

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from apo_sim.checks import as_count
+from apo_sim.configuration import check_same
 from apo_sim.errors import InvalidArgument
 from apo_sim.losses import DPO
 from apo_sim.momentum import NoMomentum
@@ -237,15 +238,7 @@ class _Checkpoint:
             raise InvalidArgument(
                 "out", str(self.path), "cannot be read", "remove it, or choose another folder"
             ) from error
-        for name in (*self.plan, *theirs):
-            if self.plan.get(name) != theirs.get(name):
-                raise InvalidArgument(
-                    "out",
-                    str(self.path),
-                    f"is of other trainings: {name} is {_short(theirs.get(name))} there and "
-                    f"{_short(self.plan.get(name))} here",
-                    "choose an empty or a new folder",
-                )
+        check_same(self.path, "training", theirs, self.plan)
         leaves, shape = jax.tree.flatten(state)
         kept = [
             _from_numpy(stored.pop(f"state {i}")[self.rows], leaf) for i, leaf in enumerate(leaves)
@@ -278,8 +271,3 @@ def _to_numpy(leaf: Any) -> np.ndarray:
 
 def _from_numpy(values: np.ndarray, like: Any) -> Any:
     return jax.random.wrap_key_data(jnp.asarray(values)) if _is_key(like) else jnp.asarray(values)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -182,7 +182,7 @@ def stored(tmp_path_factory):
 def test_a_checkpoint_of_other_trainings_is_refused(stored, change, message):
     before = (stored / "checkpoint.npz").read_bytes()
     settings = {"rates": [1e-4, 2e-4], "configuration": {"width": 8}, **change}
-    with pytest.raises(apo.InvalidArgument, match=rf"out = .* is of other trainings: {message}"):
+    with pytest.raises(apo.InvalidArgument, match=rf"out = .* holds another training: {message}"):
         run_tiny(out=stored, **settings)
     assert (stored / "checkpoint.npz").read_bytes() == before
 
