@@ -501,7 +501,12 @@ def run_llm(command: Llm) -> int:
         return INTERRUPTED
     console.print(transformer.table(outcome.rows))
     made = ", ".join(str(number) for number in outcome.pairs)
-    console.print(f"Preference pairs of the iterations: {made}. Intervals: 95 %, over prompts.")
+    console.print(
+        f"Preference pairs of the iterations: {made}. Half of each 95 % interval, over prompts; "
+        "strict, loose: prompts whose instructions are followed; LC: length controlled; nats: "
+        "log policy / reference.",
+        soft_wrap=True,
+    )
     path = style.save(
         lambda figure: transformer.draw_run(figure, outcome.rows), "policies", command.out
     )

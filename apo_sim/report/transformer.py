@@ -11,7 +11,7 @@ from apo_sim.studies import transformer
 
 # Where `experiments/llm_run.py` writes by default, within the results.
 _OWN = Path("llm/full/results.json")
-_FIGURES = ("win_rate", "lc_win_rate", "strict", "instructions", "characters", "kl")
+_FIGURES = ("win_rate", "lc_win_rate", "strict", "loose", "characters", "kl")
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,21 @@ from apo_sim.momentum import Constant, NoMomentum
 METHODS = ("DPO", "APO", "matched beta")
 FIGURES = {
     "strict": "prompts followed",
+    "loose": "prompts followed, loosely",
     "instructions": "instructions followed",
     "win_rate": "win rate over the reference",
     "lc_win_rate": "win rate, length controlled",
     "characters": "characters",
     "kl": "log policy / reference, nats",
+}
+# What a terminal of eighty characters holds.
+_COLUMNS = {
+    "strict": "strict",
+    "loose": "loose",
+    "win_rate": "win rate",
+    "lc_win_rate": "win, LC",
+    "characters": "characters",
+    "kl": "nats",
 }
 REFERENCE = Path(__file__).with_suffix(".json")
 _COLOURS = {"DPO": "C0", "APO": "C1", "matched beta": "C2"}
@@ -152,13 +162,13 @@ def read(path: str | Path = REFERENCE) -> Results:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Every policy of one run, a row each, with 95 % intervals."""
+    """Every policy of one run, a row each, with half of each 95 % interval."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     shown.add_column("policy", no_wrap=True)
-    for name in FIGURES.values():
-        shown.add_column(name, justify="right")
+    for name in _COLUMNS.values():
+        shown.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        shown.add_row(str(row["policy"]), *(cell(name, row[name]) for name in FIGURES))
+        shown.add_row(str(row["policy"]), *(_narrow(name, row[name]) for name in _COLUMNS))
     return shown
 
 
@@ -248,3 +258,10 @@ def cell(name: str, value: Sequence[float] | None) -> str:
         return "-"
     digits = 0 if name == "characters" else 3
     return f"{value[0]:.{digits}f} [{value[1]:.{digits}f}, {value[2]:.{digits}f}]"
+
+
+def _narrow(name: str, value: Sequence[float] | None) -> str:
+    if value is None:
+        return "-"
+    digits = 0 if name == "characters" else 2
+    return f"{value[0]:.{digits}f}±{0.5 * (value[2] - value[1]):.{digits}f}"
