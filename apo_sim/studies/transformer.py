@@ -199,7 +199,7 @@ def finding(results: Results) -> str:
 
 
 def draw(figure: Figure, results: Results) -> None:
-    """Win rate, instructions, divergence and the training loss of every method."""
+    """Win rate, instructions and divergence of every policy: full marks pi_hat, hollow ones pi."""
     panels = ("win_rate", "lc_win_rate", "instructions", "kl")
     titles = dict(FIGURES)
     if results["runs"][0]["rows"][0]["instructions"] is None:
@@ -210,20 +210,8 @@ def draw(figure: Figure, results: Results) -> None:
         for shift, method in enumerate(METHODS):
             runs = [run for run in results["runs"] if run["method"] == method]
             for number, run in enumerate(runs):
-                rows = [row for row in run["rows"] if not row["policy"].startswith("pi_")]
-                rows += [row for row in run["rows"] if row["policy"].startswith("pi_hat")]
-                values = np.array([row[name] for row in rows])
-                at = np.array([row["iteration"] for row in rows]) + 0.08 * (shift - 1)
-                place.errorbar(
-                    at,
-                    values[:, 0],
-                    np.abs(values[:, 1:] - values[:, :1]).T,
-                    fmt="o-",
-                    color=_COLOURS[method],
-                    label=method if number == 0 else None,
-                    capsize=2,
-                    lw=1.2,
-                )
+                label = method if number == 0 else None
+                _plot(place, run["rows"], name, 0.08 * (shift - 1), _COLOURS[method], label)
         place.set(xlabel="iteration", title=titles[name])
         place.xaxis.get_major_locator().set_params(integer=True)
     axes[0].axhline(0.5, color="0.4", lw=0.8, ls=":")
@@ -231,9 +219,25 @@ def draw(figure: Figure, results: Results) -> None:
     axes[0].legend()
 
 
-def draw_run(figure: Figure, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The figure of a single run."""
-    draw(figure, {"runs": [{"method": "APO", "rows": list(rows)}]})
+def _plot(place: Any, rows: Any, name: str, shift: float, colour: str, label: str | None) -> None:
+    """Lines and full marks for pi_hat, hollow marks for the extrapolated pi that acts."""
+    hats = [row for row in rows if not row["policy"].startswith("pi_") or "hat" in row["policy"]]
+    centres = [row for row in rows if row not in hats]
+    for chosen, style, face, beside in ((hats, "o-", colour, 0.0), (centres, "o", "white", 0.16)):
+        if not chosen:
+            continue
+        values = np.array([row[name] for row in chosen])
+        place.errorbar(
+            np.array([row["iteration"] for row in chosen]) + shift + beside,
+            values[:, 0],
+            np.abs(values[:, 1:] - values[:, :1]).T,
+            fmt=style,
+            color=colour,
+            mfc=face,
+            label=label if chosen is hats else None,
+            capsize=2,
+            lw=1.2,
+        )
 
 
 def _verdict(results: Results) -> str:
