@@ -219,6 +219,11 @@ def draw(figure: Figure, results: Results) -> None:
     axes[0].legend()
 
 
+def draw_run(figure: Figure, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The figure of a single run."""
+    draw(figure, {"runs": [{"method": "APO", "rows": list(rows)}]})
+
+
 def _plot(place: Any, rows: Any, name: str, shift: float, colour: str, label: str | None) -> None:
     """Lines and full marks for pi_hat, hollow marks for the extrapolated pi that acts."""
     hats = [row for row in rows if not row["policy"].startswith("pi_") or "hat" in row["policy"]]

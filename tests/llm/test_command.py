@@ -10,6 +10,12 @@ from apo_sim.llm import models, tiny
 pytestmark = pytest.mark.llm
 
 
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """The command asks for double precision by a variable that other tests must not inherit."""
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("command")

@@ -76,6 +76,7 @@ def test_methods_meet_the_same_prompts_and_the_study_goes_on(tmp_path):
         "ranker": "length",
         "beta": (0.5, 1.0),
         "iterations": 2,
+        "methods": ("DPO", "APO"),
         "progress": False,
         "settings": {
             "sampling": llm.Sampling(max_tokens=6, max_prompt=4, batch=20),
