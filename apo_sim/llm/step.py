@@ -252,7 +252,10 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
         self._prev_buffered_train_metrics = self._buffered_train_metrics = None
         self._reset_optimizer()
         options = ocp.CheckpointManagerOptions(
-            save_interval_steps=self.save_every, max_to_keep=1, enable_async_checkpointing=False
+            # Not at the first step, as the interval alone would have it.
+            save_decision_policy=ocp.checkpoint_managers.FixedIntervalPolicy(self.save_every),
+            max_to_keep=1,
+            enable_async_checkpointing=False,
         )
         self.checkpoint_manager = checkpoint_manager.CheckpointManager(
             None if folder is None else str(folder.absolute()), options
