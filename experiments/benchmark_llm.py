@@ -240,8 +240,7 @@ def throughput(options: Options) -> list[Target]:
     where = "cuda" if on_gpu else f"{torch.get_num_threads()} threads"
     console.print(
         f"{peers_trl.VERSIONS}, on {where}; apo_sim on {jax.default_backend()}. Both in float32 "
-        f"with RMSProp, {TUNING.batch} pairs a step, all activations kept. apo_sim pads prompts to "
-        f"{PROMPT} tokens, at its own cost.\n",
+        f"with RMSProp, {TUNING.batch} pairs a step, all activations kept.\n",
         soft_wrap=True,
     )
     apart = float(np.max(np.abs(ours / same - 1)))
