@@ -30,7 +30,7 @@ from paired import (
     over_lanes,
     peak_memory,
     print_machine,
-    print_targets,
+    run_parts,
     seconds_of,
     spread,
     use_all_cores,
@@ -399,9 +399,7 @@ PARTS = {"exact": exact, "sampled": sampled, "cost": cost}
 def main(options: Options) -> None:
     use_all_cores()
     print_machine()
-    chosen = list(PARTS) if options.part == "all" else [options.part]
-    targets = [target for part in chosen for target in PARTS[part](options)]
-    print_targets(targets)
+    run_parts(PARTS, options)
 
 
 if __name__ == "__main__":

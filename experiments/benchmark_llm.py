@@ -28,7 +28,7 @@ from paired import (
     console,
     new_table,
     print_machine,
-    print_targets,
+    run_parts,
     spread,
 )
 from script import start
@@ -267,10 +267,7 @@ def main(options: Options) -> None:
     # Else JAX takes most of a GPU's memory, and PyTorch has no room beside it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     print_machine()
-    chosen = list(PARTS) if options.part == "all" else [options.part]
-    targets = [target for part in chosen for target in PARTS[part](options)]
-    if targets:
-        print_targets(targets)
+    run_parts(PARTS, options)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from paired import (
     console,
     new_table,
     print_machine,
-    print_targets,
+    run_parts,
     seconds_of,
     spread,
     use_all_cores,
@@ -304,10 +304,7 @@ def main(options: Options) -> None:
     except ModuleNotFoundError:
         console.print("[yellow]torch is not installed: `make bench` installs it.[/]")
         return
-    chosen = list(PARTS) if options.part == "all" else [options.part]
-    targets = [target for part in chosen for target in PARTS[part](options)]
-    if targets:
-        print_targets(targets)
+    run_parts(PARTS, options)
 
 
 if __name__ == "__main__":

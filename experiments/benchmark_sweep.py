@@ -23,7 +23,7 @@ from paired import (
     over_lanes,
     peak_memory,
     print_machine,
-    print_targets,
+    run_parts,
     seconds_of,
     spread,
     use_all_cores,
@@ -176,8 +176,7 @@ PARTS = {"million": million, "overhead": overhead, "memory": memory, "workers": 
 def main(options: Options) -> None:
     use_all_cores()
     print_machine()
-    chosen = list(PARTS) if options.part == "all" else [options.part]
-    print_targets([target for part in chosen for target in PARTS[part](options)])
+    run_parts(PARTS, options)
 
 
 if __name__ == "__main__":

@@ -123,6 +123,14 @@ def print_machine() -> None:
     )
 
 
+def run_parts(parts: dict[str, Callable[[Any], list["Target"]]], options: Any) -> None:
+    """Run the part of a benchmark that the options name, or all, and hold it to its targets."""
+    chosen = list(parts) if options.part == "all" else [options.part]
+    targets = [target for part in chosen for target in parts[part](options)]
+    if targets:
+        print_targets(targets)
+
+
 def print_targets(targets: list[Target]) -> None:
     """Print what was promised and what was measured."""
     table = new_table("Targets", "what", "measured", "wanted", "")

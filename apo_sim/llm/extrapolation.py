@@ -4,13 +4,10 @@ import functools
 from typing import Any
 
 import jax
-from flax import nnx
 
-from apo_sim.llm.parameters import to_device, to_host
+from apo_sim.llm.parameters import named, to_device, to_host
 from apo_sim.momentum import Momentum
 from apo_sim.pytree import hidden, like, revealed
-
-Path = tuple[Any, ...]
 
 
 class Extrapolator:
@@ -23,12 +20,13 @@ class Extrapolator:
     Args:
         network: at the reference policy.
         momentum: any of `apo_sim.momentum`.
-        paths: parameters that are extrapolated; None: all.
+        names: parameters that are extrapolated; None: all.
 
     Source: the paper's section 5.2, (3.7) on parameters.
 
     Example:
         >>> from apo_sim import Constant
+        >>> from flax import nnx
         >>> network = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
         >>> old = network.kernel.get_value()
         >>> extrapolator = Extrapolator(network, Constant(0.5))
@@ -38,39 +36,26 @@ class Extrapolator:
         1.5
     """
 
-    def __init__(self, network: Any, momentum: Momentum, paths: list[Path] | None = None):
-        self.momentum, self.paths = momentum, paths
+    def __init__(self, network: Any, momentum: Momentum, names: list[str] | None = None):
+        self.momentum, self.names = momentum, names
         self.state = {
-            path: to_host(momentum.init(leaf.get_value()))
-            for path, leaf in self._parameters(network)
+            name: to_host(momentum.init(leaf.get_value()))
+            for name, leaf in self._parameters(network)
         }
 
     def extrapolate(self, network: Any, t: int) -> None:
         """From pi_hat_t (t = 1, 2, ...) to pi_t, in place."""
-        for path, leaf in self._parameters(network):
+        for name, leaf in self._parameters(network):
             new = leaf.get_value()
-            state = to_device(self.state[path])
+            state = to_device(self.state[name])
             extrapolated, state = _extrapolate(hidden(self.momentum), new, state, t)
             leaf.set_value(extrapolated)
-            self.state[path] = to_host(state)
+            self.state[name] = to_host(state)
 
-    def named_state(self) -> dict[str, Any]:
-        """What the rule remembers, by the name of the parameter: to be kept."""
-        return {_name(path): state for path, state in self.state.items()}
-
-    def restore(self, kept: dict[str, Any]) -> None:
-        """Go back to what `named_state` gave."""
-        self.state = {path: to_host(kept[_name(path)]) for path in self.state}
-
-    def _parameters(self, network: Any) -> list[tuple[Path, Any]]:
-        found = nnx.to_flat_state(nnx.state(network, nnx.Param))
-        return [(p, leaf) for p, leaf in found if self.paths is None or p in self.paths]
+    def _parameters(self, network: Any) -> list[tuple[str, Any]]:
+        return [(n, leaf) for n, leaf in named(network) if self.names is None or n in self.names]
 
 
 @functools.partial(jax.jit, donate_argnames=("state",))
 def _extrapolate(momentum: Any, new: Any, state: Any, t: Any) -> Any:
     return like(revealed(momentum).extrapolate(new, state, t), (new, state))
-
-
-def _name(path: Path) -> str:
-    return ".".join(map(str, path))

@@ -9,8 +9,8 @@ import qwix
 from flax import nnx
 
 from apo_sim.checks import as_count, check_positive
-from apo_sim.llm.extrapolation import Path
 from apo_sim.llm.models import Model
+from apo_sim.llm.parameters import named
 
 ATTENTION = ".*(q_proj|k_proj|v_proj|o_proj)"
 EVERYWHERE = ".*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
@@ -64,10 +64,9 @@ class LoRA:
 
         Source: ours.
         """
-        weights = dict(nnx.to_flat_state(nnx.state(network, nnx.Param)))
-        for path in adapted(network):
-            base = weights[path]
-            down, up = (weights[(*path[:-1], path[-1] + part)] for part in (_DOWN, _UP))
+        weights = dict(named(network))
+        for name in adapted(network):
+            base, down, up = (weights[name + part] for part in ("", _DOWN, _UP))
             merged = _merged(
                 base.get_value(), down.get_value(), up.get_value(), self.scale / self.rank
             )
@@ -75,12 +74,9 @@ class LoRA:
             up.set_value(jnp.zeros_like(up.get_value()))
 
 
-def adapted(network: Any) -> list[Path]:
-    """Which weights have adapters."""
-    paths: list[Any] = [path for path, _ in nnx.to_flat_state(nnx.state(network, nnx.LoRAParam))]
-    return [
-        (*path[:-1], path[-1].removesuffix(_DOWN)) for path in paths if path[-1].endswith(_DOWN)
-    ]
+def adapted(network: Any) -> list[str]:
+    """Names of the weights that have adapters."""
+    return [name.removesuffix(_DOWN) for name, _ in named(network) if name.endswith(_DOWN)]
 
 
 @jax.jit

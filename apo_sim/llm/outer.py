@@ -245,13 +245,9 @@ class _Run:
         for t in range(len(self.betas), 0, -1):
             folder = self.place / f"iteration-{t}"
             if stages.ready(folder / "centre"):
-                kept = {
-                    "policy": parameters.of(self.model.network),
-                    "momentum": self.extrapolator.named_state(),
-                }
-                kept = parameters.read(folder / "centre", kept)
+                kept = parameters.read(folder / "centre", self._centre())
                 parameters.put(self.model.network, kept["policy"])
-                self.extrapolator.restore(kept["momentum"])
+                self.extrapolator.state = parameters.to_host(kept["momentum"])
                 return t
         return 0
 
@@ -312,11 +308,12 @@ class _Run:
 
     def _extrapolate(self, t: int, folder: Path) -> None:
         self.extrapolator.extrapolate(self.model.network, t)
-        kept = {
-            "policy": parameters.of(self.model.network),
-            "momentum": self.extrapolator.named_state(),
-        }
-        parameters.write(folder / "centre", kept)
+        parameters.write(folder / "centre", self._centre())
+
+    def _centre(self) -> dict[str, Any]:
+        """What the next iteration starts from."""
+        policy = parameters.of(self.model.network)
+        return {"policy": policy, "momentum": self.extrapolator.state}
 
     def _judged(self, stage: Path, t: int, policy: str) -> list[dict[str, Any]]:
         if self.judge is None:

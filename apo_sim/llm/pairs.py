@@ -1,9 +1,8 @@
 """From scores of responses to preference pairs in tokens."""
 
-import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -143,7 +142,7 @@ def write(folder: Path, pairs: Sequence[Preference], reference: np.ndarray) -> N
     """Keep pairs and the log-probabilities of their responses, by the first process."""
     if jax.process_index() == 0:
         np.save(folder / "reference.npy", reference)
-        content = [dataclasses.astuple(pair) for pair in pairs]
+        content = [astuple(pair) for pair in pairs]
         (folder / "pairs.json").write_text(json.dumps(content))
 
 

@@ -47,14 +47,19 @@ def read(folder: Path, like: Any) -> Any:
 
 def of(network: Any) -> dict[str, Any]:
     """All parameters by name, LoRA's included."""
+    return {name: leaf.get_value() for name, leaf in named(network)}
+
+
+def named(network: Any) -> list[tuple[str, Any]]:
+    """Every parameter with its name, as what its value can be set on."""
     flat = nnx.to_flat_state(nnx.state(network, nnx.Param))
-    return {".".join(map(str, path)): leaf.get_value() for path, leaf in flat}
+    return [(".".join(map(str, path)), leaf) for path, leaf in flat]
 
 
 def put(network: Any, values: dict[str, Any]) -> None:
     """Set the parameters of a network, one by one: the device never holds them all twice."""
-    for path, leaf in nnx.to_flat_state(nnx.state(network, nnx.Param)):
-        leaf.set_value(to_device(values[".".join(map(str, path))]))
+    for name, leaf in named(network):
+        leaf.set_value(to_device(values[name]))
 
 
 def to_host(tree: Any) -> Any:

@@ -139,12 +139,11 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
     def __init__(
         self, network: Any, loss: Loss, tuning: FineTuning, padding: int, save_every: int = 100
     ):
-        self._transformation = tuning.transformation()
         config = peft_trainer.TrainingConfig(
             eval_every_n_steps=2**30,
             gradient_accumulation_steps=tuning.accumulate if tuning.accumulate > 1 else None,
         )
-        super().__init__(network, self._transformation, config)
+        super().__init__(network, tuning.transformation(), config)
         self.tuning, self.padding, self.save_every = tuning, padding, save_every
         self.is_managed_externally = True
         self._reports: list[dict[str, Array]] = []
@@ -274,11 +273,7 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
         old = nnx.state(self.optimizer, nnx.optimizer.OptState)
         for leaf in jax.tree.leaves(old):
             leaf.delete()  # never two states of an optimiser on the device
-        wrt = nnx.LoRAParam if self._lora_enabled else nnx.Param
-        transformation = self._transformation
-        if self.tuning.accumulate > 1:
-            transformation = optax.MultiSteps(transformation, self.tuning.accumulate)
-        fresh = nnx.Optimizer(self.model, transformation, wrt=wrt)  # type: ignore[arg-type]
+        fresh = nnx.Optimizer(self.model, self.optimizer.tx, wrt=self.optimizer.wrt)
         # Bound to its devices from the start, as after a step: else there are two programs.
         everywhere = _replicated(self.model)
         state = jax.tree.map(
