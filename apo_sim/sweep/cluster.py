@@ -73,7 +73,8 @@ def _share_out(
         while waiting or running:
             if client.status != "running":
                 raise OSError("the scheduler is gone")
-            workers = len(client.scheduler_info(n_workers=-1)["workers"])
+            # Not `scheduler_info`, whose answer the client's own refreshing now and then empties.
+            workers = len(client.nthreads())
             if workers == 0:
                 raise OSError("no workers are left")
             while waiting and len(running) < _AHEAD * workers:

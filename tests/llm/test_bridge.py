@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import apo_sim as apo
 from apo_sim.llm import tiny, train
@@ -28,6 +29,9 @@ def prompts():
     return [(2,), (3, 4), (5, 6, 7)][:CONTEXTS]
 
 
+all_log_probs = nnx.jit(response_log_probs)
+
+
 def log_table(network) -> np.ndarray:
     """log pi(arm | context), among the tokens that are responses."""
     pairs = [
@@ -36,7 +40,7 @@ def log_table(network) -> np.ndarray:
         for arm in range(ARMS)
     ]
     (batch,) = batches(pairs, len(pairs), beta=1.0, padding=0)
-    found = np.asarray(response_log_probs(network, batch))[:, 0].reshape(CONTEXTS, ARMS)
+    found = np.asarray(all_log_probs(network, batch))[:, 0].reshape(CONTEXTS, ARMS)
     return found - np.log(np.exp(found).sum(axis=1, keepdims=True))
 
 
@@ -84,7 +88,7 @@ def bandit(model):
 
 def adapter(alpha, weights, steps=100, beta=BETA):
     """pi_hat_1 ... pi_hat_T of the adapter, each of shape (contexts, arms)."""
-    model, found = tiny.model(), []
+    model, found = tiny.model(num_layers=1), []
     train(
         model,
         source=Listed(weights),
@@ -104,7 +108,7 @@ def total_variation(log_p, log_q):
 
 @pytest.mark.parametrize("alpha", [0.3, 0.9])
 def test_exact_preferences_give_the_policies_of_run(alpha):
-    problem = bandit(tiny.model())
+    problem = bandit(tiny.model(num_layers=1))
 
     def weights(t, log_policy):
         return apo.Pairwise().cells(problem, log_policy)
@@ -121,7 +125,7 @@ def test_exact_preferences_give_the_policies_of_run(alpha):
 
 
 def test_shared_win_counts_give_the_policies_of_sampled_steps():
-    problem, alpha, counts = bandit(tiny.model()), 0.3, []
+    problem, alpha, counts = bandit(tiny.model(num_layers=1)), 0.3, []
 
     def weights(t, log_policy):
         cells = apo.Pairwise().cells(problem, log_policy)

@@ -27,13 +27,17 @@ PAIRS = [
 ]
 
 
-def alone(network, prompt, response):
-    """log pi(response | prompt), without padding or batches."""
-    tokens = jnp.asarray([[*prompt, *response]])
+@nnx.jit
+def all_log_probs(network, tokens):
     length = tokens.shape[1]
     mask = jnp.tril(jnp.ones((1, length, length), bool))
     logits, _ = network(tokens, jnp.arange(length)[None], None, mask)
-    log_probs = np.asarray(jax.nn.log_softmax(logits[0]))
+    return jax.nn.log_softmax(logits[0])
+
+
+def alone(network, prompt, response):
+    """log pi(response | prompt), without padding or batches."""
+    log_probs = np.asarray(all_log_probs(network, jnp.asarray([[*prompt, *response]])))
     begin = len(prompt)
     return sum(log_probs[begin + place - 1, token] for place, token in enumerate(response))
 
@@ -44,7 +48,7 @@ def test_padding_changes_no_log_probability(kind):
     if kind is not None:  # without the argument that saves logits, as other models are
         network = kind(tiny.config(rope_theta=1_000_000), rngs=nnx.Rngs(0))
     (batch,) = batches(PAIRS, 3, beta=1.0, padding=0)
-    found = np.asarray(response_log_probs(network, batch))[:2]
+    found = np.asarray(nnx.jit(response_log_probs)(network, batch))[:2]
     expected = [[alone(network, p.prompt, r) for r in (p.winner, p.loser)] for p in PAIRS]
     assert np.allclose(found, expected, atol=1e-4)
 

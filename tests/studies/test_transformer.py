@@ -65,7 +65,7 @@ def test_methods_meet_the_same_prompts_and_the_study_goes_on(tmp_path):
     from apo_sim import llm
     from apo_sim.llm import models, tiny
 
-    models.save(tiny.model(), tmp_path / "model")
+    models.save(tiny.model(num_layers=1), tmp_path / "model")
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("\n".join(f'{{"prompt": "w{n} w{n + 1}"}}' for n in range(8)))
     settings = {
