@@ -7,8 +7,9 @@ import tempfile
 # Most of the time goes into compiling: less optimised programs, emitted in the older way, take half
 # of it and run as fast. Before the import, which may read the flags; `XLA_FLAGS= make test` tests
 # the programs of users.
-QUICK = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", QUICK)
+os.environ["XLA_FLAGS"] = os.environ.get(
+    "XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
+)
 
 import jax
 from hypothesis import HealthCheck, settings

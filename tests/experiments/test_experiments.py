@@ -1,5 +1,7 @@
 """Every script: its options, a small run, what it writes and prints; what it refuses."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,8 +31,35 @@ def test_a_script_from_its_command_line(tmp_path):
     assert refused.returncode == 2 and "seed is 0 there and 1 here" in refused.stdout
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_every_script_has_a_quick_size_and_explains_its_options(script):
-    done = called(script, "--help")
+HELP = """
+import contextlib, io, json, runpy, sys
+
+shown = {}
+for path in sys.argv[1:]:
+    sys.argv = [path, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+        runpy.run_path(path, run_name="__main__")
+    shown[path] = out.getvalue()
+print(json.dumps(shown))
+"""
+
+
+@pytest.fixture(scope="module")
+def helped():
+    """What every script says of its options; one process, since a start takes seconds."""
+    paths = [str(EXPERIMENTS / f"{script}.py") for script in SCRIPTS]
+    done = subprocess.run(
+        [sys.executable, "-c", HELP, *paths],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(EXPERIMENTS)},
+    )
     assert done.returncode == 0, done.stderr
-    assert {"--quick", "--out", "--seeds", "--seed"} <= set(done.stdout.replace(",", " ").split())
+    return {Path(path).stem: text for path, text in json.loads(done.stdout).items()}
+
+
+def test_every_script_has_a_quick_size_and_explains_its_options(helped):
+    assert len(helped) == len(SCRIPTS) > 10
+    for script, text in helped.items():
+        words = set(text.replace(",", " ").split())
+        assert {"--quick", "--out", "--seeds", "--seed"} <= words, script
