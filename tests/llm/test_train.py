@@ -286,7 +286,7 @@ def test_bad_input_is_named_before_anything_runs(tmp_path):
         ({"sampling": dataclasses.replace(SAMPLING, max_tokens=300)}, "exceed the context of 256"),
     ):
         with pytest.raises(InvalidArgument) as caught:
-            policies(**changes)
+            train(tiny.model(num_layers=1), **{**SETTINGS, **changes})
         assert said in str(caught.value), str(caught.value)
 
 
