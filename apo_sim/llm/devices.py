@@ -1,9 +1,11 @@
-"""Meshes of devices: parameters sharded by rows and columns, over one host or many."""
+"""Meshes of devices, over one host or many, and arrays that are shared out among hosts."""
 
 import os
+from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from apo_sim.checks import as_count
 from apo_sim.errors import InvalidArgument
@@ -39,6 +41,13 @@ def local_mesh() -> jax.sharding.Mesh:
     """The devices of this process alone, for sampling: tensor parallel."""
     devices = np.array(jax.local_devices())
     return jax.sharding.Mesh(devices.reshape(1, -1), AXES)
+
+
+def fetched(values: Any) -> np.ndarray:
+    """An array on this host, gathered from all processes where it is shared out among them."""
+    if values.is_fully_addressable:
+        return np.asarray(values)
+    return np.asarray(multihost_utils.process_allgather(values, tiled=True))
 
 
 def join() -> None:

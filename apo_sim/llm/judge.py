@@ -14,7 +14,7 @@ from apo_sim.llm.models import Model
 from apo_sim.llm.pairs import Preference, Tokens
 from apo_sim.llm.prompts import Prompt
 from apo_sim.llm.rankers import Ranker, check_scores
-from apo_sim.llm.sampling import Response, Sampling
+from apo_sim.llm.sampling import Response, Sampler
 from apo_sim.llm.source import JUDGED, Watch, ended, responses, seed_of
 from apo_sim.llm.step import ProximalTrainer
 
@@ -28,7 +28,7 @@ class Judge:
         model: at the reference policy, which is remembered in the host's memory.
         trainer: computes log-probabilities.
         prompts: held out.
-        sampling: how responses are drawn.
+        sampler: draws responses from the model.
         ranker: scores them.
         seed: all randomness comes from it.
     """
@@ -38,12 +38,12 @@ class Judge:
         model: Model,
         trainer: ProximalTrainer,
         prompts: Sequence[Prompt],
-        sampling: Sampling,
+        sampler: Sampler,
         ranker: Ranker,
         seed: int,
     ):
         self.model, self.trainer, self.prompts = model, trainer, prompts
-        self.sampling, self.ranker, self.seed = sampling, ranker, seed
+        self.sampler, self.ranker, self.seed = sampler, ranker, seed
         self._parameters = parameters.to_host(parameters.of(model.network))
 
     def reference(self, stage: Path, watch: Watch) -> Row:
@@ -65,7 +65,7 @@ class Judge:
     def _draw(self, stage: Path, watch: Watch) -> tuple[list[Response], list[float]]:
         asked = [prompt.text for prompt in self.prompts]
         seed = seed_of(self.seed, JUDGED)
-        drawn = responses(self.model, asked, self.sampling, seed, stage / "answers", watch)
+        drawn = responses(self.sampler, asked, seed, stage / "answers", watch)
         scores = [
             float(check_scores(self.ranker.scores(prompt, [r.text]), [r])[0])
             for prompt, r in zip(self.prompts, drawn, strict=True)

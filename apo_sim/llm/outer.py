@@ -139,9 +139,8 @@ def train(
             model = lora.into(model)
         chosen, judged = source, None
         if chosen is None:
-            chosen, judged = _usable(
-                model, prompts, held_out, ranker, iterations, sampling, pairing
-            )
+            sampler = Sampler(model, sampling)
+            chosen, judged = _usable(sampler, prompts, held_out, ranker, iterations, pairing)
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
         plan = {
             "iterations": iterations,
@@ -154,9 +153,7 @@ def train(
         }
         _begin(place, plan)
         trainer = ProximalTrainer(model.network, loss, tuning, model.tokenizer.padding)
-        judge = None
-        if judged is not None and ranker is not None:
-            judge = Judge(model, trainer, judged, sampling, ranker, seed)
+        judge = None if judged is None else Judge(model, trainer, *judged, seed)
         run = _Run(
             model=model,
             trainer=trainer,
@@ -176,26 +173,25 @@ def train(
 
 
 def _usable(
-    model: Model,
+    sampler: Sampler,
     prompts: Any,
     held_out: Any,
     ranker: Ranker | None,
     iterations: int,
-    sampling: Sampling,
     pairing: Pairing,
-) -> tuple[Source, list[Prompt] | None]:
-    """Where pairs come from, and the prompts to judge on: of all, those that can be used."""
+) -> tuple[Source, tuple[list[Prompt], Sampler, Ranker] | None]:
+    """Where pairs come from, what to judge on and by: of the prompts, those that can be used."""
     if prompts is None:
         raise InvalidArgument("prompts", None, "is missing", "pass a JSONL file or a list")
     if ranker is None:
         raise InvalidArgument("ranker", None, "is missing", "pass one, such as Verifiable()")
-    fits = Sampler(model, sampling).fits
-    chosen = usable("prompts", as_prompts("prompts", prompts), fits, ranker)
+    chosen = usable("prompts", as_prompts("prompts", prompts), sampler.fits, ranker)
     folds(chosen, iterations)
     judged = None
     if held_out is not None:
-        judged = usable("held_out", as_prompts("held_out", held_out), fits, ranker)
-    return Sampled(chosen, iterations, sampling, ranker, pairing), judged
+        found = usable("held_out", as_prompts("held_out", held_out), sampler.fits, ranker)
+        judged = (found, sampler, ranker)
+    return Sampled(chosen, iterations, sampler, ranker, pairing), judged
 
 
 @dataclasses.dataclass

@@ -1,6 +1,7 @@
-"""Responses of a policy, by Tunix's sampler: compiled once, whatever the iteration."""
+"""Responses of a policy, by Tunix's sampler."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from tunix.generate import sampler as tunix
 
 from apo_sim.checks import as_count, check_positive, check_single
 from apo_sim.errors import InvalidArgument
+from apo_sim.llm.devices import fetched, local_mesh
 from apo_sim.llm.models import Model
 
 
@@ -67,7 +69,7 @@ class Response:
 
 
 class Sampler:
-    """Draws responses from a model as it stands at that moment.
+    """Draws responses from a model as it stands at that moment, by one program for all of them.
 
     Args:
         model: whose network may change between two calls, but not its shapes.
@@ -87,14 +89,43 @@ class Sampler:
                 "lower one of them",
             )
         self.model, self.sampling = model, sampling
-        # The sampler holds the network's own variables, so that it follows the training.
-        self._inner = tunix.Sampler(
-            model.network, model.tokenizer, tunix.CacheConfig(longest + 1, *_cache(model.network))
-        )
+        self._network = model.network
+        if jax.process_count() > 1:
+            self._network = nnx.clone(model.network)
+            self._release()
+        # Tunix compiles for each of its samplers again. This one holds the network's variables,
+        # not their values, so that it follows the training.
+        cache = tunix.CacheConfig(longest + 1, *_cache(model.network))
+        self._inner = tunix.Sampler(self._network, model.tokenizer, cache)
 
     def fits(self, prompt: str) -> bool:
         """Whether a prompt is short enough."""
         return len(self.model.tokenizer.prompt_tokens(prompt)) <= self.sampling.max_prompt
+
+    @contextlib.contextmanager
+    def on_own_devices(self) -> Iterator[None]:
+        """Within it, draw; all processes enter together.
+
+        Of several processes each draws from a copy of the network on its own devices, since
+        Tunix's sampler sees no others.
+        """
+        if jax.process_count() == 1:
+            yield
+            return
+        state = nnx.state(self.model.network)
+        layout = dict(nnx.to_flat_state(nnx.get_named_sharding(state, local_mesh())))
+        own = dict(nnx.to_flat_state(nnx.state(self._network)))
+        for path, leaf in nnx.to_flat_state(state):
+            own[path].set_value(jax.device_put(fetched(leaf.get_value()), layout[path].get_value()))
+        try:
+            yield
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        """Leave the devices to the training."""
+        for _, leaf in nnx.to_flat_state(nnx.state(self._network)):
+            leaf.set_value(None)
 
     def draw(self, prompts: Sequence[str], seed: int) -> list[Response]:
         """One response to each of at most `batch` prompts.
@@ -107,7 +138,6 @@ class Sampler:
         asked = [tokenizer.prompt(prompt) for prompt in prompts]
         # Always the same shapes, so that there is one program.
         asked += [asked[-1]] * (settings.batch - len(asked))
-        self._inner.transformer_state = nnx.variables(self.model.network)
         drawn = self._inner(
             asked,
             max_generation_steps=settings.max_tokens,

@@ -2,23 +2,20 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from flax import nnx
 
 from apo_sim.errors import InvalidArgument
 from apo_sim.llm import stages
-from apo_sim.llm.devices import local_mesh
 from apo_sim.llm.models import Model
 from apo_sim.llm.pairs import Pairing, Preference, Tokens, TopAgainstBottom, preferences
 from apo_sim.llm.prompts import Prompt, folds
 from apo_sim.llm.rankers import Ranker, check_scores
-from apo_sim.llm.sampling import Response, Sampler, Sampling
-from apo_sim.llm.step import fetched
+from apo_sim.llm.sampling import Response, Sampler
 
 # Purposes that randomness is drawn for.
 DATA, ORDER, JUDGED = range(3)
@@ -55,14 +52,14 @@ class Sampled:
     Args:
         prompts: of all iterations, shared out among them.
         iterations: how many there are.
-        sampling: how responses are drawn.
+        sampler: draws responses from the model.
         ranker: scores them.
         pairing: makes pairs of the scores.
     """
 
     prompts: Sequence[Prompt]
     iterations: int
-    sampling: Sampling
+    sampler: Sampler
     ranker: Ranker
     pairing: Pairing = TopAgainstBottom()
 
@@ -70,9 +67,9 @@ class Sampled:
         self, model: Model, t: int, beta: float, seed: int, folder: Path, watch: Watch
     ) -> list[Preference]:
         prompts = folds(self.prompts, self.iterations)[t]
-        number = self.sampling.responses
+        number = self.sampler.sampling.responses
         asked = [prompt.text for prompt in prompts for _ in range(number)]
-        drawn = responses(model, asked, self.sampling, seed, folder / "responses", watch)
+        drawn = responses(self.sampler, asked, seed, folder / "responses", watch)
         random = np.random.default_rng(seed)
         found = []
         for place, prompt in enumerate(prompts):
@@ -85,32 +82,25 @@ class Sampled:
 
 
 def responses(
-    model: Model, asked: Sequence[str], sampling: Sampling, seed: int, folder: Path, watch: Watch
+    sampler: Sampler, asked: Sequence[str], seed: int, folder: Path, watch: Watch
 ) -> list[Response]:
-    """One response to each prompt; what is drawn is kept, and every process draws its share.
-
-    A process samples from a copy of the network on its own devices, since Tunix's sampler sees
-    no others.
-    """
-    size = _BATCHES * sampling.batch
+    """One response to each prompt; what is drawn is kept, and every process draws its share."""
+    batch = sampler.sampling.batch
+    size = _BATCHES * batch
     parts = range(-(-len(asked) // size))
     mine = [part for part in parts if part % jax.process_count() == jax.process_index()]
     files = [folder.with_name(f"{folder.name}-{part:05d}") for part in parts]
-    left = [part for part in mine if not stages.ready(files[part])]
-    # All processes take part in the copy, or none: whoever has nothing left to draw as well.
-    sampler = Sampler(_local(model), sampling) if left or jax.process_count() > 1 else None
-    with watch("responses", -(-len(asked) // sampling.batch)) as tick:
+    with sampler.on_own_devices(), watch("responses", -(-len(asked) // batch)) as tick:
         for part in mine:
             here = asked[part * size : (part + 1) * size]
-            if part in left and sampler is not None:
-                found = []
-                for place in range(0, len(here), sampling.batch):
-                    batch_seed = seed_of(seed, part, place)
-                    found += sampler.draw(here[place : place + sampling.batch], batch_seed)
-                    tick(1)
-                stages.complete(files[part], _writer(found), alone=True)
-            else:
-                tick(-(-len(here) // sampling.batch))
+            if stages.ready(files[part]):
+                tick(-(-len(here) // batch))
+                continue
+            found = []
+            for place in range(0, len(here), batch):
+                found += sampler.draw(here[place : place + batch], seed_of(seed, part, place))
+                tick(1)
+            stages.complete(files[part], _writer(found), alone=True)
     stages.together(str(folder))
     return [response for file in files for response in _read(file)]
 
@@ -138,19 +128,6 @@ def usable(
             "raise max_prompt, or choose another ranker",
         )
     return found
-
-
-def _local(model: Model) -> Model:
-    """The model on the devices of this process."""
-    if jax.process_count() == 1:
-        return model
-    graph, state = nnx.split(model.network)
-    layout = dict(nnx.to_flat_state(nnx.get_named_sharding(state, local_mesh())))
-    flat = dict(nnx.to_flat_state(state))
-    for path, leaf in flat.items():
-        values = fetched(leaf.get_value())
-        flat[path] = leaf.replace(jax.device_put(values, layout[path].get_value()))
-    return replace(model, network=nnx.merge(graph, nnx.statelib.from_flat_state(flat)))
 
 
 def _writer(found: Sequence[Response]) -> Callable[[Path], Any]:

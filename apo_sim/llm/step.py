@@ -12,7 +12,6 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 from flax import nnx
-from jax.experimental import multihost_utils
 from jaxtyping import Array, Float
 from tunix.rl.common import selective_log_softmax
 from tunix.sft import checkpoint_manager, peft_trainer, sharding_utils
@@ -21,6 +20,7 @@ from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 from apo_sim.checks import as_count, check_positive, check_single
 from apo_sim.errors import InvalidArgument
 from apo_sim.llm.batches import Batch, batches
+from apo_sim.llm.devices import fetched
 from apo_sim.llm.pairs import Preference
 from apo_sim.losses import Extra, Loss
 
@@ -303,10 +303,3 @@ def _replicated(network: Any) -> jax.sharding.Sharding:
     if isinstance(place, jax.sharding.NamedSharding):
         return jax.sharding.NamedSharding(place.mesh, jax.sharding.PartitionSpec())
     return place
-
-
-def fetched(values: Any) -> np.ndarray:
-    """An array on this host, gathered from all processes where it is shared out among them."""
-    if values.is_fully_addressable:
-        return np.asarray(values)
-    return np.asarray(multihost_utils.process_allgather(values, tiled=True))
