@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,6 +223,8 @@ class Llm:
     """Train adapters of this rank, merged after each iteration."""
     dtype: Annotated[str, tyro.conf.arg(metavar="{float32,bfloat16}")] = "float32"
     """Of the parameters."""
+    remat: bool = False
+    """Compute activations again in the backward pass, in the place of keeping them."""
     fsdp: Annotated[
         int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: no mesh)")
     ] = None
@@ -472,8 +475,9 @@ def run_llm(command: Llm) -> int:
     if command.distributed:
         llm.join()
     mesh = llm.mesh(command.fsdp, command.tp) if command.fsdp or command.tp > 1 else None
-    model = llm.load(command.model, mesh=mesh, dtype=command.dtype)
+    model = llm.load(command.model, mesh=mesh, dtype=command.dtype, remat=command.remat)
     console = _console()
+    warnings.showwarning = lambda message, *_: print(f"apo-sim: {message}", file=sys.stderr)
     try:
         outcome = llm.train(
             model,
@@ -490,11 +494,6 @@ def run_llm(command: Llm) -> int:
             seed=command.seed,
             out=command.out,
             mesh=mesh,
-            configuration={
-                name: str(getattr(command, name))
-                for name in ("model", "prompts", "held_out", "ranker", "dtype", "lora")
-            }
-            | {"sampling": repr(sizes), "tuning": repr(tuning)},
         )
     except KeyboardInterrupt:
         console.print("Interrupted; the same command goes on from there.")
@@ -503,8 +502,8 @@ def run_llm(command: Llm) -> int:
     made = ", ".join(str(number) for number in outcome.pairs)
     console.print(
         f"Preference pairs of the iterations: {made}. Half of each 95 % interval, over prompts; "
-        "strict, loose: prompts whose instructions are followed; LC: length controlled; nats: "
-        "log policy / reference.",
+        "strict, loose: prompts whose instructions are followed; LC: length controlled; KL: to "
+        "the reference, a response.",
         soft_wrap=True,
     )
     path = style.save(

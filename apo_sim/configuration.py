@@ -1,5 +1,6 @@
 """What results depend on, as plain data: kept beside them, and held against what is asked for."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,16 @@ def check_same(place: Path, what: str, theirs: Mapping[str, Any], ours: Mapping[
                 f"{_short(ours.get(name))} here",
                 "choose an empty or a new folder",
             )
+
+
+def described(value: Any) -> str:
+    """A setting in words that mean the same in another process: no addresses.
+
+    Example:
+        >>> described(len), described(object())
+        ('<built-in function len>', '<object object>')
+    """
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def _short(value: Any) -> str:

@@ -1,7 +1,10 @@
-"""The one bar that anything longer shows."""
+"""The one bar that anything longer shows, and what a log shows in its place."""
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import (
@@ -13,10 +16,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+# Seconds between two lines of a log.
+_EVERY = 60.0
+
 
 @contextmanager
 def bar(what: str, total: int, done: int, show: bool) -> Iterator[Callable[[int], None]]:
-    """A bar that counts, with an estimate of what remains; on a terminal or in a notebook only.
+    """A bar that counts, with an estimate of what remains.
+
+    Where there is neither terminal nor notebook, such as in the log of a batch job, a line on
+    stderr once a minute.
 
     Args:
         what: is counted.
@@ -32,6 +41,10 @@ def bar(what: str, total: int, done: int, show: bool) -> Iterator[Callable[[int]
         ...     advance(2)
     """
     console = Console(stderr=True)
+    seen = console.is_terminal or console.is_jupyter
+    if show and not seen:
+        yield _lines(what, total, done)
+        return
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -41,8 +54,25 @@ def bar(what: str, total: int, done: int, show: bool) -> Iterator[Callable[[int]
         TimeRemainingColumn(elapsed_when_finished=False),
         console=console,
         transient=True,
-        disable=not (show and (console.is_terminal or console.is_jupyter)),
+        disable=not show,
     )
     with progress:
         task = progress.add_task(what, total=total, completed=done)
         yield lambda more: progress.advance(task, more)
+
+
+def _lines(what: str, total: int, done: int) -> Callable[[int], None]:
+    """Counts, and says where it is when it has said nothing for long."""
+    begun = said = time.monotonic()
+    count = done
+
+    def advance(more: int) -> None:
+        nonlocal count, said
+        count, now = count + more, time.monotonic()
+        if now - said >= _EVERY and count > done:
+            gone = timedelta(seconds=round(now - begun))
+            left = timedelta(seconds=round((now - begun) / (count - done) * (total - count)))
+            print(f"{what}: {count}/{total} after {gone}, left {left}", file=sys.stderr, flush=True)
+            said = now
+
+    return advance

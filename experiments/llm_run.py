@@ -18,7 +18,8 @@ from apo_sim.studies import transformer
 
 @dataclass(frozen=True)
 class Options:
-    """What a laptop can do by default; the paper's own sizes are those of the sampler and tuning.
+    """What a laptop does in about an hour by default; the paper's own sizes are those of
+    `apo-sim llm`.
 
     Args:
         out: folder for the runs, results.json and the figure.
@@ -46,15 +47,15 @@ class Options:
     model: str = "smollm2"
     prompts: Path | None = None
     held_out: Path | None = None
-    number: int = 45
-    judged: int = 36
+    number: int = 60
+    judged: int = 40
     ranker: str = "verifiable"
-    seeds: int = 1
+    seeds: int = 3
     seed: int = 0
     alpha: float = 0.3
     beta: tuple[float, ...] = field(default=(0.01, 0.1, 1.0))
     max_tokens: int = 48
-    max_prompt: int = 128
+    max_prompt: int = 96
     sample_batch: int = 25
     learning_rate: float = 2e-6
     batch: int = 4

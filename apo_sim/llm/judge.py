@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from apo_sim.llm import parameters, stages
-from apo_sim.llm.evaluation import Judged, summary
+from apo_sim.llm.evaluation import Judged, divergence, summary
 from apo_sim.llm.models import Model
 from apo_sim.llm.pairs import Preference, Tokens
 from apo_sim.llm.prompts import Prompt
@@ -50,14 +50,14 @@ class Judge:
         """The row of the reference policy, which the model must be at; comes before all others."""
         drawn, scores = self._draw(stage, watch)
         self._tokens = [ended(response, self.model.tokenizer.end) for response in drawn]
-        self._reference = _judged(drawn, scores, np.zeros((len(drawn), 2)))
+        self._reference = _judged(drawn, scores, np.zeros((2, len(drawn))))
         return summary(self.prompts, self._reference, self._reference, self.seed)
 
     def row(self, stage: Path, watch: Watch) -> Row:
         """The row of the policy that the model is at, or of what is kept of it."""
         if not stages.ready(stage):
             drawn, scores = self._draw(stage.with_name(f"{stage.name}-drawn"), watch)
-            found = dataclasses.asdict(_judged(drawn, scores, self._log_ratio(drawn, watch)))
+            found = dataclasses.asdict(_judged(drawn, scores, self._divergences(drawn, watch)))
             stages.complete(stage, lambda draft: stages.write_json(draft / "judged.json", found))
         judged = Judged(**json.loads((stage / "judged.json").read_text()))
         return summary(self.prompts, judged, self._reference, self.seed)
@@ -72,19 +72,20 @@ class Judge:
         ]
         return drawn, scores
 
-    def _log_ratio(self, drawn: Sequence[Response], watch: Watch) -> np.ndarray:
-        """log policy - log reference policy of each response and the reference's, (prompts, 2).
+    def _divergences(self, drawn: Sequence[Response], watch: Watch) -> np.ndarray:
+        """Of the policy from the reference, along its responses, and the reverse, (2, prompts).
 
         The reference takes the policy's place on the devices for as long as that takes.
         """
         network, pairs = self.model.network, self._beside_reference(drawn)
         with watch("log-probabilities", 2 * self.trainer.parts(len(pairs))) as tick:
-            own = self.trainer.log_probs(pairs, tick)
+            own = self.trainer.token_log_probs(pairs, tick)
             policy = parameters.to_host(parameters.of(network))
             parameters.put(network, self._parameters)
-            reference = self.trainer.log_probs(pairs, tick)
+            reference = self.trainer.token_log_probs(pairs, tick)
             parameters.put(network, policy)
-        return own - reference
+        forward = divergence(own[:, 0], reference[:, 0])
+        return np.stack([forward, divergence(reference[:, 1], own[:, 1])])
 
     def _beside_reference(self, drawn: Sequence[Response]) -> list[Preference]:
         """Each response beside the reference's, so that both are scored in one pass."""
@@ -97,11 +98,11 @@ class Judge:
         return [pair(*three) for three in zip(self.prompts, drawn, self._tokens, strict=True)]
 
 
-def _judged(drawn: Sequence[Response], scores: list[float], ratio: np.ndarray) -> Judged:
+def _judged(drawn: Sequence[Response], scores: list[float], divergences: np.ndarray) -> Judged:
     return Judged(
         texts=[response.text for response in drawn],
         tokens=[len(response.tokens) for response in drawn],
         scores=scores,
-        log_ratio=[float(value) for value in ratio[:, 0]],
-        log_ratio_of_reference=[float(value) for value in ratio[:, 1]],
+        divergence=divergences[0].tolist(),
+        reverse_divergence=divergences[1].tolist(),
     )

@@ -1,20 +1,74 @@
-"""Tunix's Llama with the rotary base of its configuration, and logits only where they are asked."""
+"""Tunix's Llama with the rotations of its configuration, and logits only where they are asked."""
 
-import functools
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 from tunix.models.llama3 import model as tunix
 
 
+@dataclass(frozen=True)
+class Config(tunix.ModelConfig):
+    """Tunix's sizes of a Llama, and how its rotations are slowed down for a longer context.
+
+    Attributes:
+        rope_scaling: fields of Hugging Face's entry of that name, as pairs; empty: none.
+    """
+
+    rope_scaling: tuple[tuple[str, Any], ...] = ()
+
+
+def rope_periods(config: Config) -> np.ndarray:
+    """Tokens in which each pair of coordinates turns by one radian, shape (head_dim / 2,).
+
+    Source: Su et al. 2021; "llama3" and "linear" as in Hugging Face's transformers. The first
+    leaves fast rotations as they are, slows down slow ones, and those between by degrees.
+
+    Example:
+        >>> sizes = dict(num_layers=1, vocab_size=5, embed_dim=8, hidden_dim=8, num_heads=2)
+        >>> sizes |= dict(head_dim=4, num_kv_heads=1, rope_theta=10_000, norm_eps=1e-5)
+        >>> rope_periods(Config(**sizes)).tolist()
+        [1.0, 100.0]
+        >>> scaling = (("rope_type", "linear"), ("factor", 2.0))
+        >>> rope_periods(Config(**sizes, rope_scaling=scaling)).tolist()
+        [2.0, 200.0]
+    """
+    pairs = config.head_dim // 2
+    periods = float(config.rope_theta) ** (np.arange(pairs) / pairs)
+    scaling = dict(config.rope_scaling)
+    if not scaling:
+        return periods
+    factor = scaling["factor"]
+    if scaling["rope_type"] == "linear":
+        return factor * periods
+    fast, slow = scaling["high_freq_factor"], scaling["low_freq_factor"]
+    turns = scaling["original_max_position_embeddings"] / (2.0 * np.pi * periods)
+    kept = np.clip((turns - slow) / (fast - slow), 0.0, 1.0)
+    return periods / (kept + (1.0 - kept) / factor)
+
+
+def rotated(
+    x: Float[Array, "batch length heads head"],
+    positions: Int[Array, "batch length"],
+    periods: np.ndarray,
+) -> Float[Array, "batch length heads head"]:
+    """Queries or keys, the first half of each turned against the second by its position."""
+    angle = (positions[..., None] / jnp.asarray(periods, jnp.float32))[..., None, :]
+    sin, cos = jnp.sin(angle), jnp.cos(angle)
+    first, second = jnp.split(x, 2, axis=-1)
+    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return turned.astype(x.dtype)
+
+
 class Attention(tunix.Attention):
-    """Grouped-query attention whose rotations have the base that the configuration names.
+    """Grouped-query attention whose rotations are those that the configuration asks for.
 
     Tunix 0.1.7 rotates with base 1e6 whatever its configuration says: right for Mistral, wrong
-    for Llama 3 and SmolLM2.
+    for Llama 3 and SmolLM2; and it knows no scaling, which Llama 3.1 and later have.
     """
 
     def block(self, x: Any, segment_pos: Any, cache: Any, attn_mask: Any) -> tuple[Any, Any]:
@@ -24,13 +78,8 @@ class Attention(tunix.Attention):
             tunix.shard(project(x), layout)  # type: ignore[arg-type]
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        rotate = functools.partial(
-            tunix.apply_rope,
-            positions=segment_pos,
-            head_dim=self.head_dim,
-            rope_theta=self.config.rope_theta,
-        )
-        query, key = rotate(query), rotate(key)
+        periods = rope_periods(self.config)  # type: ignore[arg-type]
+        query, key = (rotated(x, segment_pos, periods) for x in (query, key))
         new_cache = None
         if cache is not None:
             place = cache["end_index"][0] % cache["v"].shape[1]
@@ -45,11 +94,11 @@ class Llama(tunix.Llama3):
     """A Llama-shaped transformer: Llama 2 and 3, SmolLM2, Mistral.
 
     Args:
-        config: `tunix.models.llama3.model.ModelConfig`.
+        config: sizes.
         rngs: of flax, for the first parameters.
 
     Example:
-        >>> config = tunix.ModelConfig(
+        >>> config = Config(
         ...     num_layers=1,
         ...     vocab_size=5,
         ...     embed_dim=8,
@@ -66,7 +115,9 @@ class Llama(tunix.Llama3):
         (1, 2, 5)
     """
 
-    def __init__(self, config: tunix.ModelConfig, *, rngs: nnx.Rngs):
+    config: Config
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
         super().__init__(config, rngs=rngs)
         for layer in self.layers:
             layer.attn = Attention(config, rngs=rngs)

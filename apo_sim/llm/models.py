@@ -3,8 +3,8 @@
 import importlib.util
 import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,18 @@ from tunix.models.llama3 import model as tunix
 
 from apo_sim.errors import InvalidArgument
 from apo_sim.llm import text
-from apo_sim.llm.llama import Llama
+from apo_sim.llm.llama import Config, Llama
 from apo_sim.llm.text import Tokenizer
 
 SMOLLM2 = "smollm2"
-# Hugging Face's names of architectures that are this one.
+# Hugging Face's names of architectures that are this one, and of rotations that it knows.
 SHAPES = ("llama", "mistral")
+ROTATIONS = ("default", "linear", "llama3")
+# Tensors that hold nothing of their own.
+_DERIVED = "rotary_emb.inv_freq"
 
 Read = Callable[[str], np.ndarray]
+Build = Callable[[Config, Read], Llama]
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,13 @@ class Model:
         return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(self.network, nnx.Param)))
 
 
-def load(source: str | Path, *, mesh: jax.sharding.Mesh | None = None, dtype: Any = None) -> Model:
+def load(
+    source: str | Path,
+    *,
+    mesh: jax.sharding.Mesh | None = None,
+    dtype: Any = None,
+    remat: bool = False,
+) -> Model:
     """Load a model.
 
     Args:
@@ -61,6 +71,8 @@ def load(source: str | Path, *, mesh: jax.sharding.Mesh | None = None, dtype: An
             (Llama 2 and 3, Mistral, SmolLM2).
         mesh: to shard the parameters over; None: one device.
         dtype: of the parameters; None: float32. Steps of 5e-7 are lost in bfloat16.
+        remat: compute activations again in the backward pass, in the place of keeping them: a third
+            more time, and memory of one layer's.
 
     Returns:
         A `Model`.
@@ -76,14 +88,18 @@ def load(source: str | Path, *, mesh: jax.sharding.Mesh | None = None, dtype: An
         ...
         apo_sim.errors.InvalidArgument: model = 'no/such/folder' is not there; pass 'smollm2', ...
     """
-    dtype = jnp.float32 if dtype is None else dtype
+    keep = tunix.RematConfig.DECODER if remat else tunix.RematConfig.NONE
+
+    def build(config: Config, read: Read) -> Llama:
+        return _build(replace(config, remat_config=keep), read, mesh, dtype or jnp.float32)
+
     if str(source) == SMOLLM2:
-        return _from_gguf(_packaged(), mesh, dtype)
+        return _from_gguf(_packaged(), build)
     path = Path(source).expanduser()
     if path.is_file() and path.suffix == ".gguf":
-        return _from_gguf(path, mesh, dtype)
+        return _from_gguf(path, build)
     if path.is_dir():
-        return _from_folder(path, mesh, dtype)
+        return _from_folder(path, build)
     raise InvalidArgument(
         "model", str(source), "is not there", "pass 'smollm2', a GGUF file, or a folder of a model"
     )
@@ -98,7 +114,7 @@ def save(model: Model, folder: str | Path) -> Path:
     Raises:
         InvalidArgument: a network of another architecture.
     """
-    if not isinstance(model.network, tunix.Llama3):
+    if not isinstance(model.network, Llama):
         raise InvalidArgument(
             "model", model.name, "is not Llama-shaped", "save it with Tunix's own functions"
         )
@@ -129,20 +145,8 @@ def save(model: Model, folder: str | Path) -> Path:
     return folder
 
 
-def build(
-    config: tunix.ModelConfig, read: Read, mesh: jax.sharding.Mesh | None, dtype: Any
-) -> Llama:
-    """A network from tensors in Hugging Face's layout, read one by one and sharded at once.
-
-    Args:
-        config: sizes.
-        read: from a name to a tensor.
-        mesh: see `load`.
-        dtype: see `load`.
-
-    Raises:
-        InvalidArgument: a tensor of another shape.
-    """
+def _build(config: Config, read: Read, mesh: jax.sharding.Mesh | None, dtype: Any) -> Llama:
+    """A network from tensors in Hugging Face's layout, read one by one and sharded at once."""
     network = nnx.eval_shape(lambda: Llama(config, rngs=nnx.Rngs(0)))
     graph, state = nnx.split(network)
     flat = _flat(state)
@@ -185,7 +189,7 @@ _LAYER = (
 )
 
 
-def _tensors(config: tunix.ModelConfig) -> Iterator[tuple[str, tuple[Any, ...], str]]:
+def _tensors(config: Config) -> Iterator[tuple[str, tuple[Any, ...], str]]:
     """Name in Hugging Face's layout, place in the network, and how the two are laid out."""
     yield "model.embed_tokens.weight", ("embedder", "input_embedding"), "as it is"
     yield "model.norm.weight", ("final_norm", "w"), "as it is"
@@ -196,7 +200,7 @@ def _tensors(config: tunix.ModelConfig) -> Iterator[tuple[str, tuple[Any, ...], 
             yield f"model.layers.{number}.{name}.weight", ("layers", number, *path), kind
 
 
-def _into(tensor: np.ndarray, kind: str, config: tunix.ModelConfig) -> np.ndarray:
+def _into(tensor: np.ndarray, kind: str, config: Config) -> np.ndarray:
     width, head = config.embed_dim, config.head_dim
     shapes = {
         "queries": (width, config.num_heads, head),
@@ -210,7 +214,7 @@ def _into(tensor: np.ndarray, kind: str, config: tunix.ModelConfig) -> np.ndarra
     return tensor.reshape(shape) if tensor.size == np.prod(shape) else tensor
 
 
-def _out_of(tensor: np.ndarray, kind: str, config: tunix.ModelConfig) -> np.ndarray:
+def _out_of(tensor: np.ndarray, kind: str, config: Config) -> np.ndarray:
     if kind == "as it is":
         return tensor
     rows = config.num_heads * config.head_dim if kind == "output" else tensor.shape[0]
@@ -228,7 +232,7 @@ def _packaged() -> Path:
     return files[0]
 
 
-def _from_gguf(path: Path, mesh: Any, dtype: Any) -> Model:
+def _from_gguf(path: Path, build: Build) -> Model:
     try:
         reader = gguf.GGUFReader(path)
         fields = {name: field.contents() for name, field in reader.fields.items()}
@@ -240,12 +244,17 @@ def _from_gguf(path: Path, mesh: Any, dtype: Any) -> Model:
     kind = fields.get("general.architecture")
     if kind not in SHAPES:
         raise InvalidArgument("model", kind, "is not Llama-shaped", f"pass one of {SHAPES}")
+    scaling = fields.get(f"{kind}.rope.scaling.type", "none")
+    if scaling != "none":
+        raise InvalidArgument(
+            "rope.scaling.type", scaling, "is not read from GGUF", "pass a folder of safetensors"
+        )
 
     def number(name: str) -> Any:
         return fields[f"{kind}.{name}"]
 
     heads = number("attention.head_count")
-    config = tunix.ModelConfig(
+    config = Config(
         num_layers=number("block_count"),
         vocab_size=len(fields["tokenizer.ggml.tokens"]),
         embed_dim=number("embedding_length"),
@@ -257,6 +266,8 @@ def _from_gguf(path: Path, mesh: Any, dtype: Any) -> Model:
         norm_eps=float(number("attention.layer_norm_rms_epsilon")),
         weight_tying="output.weight" not in tensors,
     )
+
+    _check_all_used(path, tensors, (_gguf_name(name) for name, *_ in _tensors(config)))
 
     def read(name: str) -> np.ndarray:
         there = _gguf_name(name)
@@ -271,7 +282,7 @@ def _from_gguf(path: Path, mesh: Any, dtype: Any) -> Model:
         return values
 
     return Model(
-        network=build(config, read, mesh, dtype),
+        network=build(config, read),
         tokenizer=text.from_gguf(fields),
         context=number("context_length"),
         name=path.name.split(".")[0],
@@ -301,7 +312,7 @@ def _gguf_name(name: str) -> str:
     return f"blk.{found[1]}.{_GGUF[found[2].removesuffix('.weight')]}.weight"
 
 
-def _from_folder(folder: Path, mesh: Any, dtype: Any) -> Model:
+def _from_folder(folder: Path, build: Build) -> Model:
     settings = text.read_json(folder / "config.json")
     kind = settings.get("model_type")
     if kind not in SHAPES:
@@ -311,13 +322,10 @@ def _from_folder(folder: Path, mesh: Any, dtype: Any) -> Model:
             f"is of type {kind!r}, which is not read here",
             f"pass one of {SHAPES}, or load it with Tunix and pass llm.Model(network, ...)",
         )
-    scaling = settings.get("rope_scaling") or {}
-    if scaling.get("rope_type", scaling.get("type", "default")) != "default":
-        raise InvalidArgument(
-            "rope_scaling", scaling, "is not computed by Tunix's Llama", "pass a model without it"
-        )
-    config = _config(folder, settings)
+    config, context = _config(folder, settings)
     files = _files(folder)
+    tied = ["lm_head.weight"] if config.weight_tying else []
+    _check_all_used(folder, files, [*tied, *(name for name, *_ in _tensors(config))])
 
     def read(name: str) -> np.ndarray:
         if name not in files:
@@ -326,18 +334,20 @@ def _from_folder(folder: Path, mesh: Any, dtype: Any) -> Model:
             return opened.get_tensor(name)
 
     return Model(
-        network=build(config, read, mesh, dtype),
+        network=build(config, read),
         tokenizer=text.from_folder(folder),
-        context=int(settings["max_position_embeddings"]),
+        context=context,
         name=folder.name,
     )
 
 
-def _config(folder: Path, settings: dict[str, Any]) -> tunix.ModelConfig:
-    rope = (settings.get("rope_parameters") or {}).get("rope_theta")
+def _config(folder: Path, settings: dict[str, Any]) -> tuple[Config, int]:
+    """Sizes, and the longest sequence."""
+    rope = settings.get("rope_parameters") or {}
     try:
         width, heads = settings["hidden_size"], settings["num_attention_heads"]
-        return tunix.ModelConfig(
+        longest = int(settings["max_position_embeddings"])
+        config = Config(
             num_layers=settings["num_hidden_layers"],
             vocab_size=settings["vocab_size"],
             embed_dim=width,
@@ -345,14 +355,43 @@ def _config(folder: Path, settings: dict[str, Any]) -> tunix.ModelConfig:
             num_heads=heads,
             head_dim=settings.get("head_dim") or width // heads,
             num_kv_heads=settings.get("num_key_value_heads") or heads,
-            rope_theta=int(rope or settings.get("rope_theta", 10_000)),
+            rope_theta=int(rope.get("rope_theta") or settings.get("rope_theta", 10_000)),
             norm_eps=settings["rms_norm_eps"],
             weight_tying=bool(settings.get("tie_word_embeddings", False)),
+            rope_scaling=_rope_scaling(settings.get("rope_scaling") or rope),
         )
+        # Up to there a sliding window hides nothing, and it is not computed here.
+        return config, min(longest, int(settings.get("sliding_window") or longest))
     except KeyError as error:
         raise InvalidArgument(
             "model", str(folder / "config.json"), f"lacks {error}", "download it again"
         ) from error
+
+
+def _rope_scaling(entry: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    kind = entry.get("rope_type", entry.get("type", "default"))
+    if kind not in ROTATIONS:
+        raise InvalidArgument(
+            "rope_scaling", kind, "is not computed here", f"pass a model with one of {ROTATIONS}"
+        )
+    if kind == "default":
+        return ()
+    names = ["factor"]
+    if kind == "llama3":
+        names += ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]
+    return (("rope_type", kind), *((name, entry[name]) for name in names))
+
+
+def _check_all_used(source: Path, there: Iterable[str], used: Iterable[str]) -> None:
+    """Refuse weights that would be ignored: the model would be another, and no one would know."""
+    left = sorted(name for name in set(there) - set(used) if not name.endswith(_DERIVED))
+    if left:
+        raise InvalidArgument(
+            "model",
+            str(source),
+            f"holds {left[0]}, which is no part of a Llama of its configuration",
+            "check its configuration, or load it with Tunix and pass llm.Model(network, ...)",
+        )
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -387,6 +426,7 @@ def _huggingface(model: Model, dtype: str) -> dict[str, Any]:
         "num_key_value_heads": config.num_kv_heads,
         "head_dim": config.head_dim,
         "rope_theta": config.rope_theta,
+        "rope_scaling": dict(config.rope_scaling) or None,
         "rms_norm_eps": config.norm_eps,
         "tie_word_embeddings": config.weight_tying,
         "max_position_embeddings": model.context,

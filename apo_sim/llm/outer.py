@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from apo_sim.checks import as_count, check_positive
-from apo_sim.configuration import check_same
+from apo_sim.configuration import check_same, described
 from apo_sim.errors import InvalidArgument
 from apo_sim.llm import pairs, parameters, stages
 from apo_sim.llm.extrapolation import Extrapolator
@@ -20,7 +20,7 @@ from apo_sim.llm.judge import Judge
 from apo_sim.llm.lora import LoRA, adapted
 from apo_sim.llm.models import Model
 from apo_sim.llm.pairs import Pairing, Preference, TopAgainstBottom
-from apo_sim.llm.prompts import Prompt, as_prompts, folds
+from apo_sim.llm.prompts import Prompt, as_prompts, digest, folds
 from apo_sim.llm.rankers import Ranker
 from apo_sim.llm.sampling import Sampler, Sampling
 from apo_sim.llm.source import DATA, ORDER, Sampled, Source, Watch, seed_of, usable
@@ -72,7 +72,6 @@ def train(
     seed: int = 0,
     out: str | Path | None = None,
     mesh: jax.sharding.Mesh | None = None,
-    configuration: Mapping[str, Any] | None = None,
     progress: bool = True,
     watch_policy: Callable[[int, Any], None] | None = None,
 ) -> Outcome:
@@ -95,13 +94,13 @@ def train(
         tuning: the inner training.
         lora: train adapters and merge them after each iteration; None: all parameters.
         held_out: prompts to judge every policy on; None: none is judged.
-        source: of preference pairs, in the place of `prompts`, `ranker`, `sampling`, `pairing`.
+        source: of preference pairs, in the place of `prompts`, `ranker`, `sampling`, `pairing`
+            and `held_out`.
         seed: all randomness comes from it.
         out: folder of the run. Every stage is kept there, and a run that was stopped at any
-            moment goes on to the same result when it is started again; None: nothing is kept.
+            moment goes on to the same result when it is started again; the folder of a run with
+            other arguments is refused. None: nothing is kept.
         mesh: that the model was loaded on; None: one device.
-        configuration: what else the result depends on, as plain data: a folder of another
-            configuration is refused.
         progress: show bars, on a terminal.
         watch_policy: told of t and the network whenever it is pi_hat_t, t = 1 ... T.
 
@@ -137,31 +136,46 @@ def train(
             stack.enter_context(mesh)
         if lora is not None:
             model = lora.into(model)
-        chosen, judged = source, None
-        if chosen is None:
-            sampler = Sampler(model, sampling)
-            chosen, judged = _usable(sampler, prompts, held_out, ranker, iterations, pairing)
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
+        settings = {
+            "loss": loss,
+            "momentum": momentum,
+            "ranker": ranker,
+            "sampling": sampling,
+            "pairing": pairing,
+            "tuning": tuning,
+            "lora": lora,
+            "source": source,
+        }
         plan = {
             "iterations": iterations,
             "beta": betas,
             "seed": seed,
-            "loss": repr(loss),
-            "momentum": repr(momentum),
-            "model": model.name,
-            **(configuration or {}),
+            "model": f"{model.name}, {parameters.digest(model.network)}",
+            **{name: described(value) for name, value in settings.items()},
         }
+        judged = None
+        if source is None:
+            if ranker is None:
+                raise InvalidArgument("ranker", None, "is missing", "pass one, as Verifiable()")
+            sampler = Sampler(model, sampling)
+            asked = _usable("prompts", prompts, sampler, ranker)
+            plan["prompts"] = digest(asked)
+            source = Sampled(folds(asked, iterations), sampler, ranker, pairing)
+            if held_out is not None:
+                found = _usable("held_out", held_out, sampler, ranker)
+                plan["held_out"] = digest(found)
+                judged = found, sampler, ranker
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
         _begin(place, plan)
         trainer = ProximalTrainer(model.network, loss, tuning, model.tokenizer.padding)
-        judge = None if judged is None else Judge(model, trainer, *judged, seed)
         run = _Run(
             model=model,
             trainer=trainer,
             extrapolator=Extrapolator(
                 model.network, momentum, None if lora is None else adapted(model.network)
             ),
-            source=chosen,
-            judge=judge,
+            source=source,
+            judge=None if judged is None else Judge(model, trainer, *judged, seed),
             betas=betas,
             lora=lora,
             seed=seed,
@@ -172,26 +186,8 @@ def train(
         return dataclasses.replace(outcome, folder=None if out is None else place)
 
 
-def _usable(
-    sampler: Sampler,
-    prompts: Any,
-    held_out: Any,
-    ranker: Ranker | None,
-    iterations: int,
-    pairing: Pairing,
-) -> tuple[Source, tuple[list[Prompt], Sampler, Ranker] | None]:
-    """Where pairs come from, what to judge on and by: of the prompts, those that can be used."""
-    if prompts is None:
-        raise InvalidArgument("prompts", None, "is missing", "pass a JSONL file or a list")
-    if ranker is None:
-        raise InvalidArgument("ranker", None, "is missing", "pass one, such as Verifiable()")
-    chosen = usable("prompts", as_prompts("prompts", prompts), sampler.fits, ranker)
-    folds(chosen, iterations)
-    judged = None
-    if held_out is not None:
-        found = usable("held_out", as_prompts("held_out", held_out), sampler.fits, ranker)
-        judged = (found, sampler, ranker)
-    return Sampled(chosen, iterations, sampler, ranker, pairing), judged
+def _usable(name: str, given: Any, sampler: Sampler, ranker: Ranker) -> list[Prompt]:
+    return usable(name, as_prompts(name, given), sampler.fits, ranker)
 
 
 @dataclasses.dataclass

@@ -1,5 +1,6 @@
 """Parameters of a network as checkpoints, by Orbax: sharded, and from any number of processes."""
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from flax import nnx
 
 from apo_sim.errors import InvalidArgument
 from apo_sim.llm import stages
+from apo_sim.llm.devices import fetched
 
 
 def write(folder: Path, tree: Any, beside: Callable[[Path], Any] = lambda _: None) -> None:
@@ -54,6 +56,18 @@ def named(network: Any) -> list[tuple[str, Any]]:
     """Every parameter with its name, as what its value can be set on."""
     flat = nnx.to_flat_state(nnx.state(network, nnx.Param))
     return [(".".join(map(str, path)), leaf) for path, leaf in flat]
+
+
+def digest(network: Any) -> str:
+    """What tells networks apart: their size, and the norms' weights, which cost nothing to read."""
+    leaves = dict(named(network))
+    sizes = sum(leaf.get_value().size for leaf in leaves.values())
+    dtypes = sorted({str(leaf.get_value().dtype) for leaf in leaves.values()})
+    total = 0
+    for _, leaf in sorted(leaves.items()):
+        if leaf.get_value().ndim == 1:
+            total = zlib.crc32(fetched(leaf.get_value()).tobytes(), total)
+    return f"{sizes} parameters, {', '.join(dtypes)}, {total:08x}"
 
 
 def put(network: Any, values: dict[str, Any]) -> None:

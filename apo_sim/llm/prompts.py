@@ -1,6 +1,7 @@
 """Prompts, from a file of one JSON object a line or from a list."""
 
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,6 +107,17 @@ def folds(prompts: Sequence[Prompt], number: int) -> list[list[Prompt]]:
             "pass more prompts, or fewer iterations",
         )
     return [list(prompts[part * size : (part + 1) * size]) for part in range(number)]
+
+
+def digest(prompts: Sequence[Prompt]) -> str:
+    """What tells lists of prompts apart.
+
+    Example:
+        >>> digest([Prompt("a"), Prompt("b")])
+        '2 prompts, 12e96b53'
+    """
+    lines = json.dumps([prompt.as_json() for prompt in prompts], sort_keys=True)
+    return f"{len(prompts)} prompts, {zlib.crc32(lines.encode()):08x}"
 
 
 def _line(path: Path, number: int, line: str) -> Prompt:

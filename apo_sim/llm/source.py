@@ -1,6 +1,7 @@
 """Where the preference pairs of an iteration come from: responses drawn, ranked and paired."""
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from apo_sim.errors import InvalidArgument
 from apo_sim.llm import stages
 from apo_sim.llm.models import Model
 from apo_sim.llm.pairs import Pairing, Preference, Tokens, TopAgainstBottom, preferences
-from apo_sim.llm.prompts import Prompt, folds
+from apo_sim.llm.prompts import Prompt
 from apo_sim.llm.rankers import Ranker, check_scores
 from apo_sim.llm.sampling import Response, Sampler
 
@@ -23,6 +24,10 @@ DATA, ORDER, JUDGED = range(3)
 _BATCHES = 8
 
 Watch = Callable[[str, int], Any]
+
+
+class PromptsLeftOut(UserWarning):
+    """Some prompts cannot be used: too long, or not to be ranked."""
 
 
 @runtime_checkable
@@ -50,15 +55,13 @@ class Sampled:
     """n responses to every prompt of the iteration's fold, ranked, and made into pairs.
 
     Args:
-        prompts: of all iterations, shared out among them.
-        iterations: how many there are.
+        folds: the prompts of each iteration.
         sampler: draws responses from the model.
         ranker: scores them.
         pairing: makes pairs of the scores.
     """
 
-    prompts: Sequence[Prompt]
-    iterations: int
+    folds: Sequence[Sequence[Prompt]]
     sampler: Sampler
     ranker: Ranker
     pairing: Pairing = TopAgainstBottom()
@@ -66,7 +69,7 @@ class Sampled:
     def pairs(
         self, model: Model, t: int, beta: float, seed: int, folder: Path, watch: Watch
     ) -> list[Preference]:
-        prompts = folds(self.prompts, self.iterations)[t]
+        prompts = self.folds[t]
         number = self.sampler.sampling.responses
         asked = [prompt.text for prompt in prompts for _ in range(number)]
         drawn = responses(self.sampler, asked, seed, folder / "responses", watch)
@@ -113,19 +116,27 @@ def ended(response: Response, end: int) -> Tokens:
 def usable(
     name: str, prompts: Sequence[Prompt], fits: Callable[[str], bool], ranker: Ranker
 ) -> list[Prompt]:
-    """The prompts that are short enough and can be ranked.
+    """The prompts that are short enough and can be ranked; a warning counts the others.
 
     Raises:
         InvalidArgument: none is.
     """
     accepts = getattr(ranker, "accepts", lambda _: True)
-    found = [prompt for prompt in prompts if accepts(prompt) and fits(prompt.text)]
+    ranked = [prompt for prompt in prompts if accepts(prompt)]
+    found = [prompt for prompt in ranked if fits(prompt.text)]
     if not found:
         raise InvalidArgument(
             name,
             f"{len(prompts)} prompts",
             "are all too long, or cannot be ranked",
             "raise max_prompt, or choose another ranker",
+        )
+    if len(found) < len(prompts):
+        warnings.warn(
+            f"{name}: of {len(prompts)}, {len(prompts) - len(ranked)} cannot be ranked and "
+            f"{len(ranked) - len(found)} are longer than max_prompt; they are left out",
+            PromptsLeftOut,
+            stacklevel=4,
         )
     return found
 

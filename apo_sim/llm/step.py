@@ -88,6 +88,14 @@ def response_log_probs(network: Any, batch: Batch) -> Float[Array, "pairs 2"]:
 
     Source: the paper's (2.1), summed over tokens.
     """
+    return jnp.sum(token_log_probs(network, batch), axis=-1)
+
+
+def token_log_probs(network: Any, batch: Batch) -> Float[Array, "pairs 2 responses"]:
+    """log pi(token | what comes before it) of both responses, in nats, shape (B, 2, R).
+
+    Zero where a response is over.
+    """
     pairs, _, length = batch.tokens.shape
     tokens = jnp.asarray(batch.tokens).reshape(2 * pairs, length)
     mask = jnp.asarray(batch.mask).reshape(2 * pairs, length)
@@ -104,7 +112,7 @@ def response_log_probs(network: Any, batch: Batch) -> Float[Array, "pairs 2"]:
         logits, _ = network(*arguments)
     log_probs = selective_log_softmax(logits[:, -batch.responses :], given)
     counted = mask[:, -batch.responses :]
-    return jnp.sum(jnp.where(counted, log_probs, 0.0), axis=1).reshape(pairs, 2)
+    return jnp.where(counted, log_probs, 0.0).reshape(pairs, 2, -1)
 
 
 def objective(network: Any, batch: Batch, loss: Loss) -> tuple[Array, dict[str, Array]]:
@@ -152,7 +160,7 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
         graph = nnx.graphdef(network)
         # Only these numbers come back: nnx.jit would return, and so copy, the network too.
         self._log_probs = jax.jit(
-            lambda state, batch: response_log_probs(nnx.merge(graph, state), batch)
+            lambda state, batch: token_log_probs(nnx.merge(graph, state), batch)
         )
 
     def steps(self, pairs: int) -> int:
@@ -167,6 +175,12 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
         self, pairs: Sequence[Preference], tick: Callable[[int], None] = lambda _: None
     ) -> np.ndarray:
         """log pi of winner and loser of every pair under the network as it is, (pairs, 2)."""
+        return self.token_log_probs(pairs, tick).sum(axis=-1)
+
+    def token_log_probs(
+        self, pairs: Sequence[Preference], tick: Callable[[int], None] = lambda _: None
+    ) -> np.ndarray:
+        """The same of every token, shape (pairs, 2, longest response), zero where one is over."""
         found, state = [], nnx.state(self.model)
         for batch in self._parts(batches(pairs, self.tuning.batch, beta=1.0, padding=self.padding)):
             shared: Any = sharding_utils.shard_input(

@@ -8,9 +8,8 @@ import tokenizers
 from flax import nnx
 from tokenizers import models as kinds
 from tokenizers import pre_tokenizers
-from tunix.models.llama3.model import ModelConfig
 
-from apo_sim.llm.llama import Llama
+from apo_sim.llm.llama import Config, Llama
 from apo_sim.llm.models import Model
 from apo_sim.llm.text import Tokenizer
 
@@ -27,7 +26,7 @@ def tokenizer() -> Tokenizer:
     return Tokenizer(inner, begin=None, end=1, padding=0)
 
 
-def config(**changes: Any) -> ModelConfig:
+def config(**changes: Any) -> Config:
     """Sizes of the tiny model, or others."""
     sizes: dict[str, Any] = {
         "num_layers": 2,
@@ -41,7 +40,7 @@ def config(**changes: Any) -> ModelConfig:
         "norm_eps": 1e-5,
         "weight_tying": False,
     }
-    return ModelConfig(**{**sizes, **changes})
+    return Config(**{**sizes, **changes})
 
 
 def model(seed: int = 0, **changes: Any) -> Model:
@@ -49,7 +48,7 @@ def model(seed: int = 0, **changes: Any) -> Model:
 
     Args:
         seed: of the weights.
-        **changes: other sizes, fields of Tunix's `ModelConfig`.
+        **changes: other sizes, fields of `apo_sim.llm.llama.Config`.
 
     Example:
         >>> model(num_layers=1).parameters

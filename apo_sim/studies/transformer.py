@@ -26,7 +26,7 @@ FIGURES = {
     "win_rate": "win rate over the reference",
     "lc_win_rate": "win rate, length controlled",
     "characters": "characters",
-    "kl": "log policy / reference, nats",
+    "kl": "KL to the reference, nats",
 }
 # What a terminal of eighty characters holds.
 _COLUMNS = {
@@ -35,8 +35,9 @@ _COLUMNS = {
     "win_rate": "win rate",
     "lc_win_rate": "win, LC",
     "characters": "characters",
-    "kl": "nats",
+    "kl": "KL, nats",
 }
+_RESAMPLES = 4_000
 REFERENCE = Path(__file__).with_suffix(".json")
 _COLOURS = {"DPO": "C0", "APO": "C1", "matched beta": "C2"}
 
@@ -47,8 +48,8 @@ def measure(
     *,
     out: str | Path,
     model: str = "smollm2",
-    prompts: int | str | Path = 45,
-    held_out: int | str | Path = 36,
+    prompts: int | str | Path = 60,
+    held_out: int | str | Path = 40,
     ranker: str = "verifiable",
     methods: Sequence[str] = METHODS,
     seeds: int = 1,
@@ -101,7 +102,6 @@ def measure(
                 seed=number,
                 out=Path(out) / f"{method.replace(' ', '-')}-{number}",
                 progress=progress,
-                configuration={"prompts": len(chosen), "held_out": len(judged), "ranker": ranker},
                 **settings,
             )
             runs.append(
@@ -185,17 +185,55 @@ def finding(results: Results) -> str:
         f"{configuration['prompts']} prompts, {configuration['held_out']} held out, "
         f"ranker: {configuration['ranker']}."
     ]
-    for run in results["runs"]:
-        last, first = run["rows"][-1], run["rows"][0]
-        won = last["win_rate"]
-        figure = "score" if last["strict"] is None else "instructions"
+    unverified = results["runs"][0]["rows"][0]["strict"] is None
+    figure = "score" if unverified else "instructions"
+    before = np.mean([run["rows"][0][figure][0] for run in results["runs"]])
+    methods = dict.fromkeys(run["method"] for run in results["runs"])
+    for method in methods:
+        rates, divergences = (final(results, method, name) for name in ("win_rate", "kl"))
         lines.append(
-            f"{run['method']}, seed {run['seed']}: win rate over the reference "
-            f"{won[0]:.3f} [{won[1]:.3f}, {won[2]:.3f}], {figure} {last[figure][0]:.3f} "
-            f"(reference {first[figure][0]:.3f}), {last['kl'][0]:.3g} nats from it."
+            f"{method}: win rate over the reference {np.mean(rates):.3f}{_each(rates)}, {figure} "
+            f"{np.mean(final(results, method, figure)):.3f} (reference {before:.3f}), KL "
+            f"{np.mean(divergences):.3g} nats."
         )
-    lines.append(_verdict(results))
+    rivals = [name for name in methods if name != "APO"] if "APO" in methods else []
+    lines += [_verdict(results, rival) for rival in rivals]
     return "\n".join(lines)
+
+
+def _each(rates: Sequence[float]) -> str:
+    return "" if len(rates) == 1 else f" (seeds: {', '.join(f'{rate:.3f}' for rate in rates)})"
+
+
+def difference(results: Results, method: str, rival: str) -> list[float]:
+    """Win rate of pi_hat_T over the reference, of a method less that of its rival.
+
+    Both are judged on the same held-out prompts with the same random numbers, so the difference is
+    taken prompt by prompt.
+
+    Returns:
+        The mean and its 95 % interval over prompts and, with several seeds, over seeds: a
+        bootstrap that draws both anew.
+
+    Raises:
+        InvalidArgument: a method without runs, or with other seeds than its rival.
+    """
+    wins = {
+        name: {
+            run["seed"]: run["rows"][-1]["wins"] for run in results["runs"] if run["method"] == name
+        }
+        for name in (method, rival)
+    }
+    seeds = sorted(wins[method])
+    if not seeds or seeds != sorted(wins[rival]):
+        raise InvalidArgument(
+            "method", method, f"and {rival!r} do not have the same seeds", "run both with them"
+        )
+    paired = np.array([np.subtract(wins[method][s], wins[rival][s]) for s in seeds])
+    random = np.random.default_rng(0)
+    rows, columns = (random.integers(0, size, (_RESAMPLES, size)) for size in paired.shape)
+    means = np.array([paired[r][:, c].mean() for r, c in zip(rows, columns, strict=True)])
+    return [float(paired.mean()), *map(float, np.quantile(means, [0.025, 0.975]))]
 
 
 def draw(figure: Figure, results: Results) -> None:
@@ -245,20 +283,14 @@ def _plot(place: Any, rows: Any, name: str, shift: float, colour: str, label: st
         )
 
 
-def _verdict(results: Results) -> str:
-    """Momentum against plain iteration on the same held-out prompts, seeds averaged."""
-    rates = {method: final(results, method, "win_rate") for method in METHODS}
-    if not rates["APO"] or not rates["DPO"]:
-        return "One method alone: nothing to compare."
-    lead = float(np.mean(rates["APO"]) - np.mean(rates["DPO"]))
-    spread = [
-        0.25 * (run["rows"][-1]["win_rate"][2] - run["rows"][-1]["win_rate"][1])
-        for run in results["runs"]
-        if run["method"] in ("APO", "DPO")
-    ]
-    noise = 2.0 * float(np.sqrt(2.0 * np.mean(np.square(spread)) / len(rates["APO"])))
-    word = "beyond" if abs(lead) > noise else "within"
-    return f"Extrapolation changes the win rate by {lead:+.3f}, {word} the noise of {noise:.3f}."
+def _verdict(results: Results, rival: str) -> str:
+    """What extrapolation changes, against a rival."""
+    lead, low, high = difference(results, "APO", rival)
+    word = "beyond" if low > 0 or high < 0 else "within"
+    return (
+        f"Extrapolation changes the win rate by {lead:+.3f} [{low:+.3f}, {high:+.3f}] against "
+        f"{rival}, {word} the noise."
+    )
 
 
 def cell(name: str, value: Sequence[float] | None) -> str:

@@ -1,5 +1,6 @@
 """Loaders: round trips, an independent transformer in NumPy, and what damaged files say."""
 
+import dataclasses
 import json
 
 import gguf
@@ -10,7 +11,7 @@ import pytest
 from flax import nnx
 
 from apo_sim import InvalidArgument
-from apo_sim.llm import models, tiny
+from apo_sim.llm import llama, models, tiny
 
 pytestmark = pytest.mark.llm
 
@@ -41,7 +42,7 @@ def by_numpy(weights, config, tokens):
         return (x @ weights[name].T).reshape(len(tokens), number, -1).swapaxes(0, 1)
 
     half = config.head_dim // 2
-    angle = np.arange(len(tokens))[:, None] / config.rope_theta ** (np.arange(half) / half)
+    angle = np.arange(len(tokens))[:, None] * frequencies(config)
 
     def rotate(x):
         first, second = x[..., :half], x[..., half:]
@@ -75,21 +76,84 @@ def by_numpy(weights, config, tokens):
     return norm(x, "model.norm.weight") @ head.T
 
 
-@pytest.mark.parametrize("changes", [{}, {"weight_tying": True, "rope_theta": 100_000}])
+def frequencies(config):
+    """Radians a token, one pair of coordinates at a time, as the papers and Llama 3.1 have them."""
+    scaling, half = dict(config.rope_scaling), config.head_dim // 2
+    found = []
+    for place in range(half):
+        base = config.rope_theta ** (-place / half)
+        if scaling.get("rope_type") == "linear":
+            base /= scaling["factor"]
+        elif scaling:
+            length = 2 * np.pi / base
+            context = scaling["original_max_position_embeddings"]
+            low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+            if length > context / low:
+                base /= scaling["factor"]
+            elif length > context / high:
+                share = (context / length - low) / (high - low)
+                base = (1 - share) * base / scaling["factor"] + share * base
+        found.append(base)
+    return np.array(found)
+
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+SCALED = {"head_dim": 16, "rope_scaling": tuple(LLAMA3.items())}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"weight_tying": True, "rope_theta": 100_000},
+        SCALED,
+        {"rope_scaling": (("rope_type", "linear"), ("factor", 4.0))},
+    ],
+)
 def test_the_network_is_a_llama(changes):
     model, tokens = tiny.model(**changes), [3, 9, 4, 1, 22, 7]
     expected = by_numpy(tensors(model), model.network.config, tokens)
     assert np.abs(logits(model, tokens) - expected).max() < 1e-4
     # Control: with the base that Tunix takes whatever its configuration says.
-    wrong = models.tunix.ModelConfig(**{**vars(model.network.config), "rope_theta": 1_000_000})
+    wrong = dataclasses.replace(model.network.config, rope_theta=1_000_000, rope_scaling=())
     assert np.abs(by_numpy(tensors(model), wrong, tokens) - expected).max() > 1e-2
 
 
-@pytest.mark.parametrize("changes", [{}, {"weight_tying": True}])
+def test_scaled_rotations_are_of_all_three_kinds():
+    config = tiny.config(**SCALED)
+    slowed = frequencies(tiny.config(head_dim=16)) / frequencies(config)
+    assert np.allclose(llama.rope_periods(config) * frequencies(config), 1.0)
+    assert slowed.min() == 1.0 and slowed.max() == 8.0 and np.any((slowed > 1) & (slowed < 8))
+
+
+def test_activations_computed_again_give_the_same_gradient(tmp_path):
+    folder = models.save(tiny.model(), tmp_path / "model")
+    tokens, mask = jnp.arange(2, 8)[None], jnp.tril(jnp.ones((1, 6, 6), bool))
+
+    def value(network):
+        return jnp.mean(network(tokens, jnp.arange(6)[None], None, mask)[0] ** 2)
+
+    found = []
+    for remat in (False, True):
+        network = models.load(folder, remat=remat).network
+        program = jax.jit(nnx.grad(value)).lower(network)
+        assert ("optimization_barrier" in program.as_text()) == remat
+        found.append(jax.tree.leaves(nnx.state(nnx.jit(nnx.grad(value))(network))))
+    for kept, again in zip(*found, strict=True):
+        assert np.allclose(kept, again, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{}, {"weight_tying": True}, SCALED])
 def test_safetensors_round_trip(tmp_path, changes):
     model = tiny.model(**changes)
     read = models.load(models.save(model, tmp_path / "model"))
-    assert read.context == model.context
+    assert read.context == model.context and read.network.config == model.network.config
     for before, after in zip(
         *(jax.tree.leaves(nnx.state(m.network)) for m in (model, read)), strict=True
     ):
@@ -98,14 +162,15 @@ def test_safetensors_round_trip(tmp_path, changes):
     assert (read.tokenizer.end, read.tokenizer.padding) == (1, 0)
 
 
-def test_mistral_in_several_files_and_half_precision(tmp_path):
-    """The shape of Mistral-7B-Instruct-v0.2, as it is published, but tiny."""
+@pytest.mark.parametrize("window, context", [(None, 256), (100, 100)])
+def test_mistral_in_several_files_and_half_precision(tmp_path, window, context):
+    """The shape of Mistral-7B-Instruct-v0.2, as it is published, but tiny; v0.1 has a window."""
     from safetensors.numpy import save_file
 
     model = tiny.model(rope_theta=1_000_000)
     folder = models.save(model, tmp_path / "mistral")
     settings = json.loads((folder / "config.json").read_text())
-    settings |= {"model_type": "mistral", "sliding_window": None, "torch_dtype": "bfloat16"}
+    settings |= {"model_type": "mistral", "sliding_window": window, "torch_dtype": "bfloat16"}
     del settings["head_dim"]
     (folder / "config.json").write_text(json.dumps(settings))
     half = {
@@ -118,6 +183,7 @@ def test_mistral_in_several_files_and_half_precision(tmp_path):
             {name: half[name] for name in part}, folder / f"model-0000{number}-of-00002.safetensors"
         )
     read = models.load(folder)
+    assert read.context == context
     tokens = [5, 6, 7, 8]
     expected = by_numpy(
         {n: v.astype(np.float32) for n, v in half.items()}, model.network.config, tokens
@@ -216,10 +282,15 @@ def test_what_cannot_be_loaded_is_named(tmp_path):
         ({"model_type": "gpt2"}, "is of type 'gpt2'"),
         ({"num_hidden_layers": 3}, "lacks model.layers.2"),
         ({"vocab_size": 40}, "is not of the shape"),
+        ({"num_hidden_layers": 1}, "holds model.layers.1.input_layernorm.weight, which is no part"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "is not computed"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "lacks 'factor'"),
     ):
         config.write_text(json.dumps({**settings, **changes}))
         assert said in refused(folder)
+    less = {name: value for name, value in settings.items() if "max_position" not in name}
+    config.write_text(json.dumps(less))
+    assert "lacks 'max_position_embeddings'" in refused(folder)
     config.write_text("{")
     assert "is not JSON" in refused(folder)
     config.write_text(json.dumps(settings))
