@@ -16,8 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-# Seconds between two lines of a log.
-_EVERY = 60.0
+# Seconds between two lines of a log, and what takes at least how long is said when it is done.
+_EVERY, _LONG = 60.0, 10.0
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def bar(what: str, total: int, done: int, show: bool) -> Iterator[Callable[[int]
     """A bar that counts, with an estimate of what remains.
 
     Where there is neither terminal nor notebook, such as in the log of a batch job, a line on
-    stderr once a minute.
+    stderr once a minute, and when it is done.
 
     Args:
         what: is counted.
@@ -69,10 +69,12 @@ def _lines(what: str, total: int, done: int) -> Callable[[int], None]:
     def advance(more: int) -> None:
         nonlocal count, said
         count, now = count + more, time.monotonic()
-        if now - said >= _EVERY and count > done:
-            gone = timedelta(seconds=round(now - begun))
-            left = timedelta(seconds=round((now - begun) / (count - done) * (total - count)))
-            print(f"{what}: {count}/{total} after {gone}, left {left}", file=sys.stderr, flush=True)
-            said = now
+        if now - said < (_EVERY if count < total else _LONG) or count == done:
+            return
+        gone, left = now - begun, (now - begun) / (count - done) * (total - count)
+        gone, left = (timedelta(seconds=round(seconds)) for seconds in (gone, left))
+        remains = f", left {left}" if count < total else ""
+        print(f"{what}: {count}/{total} after {gone}{remains}", file=sys.stderr, flush=True)
+        said = now
 
     return advance

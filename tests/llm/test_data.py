@@ -10,6 +10,7 @@ import apo_sim as apo
 from apo_sim import InvalidArgument
 from apo_sim.llm import instructions, pairs, prompts, rankers
 from apo_sim.llm.prompts import Prompt
+from apo_sim.llm.source import PromptsLeftOut, usable
 
 pytestmark = pytest.mark.llm
 
@@ -132,3 +133,21 @@ def test_identical_responses_make_no_pair():
         1.0,
     )
     assert made == []
+
+
+def test_prompts_that_cannot_be_used_are_counted():
+    class Choosy(rankers.Length):
+        def accepts(self, prompt):
+            return "x" not in prompt.text
+
+    given = [Prompt(text) for text in ("a", "a b c", "x", "b", "x y z")]
+
+    def fits(text):
+        return len(text) < 5
+
+    with pytest.warns(PromptsLeftOut, match="of 5, 2 cannot be ranked and 1 are longer than"):
+        found = usable("prompts", given, fits, Choosy())
+    assert [prompt.text for prompt in found] == ["a", "b"]
+    assert usable("prompts", found, fits, Choosy()) == found  # and says nothing
+    with pytest.raises(InvalidArgument, match="are all too long, or cannot be ranked"):
+        usable("prompts", given[1:3], fits, Choosy())

@@ -240,8 +240,21 @@ def test_damage_is_named_and_nothing_is_lost(whole, tmp_path):
     _, hats, outcome = policies(momentum=rule, out=folder)
     assert outcome.rows == whole[2].rows
     assert all(np.array_equal(value, whole[1][2][name]) for name, value in hats[2].items())
-    with pytest.raises(InvalidArgument, match="holds another run: seed is 0 there and 1 here"):
-        policies(momentum=rule, out=folder, seed=1)
+    for changes, said in (
+        ({"seed": 1}, "seed is 0 there and 1 here"),
+        ({"beta": 1.0}, r"beta is \[0.1, 1.0\] there"),
+        ({"prompts": PROMPTS[:-1]}, "prompts is '8 prompts, .*' there and '7 prompts, .*' here"),
+        ({"prompts": PROMPTS[::-1]}, "prompts is '8 prompts, .*' there and '8 prompts, .*' here"),
+        ({"held_out": ["w4"]}, "held_out is"),
+        ({"ranker": Length(unit=6.0)}, "ranker is"),
+        ({"pairing": BradleyTerry(3)}, "pairing is"),
+        ({"sampling": dataclasses.replace(SAMPLING, top_p=0.9)}, "sampling is"),
+        ({"tuning": FineTuning(batch=4)}, "tuning is"),
+        ({"lora": LoRA(2)}, "model is"),
+        ({"layers": 1}, "model is"),
+    ):
+        with pytest.raises(InvalidArgument, match=f"holds another run: {said}"):
+            policies(**{"momentum": rule, "out": folder, **changes})
     (tmp_path / "other").mkdir()
     (tmp_path / "other/thesis.tex").write_text("mine")
     with pytest.raises(InvalidArgument, match="holds something else"):

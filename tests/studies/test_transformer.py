@@ -15,11 +15,15 @@ def results():
     return transformer.read()
 
 
-def with_rate(results, method, rate):
+def results_seeds(results):
+    return len({run["seed"] for run in results["runs"]})
+
+
+def with_wins(results, wins):
+    """The same results with other wins of pi_hat_T: from a method to one row for each seed."""
     changed = copy.deepcopy(results)
     for run in changed["runs"]:
-        if run["method"] == method:
-            run["rows"][-1]["win_rate"] = [rate, rate - 0.02, rate + 0.02]
+        run["rows"][-1]["wins"] = wins[run["method"]][run["seed"]].tolist()
     return changed
 
 
@@ -33,10 +37,41 @@ def test_the_results_of_the_package_are_whole(results):
             assert low <= row["win_rate"][0] <= high
 
 
-def test_the_finding_tells_a_gain_from_noise(results):
-    level = with_rate(with_rate(results, "DPO", 0.5), "APO", 0.51)
-    assert "within the noise" in transformer.finding(level)
-    assert "beyond the noise" in transformer.finding(with_rate(level, "APO", 0.8))
+def test_methods_are_compared_prompt_by_prompt(results):
+    """Prompts differ far more than methods do: only pairing sees the difference."""
+    random, seeds = np.random.default_rng(0), results_seeds(results)
+    easy = random.choice([0.0, 1.0], 400)
+    better = np.where(random.uniform(size=400) < 0.1, 1.0, easy)
+    wins = {"DPO": [easy] * seeds, "APO": [better] * seeds, "matched beta": [better] * seeds}
+    paired = with_wins(results, wins)
+    lead, low, high = transformer.difference(paired, "APO", "DPO")
+    assert np.isclose(lead, np.mean(better - easy)) and 0.0 < low < lead < high
+    assert high - low < 0.06 < 4 * np.std(easy) / np.sqrt(400)
+    assert transformer.difference(paired, "APO", "matched beta") == [0.0, 0.0, 0.0]
+    found = transformer.finding(paired)
+    assert "against DPO, beyond the noise" in found
+    assert "against matched beta, within the noise" in found
+    # Control: the same wins of one method on other prompts are no pairs.
+    wins["APO"] = [random.permutation(better) for _ in range(seeds)]
+    _, low, high = transformer.difference(with_wins(results, wins), "APO", "DPO")
+    assert low < 0.0 < high
+
+
+def test_seeds_that_disagree_widen_the_interval(results):
+    if results_seeds(results) < 2:
+        pytest.skip("one seed")
+    seeds = results_seeds(results)
+    level = np.full(400, 0.5)
+    apart = [level + (0.3 if seed % 2 else -0.3) for seed in range(seeds)]
+    wins = {"DPO": [level] * seeds, "APO": apart, "matched beta": [level] * seeds}
+    _, low, high = transformer.difference(with_wins(results, wins), "APO", "DPO")
+    assert high - low > 0.3  # though within a seed no two prompts differ
+
+
+def test_only_runs_of_the_same_seeds_are_compared(results):
+    lacking = {**results, "runs": results["runs"][1:]}
+    with pytest.raises(InvalidArgument, match="do not have the same seeds"):
+        transformer.difference(lacking, "APO", "DPO")
 
 
 def test_figure_and_table_show_every_policy(results):
@@ -88,6 +123,9 @@ def test_methods_meet_the_same_prompts_and_the_study_goes_on(tmp_path):
     # Until the first extrapolation APO is DPO.
     assert rows["APO"][1] == rows["DPO"][1]
     assert rows["APO"][-1] != rows["DPO"][-1]
+    assert len(rows["APO"][-1]["wins"]) == 8
+    lead, low, high = transformer.difference(found, "APO", "DPO")
+    assert low <= lead <= high
     assert (
         transformer.measure(**settings) == found == transformer.read(tmp_path / "out/results.json")
     )
