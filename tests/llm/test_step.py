@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tunix.models.gemma3 import model as gemma3
 from tunix.models.llama3 import model as llama3
 from tunix.models.qwen3 import model as qwen3
 
 import apo_sim as apo
 from apo_sim import InvalidArgument, llm
-from apo_sim.llm import tiny
+from apo_sim.llm import parameters, tiny
 from apo_sim.llm.batches import batches
 from apo_sim.llm.models import Model
 from apo_sim.llm.pairs import Preference
@@ -42,15 +43,47 @@ def alone(network, prompt, response):
     return sum(log_probs[begin + place - 1, token] for place, token in enumerate(response))
 
 
-@pytest.mark.parametrize("kind", [None, llama3.Llama3])
+SIZES: dict[str, Any] = {
+    "num_layers": 1,
+    "embed_dim": 16,
+    "hidden_dim": 24,
+    "num_heads": 2,
+    "head_dim": 8,
+    "num_kv_heads": 1,
+}
+WORDS = len(tiny.WORDS)
+
+
+def of_tunix(kind):
+    """A network of Tunix's own, with weights that matter."""
+    made: Any
+    with jax.enable_x64(False):
+        if kind == "llama":
+            made = llama3.Llama3(tiny.config(rope_theta=1_000_000), rngs=nnx.Rngs(0))
+        elif kind == "qwen":
+            config = qwen3.ModelConfig(**SIZES, vocab_size=WORDS, rope_theta=10_000, norm_eps=1e-6)
+            made = qwen3.Qwen3(config, rngs=nnx.Rngs(0))
+        else:
+            config = gemma3.ModelConfig(
+                **SIZES, num_embed=WORDS, sliding_window_size=32, param_dtype=np.dtype("float32")
+            )
+            made = gemma3.Gemma3(config, rngs=nnx.Rngs(0))
+        random = np.random.default_rng(0)
+        for _, leaf in parameters.named(made):
+            old = leaf.get_value()
+            if old.ndim > 1:
+                leaf.set_value(jnp.asarray(0.3 * random.normal(size=old.shape), old.dtype))
+    return made
+
+
+@pytest.mark.parametrize("kind", ["ours", "llama", "qwen", "gemma"])
 def test_padding_changes_no_log_probability(kind):
-    network = tiny.model().network
-    if kind is not None:  # without the argument that saves logits, as other models are
-        network = kind(tiny.config(rope_theta=1_000_000), rngs=nnx.Rngs(0))
+    # Those of Tunix are without the argument that saves logits.
+    network = tiny.model().network if kind == "ours" else of_tunix(kind)
     (batch,) = batches(PAIRS, 3, beta=1.0, padding=0)
     found = np.asarray(nnx.jit(response_log_probs)(network, batch))[:2]
     expected = [[alone(network, p.prompt, r) for r in (p.winner, p.loser)] for p in PAIRS]
-    assert np.allclose(found, expected, atol=1e-4)
+    assert np.allclose(found, expected, atol=1e-4) and np.ptp(expected) > 1.0
 
 
 @pytest.mark.parametrize("loss", [apo.DPO(), apo.IPO(), apo.SPPO()])
@@ -66,23 +99,13 @@ def test_the_objective_is_the_loss_of_the_library(loss):
     assert abs(float(value) - expected) < 1e-4 * max(1.0, abs(expected))
 
 
-def test_qwen_of_tunix_trains_and_answers():
-    config = qwen3.ModelConfig(
-        num_layers=1,
-        vocab_size=len(tiny.WORDS),
-        embed_dim=16,
-        hidden_dim=24,
-        num_heads=2,
-        head_dim=8,
-        num_kv_heads=1,
-        rope_theta=10_000,
-        norm_eps=1e-6,
-    )
+@pytest.mark.parametrize("kind", ["qwen", "gemma"])
+def test_other_families_of_tunix_train_and_answer(kind):
     with jax.enable_x64(False):
-        network = qwen3.Qwen3(config, rngs=nnx.Rngs(0))
-        model = Model(network, tiny.tokenizer(), context=64, name="qwen")
+        network = of_tunix(kind)
+        before = {name: np.asarray(value) for name, value in parameters.of(network).items()}
         outcome = llm.train(
-            model,
+            Model(network, tiny.tokenizer(), context=64, name=kind),
             ["w3", "w4 w5"],
             ranker=llm.Length(),
             pairing=llm.BradleyTerry(2),
@@ -93,6 +116,8 @@ def test_qwen_of_tunix_trains_and_answers():
             progress=False,
         )
     assert outcome.steps and np.isfinite(outcome.steps[-1]["loss"])
+    after = parameters.of(outcome.model.network)
+    assert max(np.abs(np.asarray(after[name]) - value).max() for name, value in before.items()) > 0
 
 
 def test_no_pairs_and_bad_settings_are_named():
