@@ -277,7 +277,7 @@ class _Run:
         """
         stage = folder / "pairs"
         if not stages.ready(stage):
-            found = self.source.pairs(
+            drawn = self.source.pairs(
                 self.model,
                 t - 1,
                 self.betas[t - 1],
@@ -285,18 +285,23 @@ class _Run:
                 folder,
                 self._watching(f"iteration {t}"),
             )
-            if not found:
+            if not drawn:
                 raise InvalidArgument(
                     "prompts",
                     f"iteration {t}",
                     "gives no pairs: all responses tie",
                     "pass more prompts, more responses, or a ranker with finer scores",
                 )
+            stages.complete(stage, lambda draft: pairs.write(draft, drawn))
+        # Read back, so that all processes have the first one's, whatever their rankers said.
+        found = pairs.read(stage)
+        stage = folder / "reference"
+        if not stages.ready(stage):
             parts = self.trainer.parts(len(found))
             with self._watch(f"iteration {t}: log-probabilities", parts) as tick:
                 reference = self.trainer.log_probs(found, tick)
-            stages.complete(stage, lambda draft: pairs.write(draft, found, reference))
-        return pairs.read(stage)
+            stages.complete(stage, lambda draft: stages.write_array(draft / "log.npy", reference))
+        return found, np.load(stage / "log.npy")
 
     def _extrapolate(self, t: int, folder: Path) -> None:
         self.extrapolator.extrapolate(self.model.network, t)

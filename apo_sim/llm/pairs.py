@@ -6,11 +6,11 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import jax
 import numpy as np
 
 from apo_sim.checks import as_count
 from apo_sim.errors import InvalidArgument
+from apo_sim.llm import stages
 
 Tokens = tuple[int, ...]
 
@@ -138,22 +138,18 @@ def preferences(
     ]
 
 
-def write(folder: Path, pairs: Sequence[Preference], reference: np.ndarray) -> None:
-    """Keep pairs and the log-probabilities of their responses, by the first process."""
-    if jax.process_index() == 0:
-        np.save(folder / "reference.npy", reference)
-        content = [astuple(pair) for pair in pairs]
-        (folder / "pairs.json").write_text(json.dumps(content))
+def write(folder: Path, pairs: Sequence[Preference]) -> None:
+    """Keep pairs, by the first process."""
+    stages.write_json(folder / "pairs.json", [astuple(pair) for pair in pairs])
 
 
-def read(folder: Path) -> tuple[list[Preference], np.ndarray]:
+def read(folder: Path) -> list[Preference]:
     """What `write` kept."""
     entries = json.loads((folder / "pairs.json").read_text())
-    pairs = [
+    return [
         Preference(tuple(asked), tuple(winner), tuple(loser), *numbers)
         for asked, winner, loser, *numbers in entries
     ]
-    return pairs, np.load(folder / "reference.npy")
 
 
 def _sigmoid(difference):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from apo_sim.errors import InvalidArgument
@@ -96,6 +97,12 @@ def write_json(path: Path, content: Any) -> None:
     """Plain data, by the first process."""
     if jax.process_index() == 0:
         path.write_text(json.dumps(content))
+
+
+def write_array(path: Path, values: np.ndarray) -> None:
+    """An array, by the first process."""
+    if jax.process_index() == 0:
+        np.save(path, values)
 
 
 def together(where: str) -> None:
