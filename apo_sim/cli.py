@@ -224,7 +224,7 @@ class Llm:
     dtype: Annotated[str, tyro.conf.arg(metavar="{float32,bfloat16}")] = "float32"
     """Of the parameters."""
     remat: bool = False
-    """Compute activations again in the backward pass, in the place of keeping them."""
+    """Compute activations again in the backward pass, to save a GPU's or TPU's memory."""
     fsdp: Annotated[
         int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: no mesh)")
     ] = None

@@ -71,8 +71,8 @@ def load(
             (Llama 2 and 3, Mistral, SmolLM2).
         mesh: to shard the parameters over; None: one device.
         dtype: of the parameters; None: float32. Steps of 5e-7 are lost in bfloat16.
-        remat: compute activations again in the backward pass, in the place of keeping them: a third
-            more time, and memory of one layer's.
+        remat: let the backward pass compute the activations of each layer again, in the place of
+            keeping them all. For GPUs and TPUs: XLA's programs for CPUs keep them nevertheless.
 
     Returns:
         A `Model`.
