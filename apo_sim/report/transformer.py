@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from apo_sim.errors import InvalidArgument
 from apo_sim.report import style
 from apo_sim.studies import transformer
 
@@ -36,9 +37,11 @@ class Section:
 
 
 def section(folder: Path) -> Section:
-    """The newest results: those in the folder of the report, else those of the package."""
-    own = (folder / _OWN).is_file()
-    results = transformer.read(folder / _OWN if own else transformer.REFERENCE)
+    """Results in the folder of the report; those of the package where there are none to read."""
+    try:
+        results, own = transformer.read(folder / _OWN), True
+    except InvalidArgument:
+        results, own = transformer.read(), False
     first = results["runs"][0]["rows"][0]
     rows = [("reference policy", _cells(first))]
     rows += [

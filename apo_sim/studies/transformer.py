@@ -154,6 +154,7 @@ def read(path: str | Path = REFERENCE) -> Results:
     try:
         results = json.loads(Path(path).read_text())
         assert results["runs"] and results["configuration"]
+        assert all(run["rows"][-1]["wins"] for run in results["runs"])
     except (OSError, ValueError, KeyError, AssertionError, TypeError) as error:
         raise InvalidArgument(
             "results", str(path), "are not those of a study", "pass its results.json"
