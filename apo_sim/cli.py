@@ -1,9 +1,10 @@
 """The command `apo-sim`: one function a subcommand, and nothing imported before it is needed."""
 
+import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -477,24 +478,25 @@ def run_llm(command: Llm) -> int:
     mesh = llm.mesh(command.fsdp, command.tp) if command.fsdp or command.tp > 1 else None
     model = llm.load(command.model, mesh=mesh, dtype=command.dtype, remat=command.remat)
     console = _console()
-    warnings.showwarning = lambda message, *_: print(f"apo-sim: {message}", file=sys.stderr)
+    rule = momentum.Constant(command.alpha) if command.alpha else momentum.NoMomentum()
     try:
-        outcome = llm.train(
-            model,
-            prompts,
-            held_out=held_out,
-            ranker=llm.ranker(command.ranker),
-            loss=known[command.loss](),
-            momentum=momentum.Constant(command.alpha) if command.alpha else momentum.NoMomentum(),
-            beta=command.beta[0] if len(command.beta) == 1 else command.beta,
-            iterations=command.iterations or len(command.beta),
-            sampling=sizes,
-            tuning=tuning,
-            lora=None if command.lora is None else llm.LoRA(command.lora, float(command.lora)),
-            seed=command.seed,
-            out=command.out,
-            mesh=mesh,
-        )
+        with _in_plain_words(llm.PromptsLeftOut):
+            outcome = llm.train(
+                model,
+                prompts,
+                held_out=held_out,
+                ranker=llm.ranker(command.ranker),
+                loss=known[command.loss](),
+                momentum=rule,
+                beta=command.beta[0] if len(command.beta) == 1 else command.beta,
+                iterations=command.iterations or len(command.beta),
+                sampling=sizes,
+                tuning=tuning,
+                lora=None if command.lora is None else llm.LoRA(command.lora, float(command.lora)),
+                seed=command.seed,
+                out=command.out,
+                mesh=mesh,
+            )
     except KeyboardInterrupt:
         console.print("Interrupted; the same command goes on from there.")
         return INTERRUPTED
@@ -513,6 +515,22 @@ def run_llm(command: Llm) -> int:
     if command.save is not None:
         console.print(f"Model: {llm.save(outcome.model, command.save)}", soft_wrap=True)
     return DONE
+
+
+@contextlib.contextmanager
+def _in_plain_words(ours: type[Warning]) -> Iterator[None]:
+    """Within it, a warning of ours is a line, without the place in the code that it comes from."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, ours):
+                print(f"apo-sim: {message}", file=sys.stderr)
+            else:
+                usual(message, category, *where)
+
+        warnings.showwarning = show
+        yield
 
 
 def _number_or_path(given: str) -> int | str:

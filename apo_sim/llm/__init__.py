@@ -25,6 +25,7 @@ from apo_sim.llm.prompts import Prompt, read  # noqa: E402
 from apo_sim.llm.rankers import Length, Pairwise, Ranker, RewardModel, Verifiable  # noqa: E402
 from apo_sim.llm.rankers import named as ranker  # noqa: E402
 from apo_sim.llm.sampling import Sampling  # noqa: E402
+from apo_sim.llm.source import PromptsLeftOut  # noqa: E402
 from apo_sim.llm.step import FineTuning  # noqa: E402
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Pairwise",
     "Preference",
     "Prompt",
+    "PromptsLeftOut",
     "Ranker",
     "RewardModel",
     "Sampling",

@@ -22,6 +22,7 @@ def folder(tmp_path_factory):
     models.save(tiny.model(num_layers=1), place / "model")
     lines = [json.dumps({"prompt": f"w{number} w{number + 1}"}) for number in range(8)]
     (place / "prompts.jsonl").write_text("\n".join(lines))
+    (place / "more.jsonl").write_text("\n".join([*lines, '{"prompt": "w1 w1 w1 w1 w1"}']))
     return place
 
 
@@ -32,13 +33,16 @@ def arguments(folder, out, *more):
     return ["llm", "--out", str(out), *named, *sizes, "--ranker", "length", *more]
 
 
+@pytest.mark.filterwarnings("default::apo_sim.llm.PromptsLeftOut")
 def test_it_prints_a_row_for_every_policy_and_goes_on(folder, tmp_path, capsys):
     command = arguments(
         folder, tmp_path / "run", "--beta", "0.1", "1", "--learning-rate", "1e-3",
         "--save", str(tmp_path / "saved"),
     )  # fmt: skip
-    assert cli.main(command) == 0
-    shown = capsys.readouterr().out
+    assert cli.main([*command, "--prompts", str(folder / "more.jsonl")]) == 0
+    shown, said = capsys.readouterr()
+    assert "apo-sim: prompts: of 9, 0 cannot be ranked and 1 are longer than max_prompt" in said
+    assert "test_command.py" not in said and "PromptsLeftOut" not in said
     for policy in ("reference", "pi_hat_1", "pi_1", "pi_hat_2"):
         assert policy in shown
     assert (tmp_path / "run/policies.svg").is_file()
