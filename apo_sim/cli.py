@@ -447,6 +447,8 @@ def run_advise(command: Advise) -> int:
 
 def run_llm(command: Llm) -> int:
     """`apo-sim llm`."""
+    import jax
+
     from apo_sim import llm, losses, momentum
     from apo_sim.report import style
     from apo_sim.studies import transformer
@@ -500,6 +502,9 @@ def run_llm(command: Llm) -> int:
     except KeyboardInterrupt:
         console.print("Interrupted; the same command goes on from there.")
         return INTERRUPTED
+    saved = None if command.save is None else llm.save(outcome.model, command.save)
+    if jax.process_index() > 0:  # what follows is the first one's to say
+        return DONE
     console.print(transformer.table(outcome.rows))
     made = ", ".join(str(number) for number in outcome.pairs)
     console.print(
@@ -512,8 +517,8 @@ def run_llm(command: Llm) -> int:
         lambda figure: transformer.draw_run(figure, outcome.rows), "policies", command.out
     )
     console.print(f"Figure: {path}", soft_wrap=True)
-    if command.save is not None:
-        console.print(f"Model: {llm.save(outcome.model, command.save)}", soft_wrap=True)
+    if saved is not None:
+        console.print(f"Model: {saved}", soft_wrap=True)
     return DONE
 
 

@@ -18,7 +18,8 @@ from flax import nnx
 from tunix.models.llama3 import model as tunix
 
 from apo_sim.errors import InvalidArgument
-from apo_sim.llm import text
+from apo_sim.llm import stages, text
+from apo_sim.llm.devices import fetched
 from apo_sim.llm.llama import Config, Llama
 from apo_sim.llm.text import Tokenizer
 
@@ -108,6 +109,8 @@ def load(
 def save(model: Model, folder: str | Path) -> Path:
     """Write a Llama-shaped model as `load` and Hugging Face's transformers read it.
 
+    Of several processes all call it, and the first one writes.
+
     Returns:
         The folder, with config.json, tokenizer.json, tokenizer_config.json, model.safetensors.
 
@@ -119,12 +122,19 @@ def save(model: Model, folder: str | Path) -> Path:
             "model", model.name, "is not Llama-shaped", "save it with Tunix's own functions"
         )
     folder, config = Path(folder), model.network.config
+    state, tensors = _flat(nnx.state(model.network, nnx.Param)), {}
+    for name, path, kind in _tensors(config):
+        values = fetched(state[path].get_value())
+        if jax.process_index() == 0:
+            tensors[name] = np.ascontiguousarray(_out_of(values, kind, config))
+    if jax.process_index() == 0:
+        _write_folder(folder, model, tensors)
+    stages.together(f"saved {folder}")
+    return folder
+
+
+def _write_folder(folder: Path, model: Model, tensors: dict[str, np.ndarray]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    state = _flat(nnx.state(model.network, nnx.Param))
-    tensors = {
-        name: np.ascontiguousarray(_out_of(np.asarray(state[path].get_value()), kind, config))
-        for name, path, kind in _tensors(config)
-    }
     safetensors.numpy.save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     dtype = str(next(iter(tensors.values())).dtype)
     _write(folder / "config.json", _huggingface(model, dtype))
@@ -142,7 +152,6 @@ def save(model: Model, folder: str | Path) -> Path:
     settings["chat_template"] = model.tokenizer.template
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     _write(folder / "tokenizer_config.json", settings)
-    return folder
 
 
 def _build(config: Config, read: Read, mesh: jax.sharding.Mesh | None, dtype: Any) -> Llama:

@@ -369,7 +369,8 @@ model = models.load(sys.argv[1], mesh=place)
 settings = {{**test_train.SETTINGS, "iterations": 1, "beta": 1.0}}
 if jax.process_index() == 1:  # a ranker that says something else there: the first one counts
     settings["ranker"] = Length(-1, unit=5.0)
-train(model, **settings, out=sys.argv[2], mesh=place)
+outcome = train(model, **settings, out=sys.argv[2], mesh=place)
+models.save(outcome.model, sys.argv[3])
 """
 
 
@@ -395,6 +396,7 @@ def test_two_processes_run_an_iteration(tmp_path):
             script,
             tmp_path / "model",
             tmp_path / "run",
+            tmp_path / "saved",
         ]
         running.append(
             subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -412,3 +414,6 @@ def test_two_processes_run_an_iteration(tmp_path):
     assert np.allclose(
         [s["loss"] for s in both["steps"]], [s["loss"] for s in alone.steps], atol=1e-4
     )
+    saved = numbers(models.load(tmp_path / "saved").network)
+    for name, value in numbers(alone.model.network).items():
+        assert np.allclose(saved[name], value, atol=1e-5), name
