@@ -55,9 +55,9 @@ class Options:
     alpha: float = 0.3
     beta: tuple[float, ...] = field(default=(0.01, 0.1, 1.0))
     max_tokens: int = 48
-    max_prompt: int = 96
+    max_prompt: int = 100
     sample_batch: int = 25
-    learning_rate: float = 2e-6
+    learning_rate: float = 1e-5
     batch: int = 4
     epochs: int = 1
 
