@@ -104,6 +104,7 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
+LINEAR = {"rope_scaling": (("rope_type", "linear"), ("factor", 4.0))}
 SCALED = {"head_dim": 16, "rope_scaling": tuple(LLAMA3.items())}
 
 
@@ -113,7 +114,7 @@ SCALED = {"head_dim": 16, "rope_scaling": tuple(LLAMA3.items())}
         {},
         {"weight_tying": True, "rope_theta": 100_000},
         SCALED,
-        {"rope_scaling": (("rope_type", "linear"), ("factor", 4.0))},
+        LINEAR,
     ],
 )
 def test_the_network_is_a_llama(changes):
@@ -260,6 +261,18 @@ def test_transformers_agrees(tmp_path):
     chat = [{"role": "user", "content": "Count from 1 to 12, please."}]
     reader = transformers.AutoTokenizer.from_pretrained(folder)
     assert reader.apply_chat_template(chat, add_generation_prompt=True)["input_ids"] == tokens
+
+
+@pytest.mark.parametrize("changes", [{}, SCALED, LINEAR])
+def test_transformers_has_the_same_rotations(tmp_path, changes):
+    torch = pytest.importorskip("torch", reason="PyTorch is in the extra `bench`")
+    transformers = pytest.importorskip("transformers")
+    model, tokens = tiny.model(**changes), list(range(2, 32)) * 4
+    folder = models.save(model, tmp_path / "model")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        expected = theirs(torch.tensor([tokens])).logits[0].numpy()
+    assert np.abs(logits(model, tokens) - expected).max() < 1e-3
 
 
 def refused(source):
