@@ -11,18 +11,9 @@ import pytest
 from flax import nnx
 
 from apo_sim import InvalidArgument
-from apo_sim.llm import llama, models, tiny
+from apo_sim.llm import checkpoint, gguf_file, llama, models, tiny
 
 pytestmark = pytest.mark.llm
-
-
-def tensors(model):
-    """All parameters in Hugging Face's layout."""
-    config, state = model.network.config, dict(nnx.to_flat_state(nnx.state(model.network)))
-    return {
-        name: models._out_of(np.asarray(state[path].get_value()), kind, config)
-        for name, path, kind in models._tensors(config)
-    }
 
 
 def logits(model, tokens):
@@ -119,11 +110,13 @@ SCALED = {"head_dim": 16, "rope_scaling": tuple(LLAMA3.items())}
 )
 def test_the_network_is_a_llama(changes):
     model, tokens = tiny.model(**changes), [3, 9, 4, 1, 22, 7]
-    expected = by_numpy(tensors(model), model.network.config, tokens)
+    expected = by_numpy(checkpoint.weights(model.network), model.network.config, tokens)
     assert np.abs(logits(model, tokens) - expected).max() < 1e-4
     # Control: with the base that Tunix takes whatever its configuration says.
     wrong = dataclasses.replace(model.network.config, rope_theta=1_000_000, rope_scaling=())
-    assert np.abs(by_numpy(tensors(model), wrong, tokens) - expected).max() > 1e-2
+    assert (
+        np.abs(by_numpy(checkpoint.weights(model.network), wrong, tokens) - expected).max() > 1e-2
+    )
 
 
 def test_scaled_rotations_are_of_all_three_kinds():
@@ -175,7 +168,8 @@ def test_mistral_in_several_files_and_half_precision(tmp_path, window, context):
     del settings["head_dim"]
     (folder / "config.json").write_text(json.dumps(settings))
     half = {
-        name: np.ascontiguousarray(v).astype(jnp.bfloat16) for name, v in tensors(model).items()
+        name: np.ascontiguousarray(v).astype(jnp.bfloat16)
+        for name, v in checkpoint.weights(model.network).items()
     }
     names = sorted(half)
     (folder / "model.safetensors").unlink()
@@ -211,11 +205,11 @@ def write_gguf(path, model):
     writer.add_token_merges(["a b"])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(1)
-    for name, tensor in tensors(model).items():
+    for name, tensor in checkpoint.weights(model.network).items():
         if name.endswith(("q_proj.weight", "k_proj.weight")):
             halves = tensor.reshape(-1, 2, config.head_dim // 2, config.embed_dim)
             tensor = halves.swapaxes(1, 2).reshape(tensor.shape)
-        writer.add_tensor(models._gguf_name(name), np.ascontiguousarray(tensor))
+        writer.add_tensor(gguf_file.tensor_name(name), np.ascontiguousarray(tensor))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -242,7 +236,7 @@ def test_the_packaged_model_knows_paris():
     tokens = model.tokenizer.prompt_tokens("What is the capital of France?")
     tokens += model.tokenizer.encode("The capital of France is")
     ours = logits(model, tokens)
-    expected = by_numpy(tensors(model), model.network.config, tokens)
+    expected = by_numpy(checkpoint.weights(model.network), model.network.config, tokens)
     assert np.abs(ours - expected).max() < 1e-3
     assert model.tokenizer.decode([int(ours[-1].argmax())]) == " Paris"
 
