@@ -238,7 +238,10 @@ def difference(results: Results, method: str, rival: str) -> list[float]:
 
 
 def draw(figure: Figure, results: Results) -> None:
-    """Win rate, instructions and divergence of every policy: full marks pi_hat, hollow ones pi."""
+    """Win rate, instructions and divergence of every policy: full marks pi_hat, hollow ones pi.
+
+    Means over the seeds, with the interval of a single run over prompts; faint lines are the runs.
+    """
     panels = ("win_rate", "lc_win_rate", "instructions", "kl")
     titles = dict(FIGURES)
     if results["runs"][0]["rows"][0]["instructions"] is None:
@@ -247,10 +250,9 @@ def draw(figure: Figure, results: Results) -> None:
     figure.set_size_inches(11.0, 3.4)
     for place, name in zip(axes, panels, strict=True):
         for shift, method in enumerate(METHODS):
-            runs = [run for run in results["runs"] if run["method"] == method]
-            for number, run in enumerate(runs):
-                label = method if number == 0 else None
-                _plot(place, run["rows"], name, 0.08 * (shift - 1), _COLOURS[method], label)
+            runs = [run["rows"] for run in results["runs"] if run["method"] == method]
+            if runs:
+                _plot(place, runs, name, 0.08 * (shift - 1), _COLOURS[method], method)
         place.set(xlabel="iteration", title=titles[name])
         place.xaxis.get_major_locator().set_params(integer=True)
     axes[0].axhline(0.5, color="0.4", lw=0.8, ls=":")
@@ -263,16 +265,21 @@ def draw_run(figure: Figure, rows: Sequence[Mapping[str, Any]]) -> None:
     draw(figure, {"runs": [{"method": "APO", "rows": list(rows)}]})
 
 
-def _plot(place: Any, rows: Any, name: str, shift: float, colour: str, label: str | None) -> None:
+def _plot(place: Any, runs: Any, name: str, shift: float, colour: str, label: str) -> None:
     """Lines and full marks for pi_hat, hollow marks for the extrapolated pi that acts."""
-    hats = [row for row in rows if not row["policy"].startswith("pi_") or "hat" in row["policy"]]
-    centres = [row for row in rows if row not in hats]
-    for chosen, style, face, beside in ((hats, "o-", colour, 0.0), (centres, "o", "white", 0.16)):
-        if not chosen:
+    rows = runs[0]
+    figures = np.array([[row[name] for row in run] for run in runs])
+    iterations = np.array([row["iteration"] for row in rows])
+    hats = np.array(["hat" in row["policy"] or row["iteration"] == 0 for row in rows])
+    if len(runs) > 1:
+        place.plot(iterations[hats] + shift, figures[:, hats, 0].T, color=colour, lw=0.8, alpha=0.4)
+    mean = figures.mean(axis=0)
+    for chosen, style, face, beside in ((hats, "o-", colour, 0.0), (~hats, "o", "white", 0.16)):
+        if not chosen.any():
             continue
-        values = np.array([row[name] for row in chosen])
+        values = mean[chosen]
         place.errorbar(
-            np.array([row["iteration"] for row in chosen]) + shift + beside,
+            iterations[chosen] + shift + beside,
             values[:, 0],
             np.abs(values[:, 1:] - values[:, :1]).T,
             fmt=style,
@@ -280,7 +287,7 @@ def _plot(place: Any, rows: Any, name: str, shift: float, colour: str, label: st
             mfc=face,
             label=label if chosen is hats else None,
             capsize=2,
-            lw=1.2,
+            lw=1.6,
         )
 
 
