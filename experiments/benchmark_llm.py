@@ -1,13 +1,14 @@
-"""Time momentum on a transformer against its training, and the training against TRL's.
+"""Time momentum on a transformer against the rest of an iteration, and the training against TRL's.
 
     python experiments/benchmark_llm.py            # everything
     python experiments/benchmark_llm.py --quick    # a rougher look
     python experiments/benchmark_llm.py --part overhead
 
 Pairs are random tokens: what a step costs does not depend on what they say. An iteration is the
-reference log-probabilities and the training on all pairs; drawing and ranking the responses and
-the evaluation are left out, which makes the share of momentum larger than it is in a run. On a GPU
-both sides use it, PyTorch if it was built for it.
+shortest there is: two responses are drawn for each pair (the paper draws five), then come reference
+log-probabilities and training on all pairs; ranking and evaluation are left out, which makes the
+share of momentum larger than it is in a run. On a GPU both sides use it, PyTorch if it was built
+for it.
 """
 
 import itertools
@@ -34,10 +35,11 @@ from paired import (
 from script import start
 
 import apo_sim as apo
-from apo_sim.llm import models
+from apo_sim.llm import generate, models
 from apo_sim.llm.extrapolation import Extrapolator
 from apo_sim.llm.models import Model
 from apo_sim.llm.pairs import Preference
+from apo_sim.llm.sampling import Sampler, Sampling
 from apo_sim.llm.step import FineTuning, ProximalTrainer
 
 ALPHA, BETA = 0.3, 0.1
@@ -46,7 +48,7 @@ PAIRS, PROMPT, RESPONSE = 32, 64, 64
 PAPER_PAIRS = 20_000
 SHORT_PROMPT = 48
 MIB = 2**20
-ITERATION, EXTRAPOLATION = "reference and training", "extrapolation"
+DRAWING, TRAINING, EXTRAPOLATION = "two responses a pair", "reference and training", "extrapolation"
 OURS, TRL = "apo_sim", "TRL"
 
 
@@ -85,6 +87,18 @@ def _iterate(
     tick: Callable[[int], None] = lambda _: None,
 ) -> None:
     trainer.step(pairs, trainer.log_probs(pairs), beta=BETA, seed=0, tick=tick)
+
+
+def _drawing(model: Model) -> Callable[[], None]:
+    """Draws two responses to as many prompts as there are pairs."""
+    sampler = Sampler(model, Sampling(max_tokens=RESPONSE, max_prompt=PROMPT, batch=PAIRS))
+    fitting = [prompt.text for prompt in generate(8 * PAIRS) if sampler.fits(prompt.text)]
+
+    def draw() -> None:
+        for seed in range(2):
+            sampler.draw(fitting[:PAIRS], seed)
+
+    return draw
 
 
 # What momentum costs
@@ -155,6 +169,8 @@ def overhead(options: Options) -> list[Target]:
     trainer, pairs = _new_trainer(model), _random_pairs(model, PAIRS, PROMPT)
     with console.status("overhead: compiling, and memory"):
         plain, with_momentum = _peaks(model, trainer, pairs[: TUNING.batch])
+        draw = _drawing(model)
+        draw()
     extrapolator = Extrapolator(model.network, apo.Constant(ALPHA))
     times = itertools.count(1)
 
@@ -162,14 +178,27 @@ def overhead(options: Options) -> list[Target]:
         extrapolator.extrapolate(model.network, next(times))
         jax.block_until_ready((nnx.state(model.network), list(extrapolator.state.values())))
 
-    runs = {ITERATION: lambda: _iterate(trainer, pairs), EXTRAPOLATION: extrapolate}
+    runs = {
+        DRAWING: draw,
+        TRAINING: lambda: _iterate(trainer, pairs),
+        EXTRAPOLATION: extrapolate,
+    }
     sides = Sides(runs, 1 if options.quick else 5, "overhead")
-    shares, ratio = sides.ratios(EXTRAPOLATION, ITERATION, 100), with_momentum / plain
+    shares, ratio = _shares(sides, EXTRAPOLATION), with_momentum / plain
     _print_overhead(model, sides, len(pairs), plain, with_momentum)
     return [
         Target("extrapolation, of the time of an iteration", median(shares), 1.0, " %", False),
         Target("peak of device memory, against plain", round(ratio, 2), 1.0, "x", False),
     ]
+
+
+def _shares(sides: Sides, part: str) -> list[float]:
+    """Per cent of an iteration without momentum, round by round, sorted."""
+    whole = zip(sides.seconds[DRAWING], sides.seconds[TRAINING], strict=True)
+    return sorted(
+        100 * seconds / sum(others)
+        for seconds, others in zip(sides.seconds[part], whole, strict=True)
+    )
 
 
 def _print_overhead(model: Model, sides: Sides, pairs: int, plain: int, with_momentum: int) -> None:
@@ -178,10 +207,11 @@ def _print_overhead(model: Model, sides: Sides, pairs: int, plain: int, with_mom
         f"{PROMPT} + {RESPONSE} tokens, {pairs // TUNING.batch} steps",
         *("part of an iteration", "s", "share, %", "device peak, MiB"),
     )
-    share = spread(sides.ratios(EXTRAPOLATION, ITERATION, 100))
-    table.add_row(ITERATION, f"{sides.median(ITERATION):.3g}", "100", f"{plain / MIB:,.0f}")
-    seconds = f"{sides.median(EXTRAPOLATION):.3g}"
-    table.add_row(f"{EXTRAPOLATION} besides", seconds, share, f"{with_momentum / MIB:,.0f}")
+    peaks = {TRAINING: plain, EXTRAPOLATION: with_momentum}
+    for part in (DRAWING, TRAINING, EXTRAPOLATION):
+        name = f"{part} besides" if part == EXTRAPOLATION else part
+        peak = f"{peaks[part] / MIB:,.0f}" if part in peaks else ""
+        table.add_row(name, f"{sides.median(part):.3g}", spread(_shares(sides, part)), peak)
     console.print(table)
     how = (
         "arrays of JAX on the device after every parameter and every step, and besides, in a step, "
@@ -190,7 +220,7 @@ def _print_overhead(model: Model, sides: Sides, pairs: int, plain: int, with_mom
         else "as the device counts it"
     )
     console.print(
-        "Sampling, ranking and evaluation are left out, and the iteration is short: the paper's "
+        "Ranking and evaluation are left out, and the iteration is short: the paper's "
         f"{PAPER_PAIRS:,} pairs make it {PAPER_PAIRS / pairs:,.0f} times as long, and the "
         f"extrapolation no longer. Memory: {how}.\n",
         soft_wrap=True,
@@ -244,7 +274,11 @@ def throughput(options: Options) -> list[Target]:
         soft_wrap=True,
     )
     apart = float(np.max(np.abs(ours / same - 1)))
-    return [Target("log-probabilities apart from TRL's, of their size", apart, 1e-4, "", False)]
+    faster = median(sides.ratios(TRL, OURS))
+    return [
+        Target("training, tokens a second against TRL's", faster, 1.0, "x", True),
+        Target("log-probabilities apart from TRL's, of their size", apart, 1e-4, "", False),
+    ]
 
 
 def _print_throughput(model: Model, sides: Sides, pairs: int) -> None:
@@ -267,7 +301,8 @@ def main(options: Options) -> None:
     # Else JAX takes most of a GPU's memory, and PyTorch has no room beside it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     print_machine()
-    run_parts(PARTS, options)
+    with jax.enable_x64(False):  # as `apo_sim.llm.train` does
+        run_parts(PARTS, options)
 
 
 if __name__ == "__main__":
