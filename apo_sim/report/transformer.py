@@ -42,11 +42,11 @@ def section(folder: Path) -> Section:
         results, own = transformer.read(folder / _OWN), True
     except InvalidArgument:
         results, own = transformer.read(), False
-    first = results["runs"][0]["rows"][0]
-    rows = [("reference policy", _cells(first))]
-    rows += [
-        (f"{run['method']}, seed {run['seed']}", _cells(run["rows"][-1])) for run in results["runs"]
-    ]
+    rows: list[tuple[str, list[str]]] = []
+    for seed in dict.fromkeys(run["seed"] for run in results["runs"]):
+        runs = [run for run in results["runs"] if run["seed"] == seed]
+        rows.append((f"reference, seed {seed}", _cells(runs[0]["rows"][0])))
+        rows += [(f"{run['method']}, seed {seed}", _cells(run["rows"][-1])) for run in runs]
     return Section(
         finding=transformer.finding(results).splitlines(),
         columns=[transformer.FIGURES[name] for name in _FIGURES],

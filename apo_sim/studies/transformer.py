@@ -305,7 +305,7 @@ def cell(name: str, value: Sequence[float] | None) -> str:
     """A figure with its interval, as text."""
     if value is None:
         return "-"
-    digits = 0 if name == "characters" else 3
+    digits = 0 if name == "characters" else 2
     return f"{value[0]:.{digits}f} [{value[1]:.{digits}f}, {value[2]:.{digits}f}]"
 
 
