@@ -88,10 +88,10 @@ def _rope_scaling(entry: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
         )
     if kind == "default":
         return ()
-    names = ["factor"]
+    fields = ["factor"]
     if kind == "llama3":
-        names += ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]
-    return (("rope_type", kind), *((name, entry[name]) for name in names))
+        fields += ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]
+    return (("rope_type", kind), *((name, entry[name]) for name in fields))
 
 
 def write(
