@@ -15,7 +15,7 @@ from rich.console import Console
 from apo_sim.errors import InvalidArgument, UnknownName
 
 if TYPE_CHECKING:
-    from apo_sim.claims.verdict import Verdict
+    from apo_sim.claims.verdict import Control, Verdict
     from apo_sim.report.validate import Progress
 
 DONE, UNSOUND, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -23,6 +23,7 @@ DONE, UNSOUND, USAGE, INTERRUPTED = 0, 1, 2, 130
 COLOURS = {
     "holds": "green",
     "fails": "red",
+    "depends": "blue",
     "vacuous": "yellow",
     "not reproduced": "magenta",
     "broken": "bold white on red",
@@ -33,7 +34,7 @@ COLOURS = {
 class Validate:
     """Check the claims and write claims.json, report.html and figures/.
 
-    Exit status: 0 when every check ran and every negative control failed as it must (a claim
+    Exit status: 0 when every check ran and every control came out as it must (a claim
     found false is a finding, not an error), 1 otherwise, 2 for wrong usage, 130 if interrupted.
     """
 
@@ -354,6 +355,10 @@ def run_show(command: Show) -> int:
     console = _console()
     console.print(f"[bold]{claim.id}[/]  {claim.title}  [dim]({claim.source})[/]\n")
     console.print(_plain(claim.statement), "\n")
+    if claim.scope is not None:
+        settings = [f"{symbol} {values}" for symbol, values in claim.scope.settings().items()]
+        scope = "; ".join([f"{claim.scope.quantifier}: {claim.scope.problems}", *settings])
+        console.print(f"[dim]Scope, {_plain(scope)}[/]\n")
     ledger = read_ledger(command.out / "claims.json")
     verdicts = {verdict.id: verdict for verdict in ledger.verdicts} if ledger else {}
     if ledger is None or claim.id not in verdicts:
@@ -372,8 +377,18 @@ def run_show(command: Show) -> int:
     table.add_row("ratio", _number(verdict.ratio))
     table.add_row("95 % interval", _interval(verdict))
     table.add_row("instances", str(verdict.instances))
-    table.add_row("control", f"{_plain(claim.control)}: {verdict.control['verdict'] or 'not run'}")
+    for answer, cells in (verdict.regions or {}).items():
+        if cells:
+            lines = (
+                f"{name}: {_number(value)} [{_number(low)}, {_number(high)}]"
+                for name, (value, low, high) in cells.items()
+            )
+            table.add_row(answer, _plain("\n".join(lines)))
+    for name, control in _controls(verdict).items():
+        table.add_row(name, f"{_plain(control['what'])}: {control['verdict'] or 'not run'}")
     table.add_row("note", _plain(verdict.note))
+    if verdict.flaw and verdict.verdict:
+        table.add_row("broken", _plain(verdict.flaw))
     if claim.errata:
         table.add_row("erratum", _plain(claim.errata))
     table.add_row("run", f"seed {ledger.seed}, effort {ledger.effort}, {ledger.created}")
@@ -657,7 +672,7 @@ def _print_verdicts(console: Console, verdicts: "Sequence[Verdict]") -> None:
     for name in ("measured", "bound", "ratio"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("95 % interval", no_wrap=True)
-    table.add_column("control", no_wrap=True)
+    table.add_column("controls", no_wrap=True)
     for v in verdicts:
         table.add_row(
             _plain(v.id),
@@ -667,14 +682,18 @@ def _print_verdicts(console: Console, verdicts: "Sequence[Verdict]") -> None:
             _number(v.bound),
             _number(v.ratio),
             _interval(v),
-            v.control["verdict"] or "not run",
+            ", ".join(control["verdict"] or "not run" for control in _controls(v).values()),
         )
     console.print(table)
     for v in verdicts:
         if not v.sound:
-            control = f"its control came out {v.control['verdict']!r}"
-            why = control if v.verdict else _plain(v.note)
-            console.print(f"[bold red]{v.id} is broken[/]: {why}", soft_wrap=True)
+            console.print(f"[bold red]{v.id} is broken[/]: {_plain(str(v.flaw))}", soft_wrap=True)
+
+
+def _controls(verdict: "Verdict") -> "dict[str, Control]":
+    """The controls that were run: made wrong, and repaired or planted where that applies."""
+    named = {"wrong": verdict.control, "repaired": verdict.repair, "planted": verdict.power}
+    return {name: control for name, control in named.items() if control is not None}
 
 
 def _state(verdict: "Verdict") -> str:

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from apo_sim.claims import Finding, Study, claim, judge
+from apo_sim.claims import Finding, Scope, Study, claim, judge
 
 
 @claim(
@@ -32,12 +32,16 @@ def true(study: Study) -> Finding:
     title="Everything is below one",
     source="paper",
     statement="$x < 1$ & <script>alert(1)</script>",
-    control="below zero instead",
+    scope=Scope("for all", "two <numbers>", arms=2, alpha=(0.5, 2.0)),
+    control="the repaired bound halved",
+    repair="below three",
+    defect="it is not <so>",
 )
 def false(study: Study) -> Finding:
+    bound = 3.0 if study.repaired else 1.5 if study.wrong else 1.0
     return judge.upper_bound(
         [0.5, 2.0],
-        0.0 if study.wrong else 1.0,
+        bound,
         witness=lambda worst: {"x": np.array([0.5, 2.0])[worst], "deep": {"list": [1, np.inf]}},
     )
 
@@ -47,6 +51,58 @@ def false(study: Study) -> Finding:
 )
 def lax(study: Study) -> Finding:
     return judge.identity(0.0, 1.0)
+
+
+@claim(
+    id="fake-map",
+    title="Is it below zero?",
+    source="reviews",
+    statement="Where is $x < 0$?",
+    scope=Scope("where", "three cells"),
+    control="one more than it is",
+    power="one less than it is",
+)
+def answered(study: Study) -> Finding:
+    shift = 1.0 if study.wrong else -1.0 if study.planted else 0.0
+    means = {"low": -0.5, "middle": 0.0, "high": 0.5}
+    noise = 0.01 * np.array([-1.0, 0.0, 1.0])
+    return judge.where(judge.estimates({n: m + shift + noise for n, m in means.items()}))
+
+
+@claim(
+    id="fake-always-failing",
+    title="A check that cannot pass",
+    source="ours",
+    statement="$1 = 1$",
+    control="nothing that matters",
+    repair="the same again",
+)
+def always_failing(study: Study) -> Finding:
+    return judge.identity(1.0, 0.0, witness={"x": 1.0})
+
+
+@claim(
+    id="fake-weak",
+    title="Too few data",
+    source="ours",
+    statement="$E x < 0$",
+    control="the sign",
+    power="a hundredth, which three numbers do not show",
+)
+def weak(study: Study) -> Finding:
+    samples = np.array([-1.0, 0.0, 1.0]) - (0.01 if study.planted else 0.0)
+    return judge.compare(samples + (9.0 if study.wrong else 0.0), 0.0 * samples)
+
+
+@claim(
+    id="fake-unrepaired",
+    title="Fails, and nobody says what holds",
+    source="ours",
+    statement="$2 < 1$",
+    control="the bound halved",
+)
+def unrepaired(study: Study) -> Finding:
+    return judge.upper_bound(2.0, 0.5 if study.wrong else 1.0, witness={"x": 2.0})
 
 
 @claim(id="fake-raising", title="Raises", source="ours", statement="$1 = 1$", control="none")

@@ -1,6 +1,7 @@
 """The command line: exit statuses, messages, and what a log shows."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -41,11 +42,25 @@ def test_validate_ends_with_a_table_and_the_report(capsys, tmp_path):
 def test_a_false_claim_is_no_error_but_a_broken_check_is(capsys, tmp_path):
     assert validate(capsys, tmp_path, "fake-false")[0] == 0
     status, out, _ = validate(capsys, tmp_path, "fake-lax")
-    assert status == 1 and "fake-lax is broken: its control came out 'holds'" in out
+    assert status == 1 and "fake-lax is broken: its negative control came out 'holds'" in out
     status, out, _ = validate(capsys, tmp_path, "fake-raising")
     assert status == 1 and "fake-raising is broken: ValueError: no convergence" in out
     # The broken entries stay in the ledger; the status is that of what was checked now.
     assert validate(capsys, tmp_path, "fake-true")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("id", "reason"),
+    [
+        ("fake-always-failing", "its repair came out 'fails' in place of 'holds'"),
+        ("fake-unrepaired", "it fails, and no repaired statement shows"),
+        ("fake-weak", "its power came out 'not reproduced' in place of 'holds'"),
+    ],
+)
+def test_a_positive_control_that_does_not_hold_ends_with_status_1(capsys, tmp_path, id, reason):
+    status, out, _ = validate(capsys, tmp_path, "fake-false", id)
+    assert status == cli.UNSOUND and f"{id} is broken: {reason}" in out
+    assert validate(capsys, tmp_path, "fake-map")[0] == cli.DONE
 
 
 def test_validate_says_when_it_replaces_another_run(capsys, tmp_path):
@@ -66,7 +81,7 @@ def test_validate_interrupted(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["validate", "--claim", "N22"], "claim = 'N22' is unknown; did you mean 'N2'?"),
+        (["validate", "--claim", "N99"], "claim = 'N99' is unknown; did you mean 'N9'?"),
         (["validate", "--claim", "t4.1"], "did you mean 'T4.1'?"),
         (["validate", "--effort", "fully"], "did you mean 'full'?"),
         (["validate", "--seed", "-1"], "seed = -1 is out of range; pass 0 <= seed < 2**32"),
@@ -111,7 +126,15 @@ def test_show_before_and_after_a_verdict(capsys, tmp_path):
     assert "Everything is below one" in out and "No verdict" in out and "<script>" in out
     validate(capsys, tmp_path, "fake-false")
     _, out, _ = run(capsys, "show", "fake-false", "--out", tmp_path)
-    assert "fails" in out and "below zero instead" in out and "seed 0" in out
+    assert "fails" in out and "the repaired bound halved: fails" in out and "seed 0" in out
+    assert "below three: holds" in out and "for all: two <numbers>; K 2; α 0.5, 2" in out
+
+
+def test_show_lists_the_cells_of_a_map(capsys, tmp_path):
+    validate(capsys, tmp_path, "fake-map")
+    _, out, _ = run(capsys, "show", "fake-map", "--out", tmp_path)
+    assert re.search(r"^yes +low: -0\.5 \[-0\.5\d+, -0\.4\d+\] *$", out, re.M)
+    assert re.search(r"^no +high: 0\.5 \[", out, re.M)
 
 
 def test_claims_lists_them_in_order(capsys, monkeypatch):

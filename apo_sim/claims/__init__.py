@@ -10,6 +10,7 @@ from apo_sim.claims.registry import check as check
 from apo_sim.claims.registry import claim as claim
 from apo_sim.claims.registry import describe as describe
 from apo_sim.claims.registry import names as names
+from apo_sim.claims.scope import Scope as Scope
 from apo_sim.claims.verdict import ClaimError as ClaimError
 from apo_sim.claims.verdict import Control as Control
 from apo_sim.claims.verdict import Finding as Finding
@@ -21,6 +22,7 @@ __all__ = [
     "ClaimError",
     "Control",
     "Finding",
+    "Scope",
     "Study",
     "Verdict",
     "check",

@@ -192,7 +192,7 @@ def climb(
     Returns:
         The best instance of every start, and the best score so far, shape (steps, n).
     """
-    return _climb(dataclasses.replace(study, wrong=False), score, tuple(log_p), steps)
+    return _climb(dataclasses.replace(study, variant="stated"), score, tuple(log_p), steps)
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,9 +1,12 @@
 """From measurements to a `Finding`: what holds, what fails, what says nothing.
 
 Every judge states its allowance for rounding, and every interval its confidence. A check calls
-one of them with arrays over the instances it tried; the worst instance decides.
+one of them with arrays over the instances it tried; the worst instance decides. A check that
+judges several cells side by side widens their intervals to `together`, so that all of them cover
+at once with 95 %, and joins them with `worst` or, where the answer is a map, with `where`.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, SupportsFloat
@@ -21,6 +24,7 @@ from apo_sim.errors import InvalidArgument
 Witness = Mapping[str, Any] | Callable[[int], Mapping[str, Any]] | None
 Draw = Callable[[Any], object] | None
 Interval = tuple[float, float]
+CONFIDENCE = 0.95
 Numbers = ArrayLike | Sequence[Any]  # jaxtyping's ArrayLike knows no lists
 
 
@@ -115,7 +119,9 @@ def upper_bound(
     with np.errstate(invalid="ignore"):  # inf - inf: an infinite bound is never violated
         excess = values - bounds
         allowance = rounding * np.maximum(np.abs(values), np.abs(bounds)) + floor
-        violated = np.where(np.isposinf(bounds), False, excess > allowance)
+        # What is infinite is above every finite bound, whatever rounding of it would be.
+        above = np.isposinf(values) | (excess > allowance)
+        violated = np.where(np.isposinf(bounds), False, above)
     worst = _worst(values, bounds, violated)
     if violated.any():
         verdict = "fails"
@@ -142,7 +148,7 @@ def compare(
     *,
     margin: SupportsFloat = 0.0,
     paired: bool = True,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
     witness: Witness = None,
     unit: str = "",
     note: str = "",
@@ -253,7 +259,7 @@ def failure_rate(
     trials: int,
     delta: SupportsFloat,
     *,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
     witness: Witness = None,
     unit: str = "failure rate",
     note: str = "",
@@ -293,7 +299,123 @@ def failure_rate(
     )
 
 
-def mean_interval(samples: Numbers, confidence: float = 0.95) -> Interval:
+class Estimate(NamedTuple):
+    """A random figure with the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def together(cells: int, confidence: float = CONFIDENCE) -> float:
+    """The confidence at which each of several intervals must be for all of them to cover at once.
+
+    Bonferroni's correction, which assumes nothing of how the cells depend on each other.
+
+    Example:
+        >>> round(together(5), 4)
+        0.99
+    """
+    if cells < 1:
+        raise InvalidArgument("cells", cells, "is not a count", "pass an integer >= 1")
+    return 1 - (1 - confidence) / cells
+
+
+def estimates(cells: Mapping[str, Numbers], confidence: float = CONFIDENCE) -> dict[str, Estimate]:
+    """The means of several cells with Student's intervals that cover all at once.
+
+    Args:
+        cells: from a name to independent samples (n,), such as paired differences over seeds.
+        confidence: of all intervals together.
+
+    Example:
+        >>> found = estimates({"T = 3": [1.0, 2.0, 3.0], "T = 20": [4.0, 5.0, 6.0]})
+        >>> found["T = 20"].value, round(found["T = 20"].low, 2)
+        (5.0, 1.42)
+    """
+    each = together(len(cells), confidence)
+    return {
+        name: Estimate(float(np.mean(samples)), *mean_interval(samples, each))
+        for name, samples in cells.items()
+    }
+
+
+def where(
+    cells: Mapping[str, Estimate],
+    *,
+    low: float = -math.inf,
+    high: float = 0.0,
+    unit: str = "cells where the answer is yes",
+    instances: int = 1,
+    facts: Mapping[str, Any] | None = None,
+    note: str = "",
+    draw: Draw = None,
+) -> Finding:
+    """A question whose answer is a map: in which cells does a figure lie in [low, high]?
+
+    A cell is a yes if its interval lies inside, a no if it lies outside, else undecided. The claim
+    holds if every cell is a yes, fails if every cell is a no, is not reproduced if none is
+    decided, and depends otherwise.
+
+    Args:
+        cells: from a name to the figure; the intervals must cover all cells at once
+            (`estimates`, or any interval at the confidence `together(len(cells))`).
+        low: lower end of what counts as yes.
+        high: upper end; the default asks where a mean difference is negative.
+        unit: of what is counted.
+        instances: how many runs the cells come from.
+        facts: passed on.
+        note: passed on.
+        draw: passed on.
+
+    Example:
+        >>> cells = {"T = 3": Estimate(0.1, -0.1, 0.3), "T = 20": Estimate(-0.5, -0.6, -0.4)}
+        >>> finding = where(cells)
+        >>> finding.verdict, list(finding.regions["yes"]), list(finding.regions["undecided"])
+        ('depends', ['T = 20'], ['T = 3'])
+    """
+    if not cells:
+        raise InvalidArgument("cells", cells, "is empty", "pass at least one cell")
+    answers = {"holds": "yes", "fails": "no", "not reproduced": "undecided"}
+    regions: dict[str, dict[str, list[float]]] = {answer: {} for answer in answers.values()}
+    for name, cell in cells.items():
+        answer = answers[_decide((cell.low, cell.high), low, high)]
+        regions[answer][name] = [float(figure) for figure in cell]
+    counts = {answer: len(named) for answer, named in regions.items()}
+    unanimous = next((v for v, answer in answers.items() if counts[answer] == len(cells)), None)
+    verdict = unanimous or "depends"
+    worst = max(cells, key=lambda name: max(cells[name].value - high, low - cells[name].value))
+    return Finding(
+        verdict,
+        measured=counts["yes"],
+        bound=len(cells),
+        unit=unit,
+        instances=instances,
+        cells=len(cells),
+        regions=regions,
+        counterexample={"cell": worst, **cells[worst]._asdict()} if verdict == "fails" else None,
+        facts=facts or {},
+        note=note,
+        draw=draw,
+    )
+
+
+def worst(findings: Sequence[Finding]) -> Finding:
+    """The finding that decides a claim of several parts: one that fails, else one undecided.
+
+    Among equals the first is returned. Its `cells` are those of all parts.
+
+    Example:
+        >>> found = worst([Finding("holds"), Finding("not reproduced")])
+        >>> found.verdict, found.cells
+        ('not reproduced', 2)
+    """
+    order = ("fails", "not reproduced", "depends", "vacuous", "holds")
+    decisive = min(findings, key=lambda finding: order.index(finding.verdict))
+    return dataclasses.replace(decisive, cells=sum(finding.cells for finding in findings))
+
+
+def mean_interval(samples: Numbers, confidence: float = CONFIDENCE) -> Interval:
     """Student's interval for the mean of independent samples (n,), n >= 2.
 
     Example:
@@ -308,7 +430,7 @@ def mean_interval(samples: Numbers, confidence: float = 0.95) -> Interval:
     return mean - half, mean + half
 
 
-def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
+def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
     """The exact interval for the probability behind `successes` out of `trials`.
 
     Example:
@@ -335,7 +457,7 @@ def slope(x: Numbers, y: Numbers) -> tuple[float, float]:
     return gradient, intercept
 
 
-def slope_interval(x: Numbers, y: Numbers, confidence: float = 0.95) -> Interval:
+def slope_interval(x: Numbers, y: Numbers, confidence: float = CONFIDENCE) -> Interval:
     """Student's interval for the slope of y (n,) on x (n,), n >= 3, with independent errors.
 
     For a rate, pass the logarithms of both.

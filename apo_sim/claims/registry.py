@@ -5,10 +5,23 @@ import importlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 
-from apo_sim.claims.verdict import SOURCES, ClaimError, Finding, Study, Verdict, plain
+from apo_sim.claims.scope import Scope
+from apo_sim.claims.verdict import (
+    POSITIVE,
+    SOURCES,
+    VARIANT_OF,
+    ClaimError,
+    Control,
+    Finding,
+    Study,
+    Verdict,
+    check_id,
+    plain,
+)
 from apo_sim.errors import InvalidArgument, UnknownName
 
 Check = Callable[[Study], Finding]
@@ -26,7 +39,11 @@ class Claim:
         title: a few words.
         source: who says it: `"paper"`, `"reviews"` or `"ours"`.
         statement: the claim in words and LaTeX, between dollars.
+        scope: the problems and settings it is made for, and its quantifier.
         control: what the negative control makes wrong.
+        repair: the true statement in place of one that fails, if there is one.
+        power: the effect that is planted to see whether an undecided check can decide.
+        defect: what is at fault where several claims fail for one reason, in the same words.
         errata: what is wrong in the paper, if anything, in words and LaTeX.
         check: from a `Study` to a `Finding`.
     """
@@ -35,7 +52,11 @@ class Claim:
     title: str
     source: str
     statement: str
+    scope: Scope | None
     control: str
+    repair: str | None
+    power: str | None
+    defect: str | None
     errata: str | None
     check: Check
 
@@ -47,16 +68,37 @@ def claim(
     source: str,
     statement: str,
     control: str,
+    scope: Scope | None = None,
+    repair: str | None = None,
+    power: str | None = None,
+    defect: str | None = None,
     errata: str | None = None,
 ) -> Callable[[Check], Check]:
     r"""Declare the function below as the check of a claim; it is returned as it is.
 
-    The function is run twice: with `study.wrong` False for the verdict, and with `study.wrong`
-    True for the negative control, where it must make one thing wrong and find `"fails"`.
+    The function is run once for the verdict and once more for every control, which it tells from
+    its `study`. With `study.wrong` it makes one thing wrong and must find `"fails"`. The positive
+    controls are needed by some verdicts only. A claim that fails is run with `study.repaired`,
+    where the repaired statement must be found to hold on the same path: otherwise a check that
+    always says "fails" would look sound (the wrong thing is then done to the repaired statement,
+    for the same reason). A claim that is undecided is run with `study.planted`, where an effect
+    of stated size is put into the data and must be found to hold.
+
+    Args:
+        id: short name.
+        title: a few words.
+        source: `"paper"`, `"reviews"` or `"ours"`.
+        statement: the claim in words and LaTeX, between dollars.
+        control: what `study.wrong` makes wrong.
+        scope: problems and settings it is made for, with its quantifier.
+        repair: what `study.repaired` states in its place; needed by a claim that fails.
+        power: what `study.planted` plants; needed by a claim that depends or is not reproduced.
+        defect: what is at fault, in the same words for all claims that fail for one reason.
+        errata: what is wrong in the paper.
 
     Raises:
         UnknownName: for a source other than `"paper"`, `"reviews"`, `"ours"`.
-        InvalidArgument: if another function has the id already.
+        InvalidArgument: if the id is no plain name, or if another function has it already.
 
     Example:
         >>> from apo_sim.claims import check, judge
@@ -78,6 +120,7 @@ def claim(
     """
     if source not in SOURCES:
         raise UnknownName("source", source, SOURCES)
+    check_id(id)
 
     def declare(function: Check) -> Check:
         other = _claims.get(id)
@@ -85,7 +128,9 @@ def claim(
             raise InvalidArgument(
                 "id", id, f"is taken by {'.'.join(_place(other.check))}", "choose another id"
             )
-        _claims[id] = Claim(id, title, source, statement, control, errata, function)
+        _claims[id] = Claim(
+            id, title, source, statement, scope, control, repair, power, defect, errata, function
+        )
         return function
 
     return declare
@@ -147,9 +192,9 @@ def describe(id: str) -> Claim:
 
 
 def check(id: str, effort: str = "quick", seed: int = 0) -> Verdict:
-    """Check a claim and its negative control.
+    """Check a claim with its negative control, and with the positive one that its verdict needs.
 
-    Both run in float64, whatever JAX is set to outside.
+    All run in float64, whatever JAX is set to outside.
 
     Args:
         id: the claim, such as `"N2"`.
@@ -157,7 +202,7 @@ def check(id: str, effort: str = "quick", seed: int = 0) -> Verdict:
         seed: all randomness is folded from it and from the id.
 
     Returns:
-        The verdict; `verdict.sound` says whether the negative control failed as it must.
+        The verdict; `verdict.sound` says whether every control came out as it must.
 
     Raises:
         UnknownName: for an unknown claim or effort; the message offers the nearest.
@@ -174,19 +219,20 @@ def check(id: str, effort: str = "quick", seed: int = 0) -> Verdict:
     started = time.perf_counter()
     with jax.enable_x64(True):
         finding = _find(claim, study)
-        control = _find(claim, dataclasses.replace(study, wrong=True))
+        control = _control(claim, study, "control")
+        positive = POSITIVE.get(finding.verdict)
+        others = {positive: _control(claim, study, positive)} if positive else {}
     seconds = time.perf_counter() - started
     figures = {f.name: getattr(finding, f.name) for f in dataclasses.fields(finding)}
     draw = figures.pop("draw")
     figures = plain(figures, id)
     if figures["interval"] is not None:
         figures["interval"] = tuple(figures["interval"])
+    assert control is not None
     return Verdict(
-        id=id,
-        title=claim.title,
-        source=claim.source,
-        statement=claim.statement,
-        control={"what": claim.control, "verdict": control.verdict},
+        **_declared(claim),
+        control=control,
+        **others,
         seconds=round(seconds, 3),
         figure=None,
         draw=draw,
@@ -194,19 +240,33 @@ def check(id: str, effort: str = "quick", seed: int = 0) -> Verdict:
     )
 
 
+def _control(claim: Claim, study: Study, name: str) -> Control | None:
+    """One of the controls, or None where the claim declares no such control."""
+    what = getattr(claim, name)
+    if what is None:
+        return None
+    variant = dataclasses.replace(study, variant=VARIANT_OF[name])
+    return {"what": what, "verdict": _find(claim, variant).verdict}
+
+
+def _declared(claim: Claim) -> dict[str, Any]:
+    """What a verdict takes over from the declaration of its claim."""
+    scope = None if claim.scope is None else dataclasses.asdict(claim.scope)
+    named = {name: getattr(claim, name) for name in ("id", "title", "source", "statement")}
+    return {**named, "scope": scope, "defect": claim.defect}
+
+
 def broken(id: str, reason: str) -> Verdict:
     """The entry of a claim whose check could not be run to its end."""
+    declared: dict[str, Any]
     try:
         claim = describe(id)
-        title, source = claim.title, claim.source
-        statement, control = claim.statement, claim.control
+        declared, control = _declared(claim), claim.control
     except Exception:  # the module itself may be what is broken
-        title, source, statement, control = id, "", "", ""
+        declared = {"id": id, "title": id, "source": "", "statement": ""}
+        control = ""
     return Verdict(
-        id=id,
-        title=title,
-        source=source,
-        statement=statement,
+        **declared,
         verdict=None,
         measured=None,
         bound=None,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from apo_sim.claims.registry import names
-from apo_sim.claims.verdict import Verdict
+from apo_sim.claims.verdict import Study, Verdict
 from apo_sim.report.files import write_text
 
 PACKAGES = ("jax", "optax", "numpy", "scipy", "matplotlib")
@@ -43,7 +43,7 @@ class Ledger:
 
     @property
     def sound(self) -> bool:
-        """Whether every check ran and every negative control failed as it must."""
+        """Whether every check ran and every control came out as it must."""
         return not self.missing and all(verdict.sound for verdict in self.verdicts)
 
     @property
@@ -67,7 +67,15 @@ class Ledger:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Ledger":
-        """The ledger of the content of a `claims.json`."""
+        """The ledger of the content of a `claims.json`.
+
+        Raises:
+            ValueError, KeyError, TypeError: for the content of some other file.
+        """
+        texts = [content["version"], content["created"], *content["environment"].values()]
+        if not all(isinstance(text, str) for text in (*texts, *content.get("missing", ()))):
+            raise TypeError("a ledger is described in words")
+        Study("", content["effort"], content["seed"])  # says what is wrong with either
         return cls(
             version=content["version"],
             created=content["created"],
@@ -119,10 +127,10 @@ def new_ledger(
 
 
 def read_ledger(path: Path) -> Ledger | None:
-    """The ledger in a `claims.json`, or None if there is none that can be read."""
+    """The ledger in a `claims.json`, or None if there is none that a run can have written."""
     try:
         return Ledger.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

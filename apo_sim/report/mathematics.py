@@ -2,6 +2,7 @@
 
 import functools
 import re
+from xml.etree import ElementTree
 
 from latex2mathml.converter import convert
 from markupsafe import Markup, escape
@@ -11,6 +12,19 @@ OPENING = {"(", "[", "{", r"\{", r"\left", r"\begin"}
 CLOSING = {")", "]", "}", r"\}", r"\right", r"\end"}
 RELATIONS = {"=", "<", ">", r"\le", r"\leq", r"\ge", r"\geq", r"\approx", r"\propto", r"\quad"}
 LONG = 25  # characters of LaTeX that may well not fit on the rest of a line
+
+# What a formula may consist of. The converter passes on whatever stands in \text, \href or \style,
+# so that anything else than these would come from whoever wrote the claim.
+SPACE = "{http://www.w3.org/1998/Math/MathML}"
+TAGS = """
+math mrow mi mo mn ms mtext mspace msup msub msubsup munder mover munderover mfrac msqrt mroot
+mtable mtr mtd mstyle mpadded mphantom menclose
+"""
+ATTRIBUTES = """
+display stretchy fence form minsize maxsize separator symmetric largeop movablelimits accent
+accentunder lspace rspace width height depth linethickness mathvariant scriptlevel displaystyle
+columnalign columnspacing columnlines rowspacing rowlines notation
+"""
 
 # What the converter gets wrong, and what MathML wants instead.
 FUNCTION = re.compile(r"<(mi|mo)>([A-Za-z]{2,})</\1>(?=(<mo[^>]*>(?:&#x00028;|\()</mo>)?)")
@@ -35,7 +49,8 @@ def mathematics(text: str, flat: bool = False) -> Markup:
         flat: set displayed formulas among the words, for a table.
 
     Returns:
-        Safe markup. LaTeX that cannot be read is shown as it is written.
+        Safe markup. LaTeX that cannot be read, or that would become something else than a
+        formula (a link, a style, a tag), is shown as it is written.
 
     Example:
         >>> print(mathematics("a < b"))
@@ -85,9 +100,26 @@ def _mathml(latex: str, display: str) -> Markup:
         mathml = convert(latex, display=display)
     except Exception:  # the converter raises many kinds; a formula must not cost the page
         return Markup("<code>{}</code>").format(latex)
+    if not _is_formula(mathml):
+        return Markup("<code>{}</code>").format(latex)
     for wrong, right in REPAIRS:
         mathml = wrong.sub(right, mathml)
     return Markup(mathml)
+
+
+def _is_formula(mathml: str) -> bool:
+    """Whether there is nothing but MathML that only shows something."""
+    if "<!" in mathml or "<?" in mathml:  # comments and the like, where HTML and XML disagree
+        return False
+    try:
+        elements = list(ElementTree.fromstring(mathml).iter())
+    except ElementTree.ParseError:
+        return False
+    tags, attributes = frozenset(TAGS.split()), frozenset(ATTRIBUTES.split())
+    return all(
+        element.tag.removeprefix(SPACE) in tags and attributes.issuperset(element.attrib)
+        for element in elements
+    )
 
 
 def _function(name: str, before_parenthesis: bool) -> str:

@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from apo_sim.claims.registry import describe
+from apo_sim.claims.scope import QUANTIFIERS, Scope
 from apo_sim.claims.verdict import Verdict
 from apo_sim.report import transformer
 from apo_sim.report.ledger import Ledger
@@ -23,13 +24,22 @@ from apo_sim.report.mathematics import mathematics
 LEGEND = {
     "holds": ("✓", ("holds", "hold"), "no instance tried contradicts it"),
     "fails": ("✗", ("fails", "fail"), "an instance or a measurement contradicts it"),
+    "depends": (
+        "◐",
+        ("depends on the setting", "depend on the setting"),
+        "yes in some cells and not in others: the map says where",
+    ),
     "vacuous": ("○", ("is vacuous", "are vacuous"), "true, but it excludes nothing anywhere"),
     "not reproduced": (
         "~",
         ("was not reproduced", "were not reproduced"),
         "the data decide neither way",
     ),
-    "broken": ("!", ("check is broken", "checks are broken"), "it raised, or its control passed"),
+    "broken": (
+        "!",
+        ("check is broken", "checks are broken"),
+        "it raised, or a control did not come out as it must",
+    ),
 }
 SOURCES = {
     "paper": "The paper",
@@ -67,14 +77,16 @@ def render_page(ledger: Ledger, folder: Path) -> str:
         errata=[entry for entry in entries if entry.errata],
         legend=[(name, row[0], ledger.counts[name], row[2]) for name, row in LEGEND.items()],
         summary=_summary(ledger),
+        defects=_defects(ledger),
         seconds=duration(sum((v.seconds for v in ledger.verdicts), start=0.0)),
+        quantifiers=QUANTIFIERS,
         transformer=transformer.section(folder),
     )
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A verdict with what the page shows beside it."""
+    """A verdict with what the page shows beside it: `answers` are its regions, as text."""
 
     verdict: Verdict
     badge: str
@@ -84,6 +96,8 @@ class Entry:
     figure: str | None
     meter: float | None
     command: str
+    scope: Scope | None
+    answers: list[tuple[str, list[str]]]
 
 
 def number(value: Any, digits: int = 4) -> Markup:
@@ -130,7 +144,18 @@ def _entry(verdict: Verdict, ledger: Ledger, folder: Path) -> Entry:
         meter=_meter(verdict.ratio),
         command=f"apo-sim validate --claim {verdict.id} --seed {ledger.seed} "
         f"--effort {ledger.effort}",
+        scope=None if verdict.scope is None else Scope(**verdict.scope),
+        answers=[(a, _cells(cells)) for a, cells in (verdict.regions or {}).items() if cells],
     )
+
+
+def _cells(cells: dict[str, list[float | None]]) -> list[str]:
+    """The cells of a map with their figures: name, value and interval."""
+    listed = []
+    for name, figures in cells.items():
+        value, low, high = (str(number(figure, 3).striptags()) for figure in figures)
+        listed.append(f"{name}: {value} [{low}, {high}]")
+    return listed
 
 
 def _errata(id: str) -> str | None:
@@ -141,6 +166,8 @@ def _errata(id: str) -> str | None:
 
 
 def _data_uri(path: Path) -> str | None:
+    if path.is_symlink():  # it may lead out of the folder, to a file that is nobody's figure
+        return None
     try:
         image = path.read_bytes()
     except OSError:
@@ -170,6 +197,15 @@ def _summary(ledger: Ledger) -> str:
         if counts[name]
     ]
     return _listed(parts)
+
+
+def _defects(ledger: Ledger) -> list[tuple[str, list[str]]]:
+    """What several claims fail for, with their ids: one defect, however often it is met."""
+    shared: dict[str, list[str]] = {}
+    for verdict in ledger.verdicts:
+        if verdict.defect and verdict.verdict == "fails":
+            shared.setdefault(verdict.defect, []).append(verdict.id)
+    return [(defect, ids) for defect, ids in shared.items() if len(ids) > 1]
 
 
 def _listed(parts: list[str]) -> str:

@@ -10,8 +10,10 @@ from scipy import stats
 CONFIDENCE = 0.95
 
 
-def mean_and_half(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """The mean over the seeds, and half its 95 % Student interval.
+def mean_and_half(
+    values: xr.DataArray, confidence: float = CONFIDENCE
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """The mean over the seeds, and half its Student interval.
 
     Example:
         >>> mean, half = mean_and_half(xr.DataArray([1.0, 2.0, 3.0], dims="seed"))
@@ -19,7 +21,7 @@ def mean_and_half(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
         (2.0, 2.484)
     """
     count = values.sizes["seed"]
-    quantile = float(stats.t.ppf(0.5 + CONFIDENCE / 2, count - 1))
+    quantile = float(stats.t.ppf(0.5 + confidence / 2, count - 1))
     return values.mean("seed"), quantile * values.std("seed", ddof=1) / count**0.5
 
 
@@ -28,14 +30,16 @@ def bootstrap(
     *parts: xr.DataArray,
     draws: int = 1000,
     seed: int = 0,
+    confidence: float = CONFIDENCE,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the 95 % percentile interval of a statistic of several parts.
+    """Ends of the percentile interval of a statistic of several parts.
 
     Args:
         statistic: from arrays like the parts, with the seeds last, to a number or an array.
         *parts: all with the same seeds, which are drawn together: what is paired stays paired.
         draws: number of resamples.
         seed: of the resampling.
+        confidence: of the interval; each tail needs some draws beyond it.
 
     Returns:
         Lower and upper ends, each of the statistic's shape.
@@ -46,7 +50,7 @@ def bootstrap(
         >>> bool(40 < low < 50 < high < 60)
         True
     """
-    tail = 50 * (1 - CONFIDENCE)
+    tail = 50 * (1 - confidence)
     found = resampled(statistic, *parts, draws=draws, seed=seed)
     low, high = np.percentile(found, [tail, 100 - tail], axis=0)
     return np.asarray(low), np.asarray(high)

@@ -196,3 +196,59 @@ def test_finding_refuses_a_verdict_that_does_not_exist():
 )
 def test_ratio_of_a_finding(measured, bound, ratio):
     assert Finding("holds", measured=measured, bound=bound).ratio == ratio
+
+
+def test_the_worst_part_decides():
+    verdicts = ["holds", "vacuous", "depends", "not reproduced", "fails"]
+    parts = [Finding(verdict) for verdict in verdicts]
+    for n in range(len(parts)):
+        found = judge.worst(parts[: n + 1])
+        assert (found.verdict, found.cells) == (verdicts[n], n + 1)
+
+
+def test_an_infinite_measurement_violates_a_finite_bound_only():
+    assert judge.upper_bound([0.5, np.inf], [1.0, 1.0]).verdict == "fails"
+    assert judge.upper_bound([0.5, np.inf], [1.0, np.inf]).verdict == "holds"
+
+
+@given(st.integers(1, 200))
+def test_intervals_together_are_never_narrower(cells):
+    assert 0.95 <= judge.together(cells) < 1
+    assert cells * (1 - judge.together(cells)) == pytest.approx(0.05)
+
+
+def test_intervals_of_many_cells_cover_all_of_their_means_at_once():
+    rng = np.random.default_rng(0)
+    missed = 0
+    for _ in range(400):
+        samples = {f"cell {i}": rng.normal(size=20) for i in range(10)}
+        missed += any(not e.low <= 0 <= e.high for e in judge.estimates(samples).values())
+    low, high = judge.clopper_pearson(missed, 400, 0.999)
+    assert low <= 0.05 and missed > 0  # uncorrected, some 40 % would miss one
+    assert high < 0.15
+
+
+@pytest.mark.parametrize(
+    ("means", "verdict"),
+    [
+        ((-1.0, -1.0), "holds"),
+        ((1.0, 1.0), "fails"),
+        ((0.0, 0.0), "not reproduced"),
+        ((-1.0, 1.0), "depends"),
+        ((-1.0, 0.0), "depends"),
+        ((1.0, 0.0), "depends"),
+    ],
+)
+def test_a_map_is_unanimous_or_depends(means, verdict):
+    cells = {f"cell {i}": judge.Estimate(m, m - 0.1, m + 0.1) for i, m in enumerate(means)}
+    found = judge.where(cells)
+    assert found.verdict == verdict
+    assert (found.counterexample is not None) == (verdict == "fails")
+    assert sum(len(named) for named in (found.regions or {}).values()) == 2
+
+
+def test_a_map_needs_cells():
+    with pytest.raises(InvalidArgument, match="cells"):
+        judge.where({})
+    with pytest.raises(InvalidArgument, match="cells"):
+        judge.together(0)

@@ -25,6 +25,7 @@ REVIEWS = ["V1", "V2", "V3", "V4", "V5", "V6", "V7", "V9"]
 OURS = [f"N{i}" for i in range(1, 13)]
 KEYS = ["id", "title", "source", "statement", "verdict", "measured", "bound", "ratio", "interval"]
 KEYS += ["unit", "instances", "counterexample", "control", "seconds", "figure", "note"]
+KEYS += ["scope", "cells", "regions", "repair", "power", "defect", "facts"]
 
 
 @pytest.fixture
@@ -74,6 +75,60 @@ def test_check_runs_the_claim_and_its_control():
     assert verdict.sound
     assert verdict.instances == 10
     assert claims.check("fake-true", effort="full").instances == 100
+
+
+def test_a_claim_that_fails_is_run_on_its_repair():
+    verdict = claims.check("fake-false")
+    assert verdict.repair == {"what": "below three", "verdict": "holds"}
+    assert verdict.power is None and verdict.flaw is None
+    assert claims.check("fake-true").repair is None
+
+
+def test_a_question_is_answered_by_a_map_and_shown_a_planted_effect():
+    verdict = claims.check("fake-map")
+    assert verdict.verdict == "depends" and verdict.sound
+    assert verdict.regions is not None
+    assert {answer: list(cells) for answer, cells in verdict.regions.items()} == {
+        "yes": ["low"],
+        "no": ["high"],
+        "undecided": ["middle"],
+    }
+    assert verdict.power == {"what": "one less than it is", "verdict": "holds"}
+    assert verdict.cells == 3
+
+
+@pytest.mark.parametrize(
+    ("id", "flaw"),
+    [
+        ("fake-lax", "its negative control came out 'holds' in place of 'fails'"),
+        ("fake-always-failing", "its repair came out 'fails' in place of 'holds'"),
+        ("fake-weak", "its power came out 'not reproduced' in place of 'holds'"),
+        ("fake-unrepaired", "it fails, and no repaired statement shows that the check can pass"),
+    ],
+)
+def test_what_makes_a_verdict_unsound(id, flaw):
+    verdict = claims.check(id)
+    assert (verdict.sound, verdict.flaw) == (False, flaw)
+
+
+def test_every_claim_of_the_package_declares_its_scope_and_can_fail_soundly():
+    ours = [id for id in claims.names() if registry.module(id).startswith("apo_sim.")]
+    for id in ours:
+        claim = claims.describe(id)
+        assert claim.scope is not None and claim.scope.settings(), id
+        assert claim.control, id
+
+
+def test_the_scope_is_shown_with_the_verdict():
+    assert claims.check("fake-false").scope == {
+        "quantifier": "for all",
+        "problems": "two <numbers>",
+        "arms": "2",
+        "iterations": None,
+        "beta": None,
+        "samples": None,
+        "alpha": "0.5, 2",
+    }
 
 
 def test_a_claim_found_false_is_sound_and_keeps_its_counterexample():
@@ -147,6 +202,12 @@ def test_an_id_belongs_to_one_function(declare):
         declare(other)
 
 
+@pytest.mark.parametrize("id", ["../mine", "a/b", "", "a b", "-x", "x" * 65])
+def test_an_id_is_a_plain_name(id):
+    with pytest.raises(InvalidArgument, match=r"id = .* is not the name of a claim"):
+        claims.claim(id=id, title="", source="ours", statement="", control="")
+
+
 def test_a_source_is_one_of_three():
     with pytest.raises(UnknownName, match="did you mean 'paper'"):
         claims.claim(id="x", title="", source="papers", statement="", control="")
@@ -167,10 +228,12 @@ def test_checks_run_in_double_precision_whatever_is_set_outside(declare):
 
 def test_randomness_depends_on_seed_and_claim_only():
     study = Study("N2", seed=3)
-    assert study.rng(1).normal() == Study("N2", effort="full", seed=3, wrong=True).rng(1).normal()
+    assert (
+        study.rng(1).normal() == Study("N2", effort="full", seed=3, variant="wrong").rng(1).normal()
+    )
     assert study.rng(1).normal() != study.rng(2).normal()
     assert study.rng(1).normal() != Study("N3", seed=3).rng(1).normal()
-    assert study.subkey(1) == Study("N2", seed=3, wrong=True).subkey(1)
+    assert study.subkey(1) == Study("N2", seed=3, variant="wrong").subkey(1)
     assert study.subkey(1) != study.subkey(2)
     assert study.key != Study("N2", seed=4).key
 

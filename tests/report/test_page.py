@@ -1,5 +1,7 @@
 """The page: complete, self-contained, safe, and the same whatever the order of the run."""
 
+import base64
+import dataclasses
 import itertools
 import re
 import sys
@@ -106,6 +108,34 @@ def test_the_page_says_what_must_be_said(html):
     assert text.index("Ledger") < text.index("Errata") < text.index("Negative control:")
 
 
+def test_the_page_shows_scope_quantifier_and_controls_both_ways(html):
+    text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", html))
+    assert "Scope: for all two &lt;numbers&gt; · K 2 · α 0.5, 2" in text
+    assert "no scope declared" in text  # that of fake-true
+    assert "Negative control: the repaired bound halved – fails , as it must" in text
+    assert "Repaired: below three – holds , as it must" in text
+    assert "This verdict does not count: its negative control came out" in text
+
+
+def test_a_map_is_shown_cell_by_cell(tmp_path):
+    html = page.render_page(ledger_of("fake-map"), tmp_path)
+    read(html)
+    text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", html))
+    assert "1 depends on the setting" in text
+    assert "The map, with intervals that cover all 3 cells at once" in text
+    assert re.search(r"yes \(1\) low: −0\.5 \[", text)
+    assert "Planted: one less than it is – holds , as it must" in text
+
+
+def test_a_defect_that_claims_share_is_counted_once(tmp_path):
+    (verdict,) = ledger_of("fake-false").verdicts
+    twin = dataclasses.replace(verdict, id="fake-twin")
+    ledger = new_ledger([verdict, twin], seed=0, effort="quick")
+    text = page.render_page(ledger, tmp_path)
+    assert "One defect, 2 claims." in text and "it is not &lt;so&gt;" in text
+    assert "One defect" not in page.render_page(ledger_of("fake-false"), tmp_path)
+
+
 def test_an_interrupted_run_is_marked(tmp_path):
     html = page.render_page(ledger_of("fake-false", missing=["fake-true"]), tmp_path)
     assert "Incomplete." in html and "before fake-true" in html
@@ -158,6 +188,58 @@ def test_latex_that_cannot_be_read_is_shown_as_written():
     assert mathematics(r"$\frac{$") == r"<code>\frac{</code>"
 
 
+@pytest.mark.parametrize(
+    "latex",
+    [
+        r"\text{<script>alert(1)</script>}",
+        r"\mbox{<img src=x onerror=alert(1)>}",
+        r"\text{<!--><img src=x onerror=alert(1)>-->}",
+        r"\text{<![CDATA[><img src=x onerror=alert(1)>]]>}",
+        r"\text{</mtext></math><script>alert(1)</script>}",
+        r"\href{javascript:alert(1)}{x}",
+        r"\style{position:fixed}{x}",
+        r"\class{card}{x}",
+        r"\text{<mi onclick='alert(1)'>x</mi>}",
+    ],
+)
+def test_a_formula_that_would_become_something_else_is_shown_as_written(latex):
+    for flat in (False, True):
+        for text in (f"${latex}$", f"$${latex}$$"):
+            tags = [tag for tag, _ in read(str(mathematics(text, flat=flat))).tags]
+            assert set(tags) <= {"code", "wbr"}, text
+
+
+def test_entries_that_no_run_wrote_are_refused():
+    entry = claims.check("fake-false").to_json()
+    for change in (
+        {"id": "../../evil"},
+        {"id": "/etc/passwd"},
+        {"figure": "/etc/passwd"},
+        {"figure": "figures/../../secret.svg"},
+        {"seconds": "long"},
+        {"interval": [1.0]},
+        {"measured": "much"},
+        {"verdict": "<b>holds</b>"},
+        {"control": {"what": 3, "verdict": "fails"}},
+        {"scope": {"quantifier": "some"}},
+        {"regions": {"yes": {"here": ["1", 0.0, 2.0]}}},
+        {"more": 1},
+    ):
+        with pytest.raises(ValueError):
+            claims.Verdict.from_json(entry | change)
+    assert claims.Verdict.from_json(entry).id == "fake-false"
+
+
+def test_a_linked_figure_is_left_out(tmp_path):
+    (tmp_path / "secret").write_text("not yours")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/fake-false.svg").symlink_to(tmp_path / "secret")
+    (verdict,) = ledger_of("fake-false").verdicts
+    drawn = dataclasses.replace(verdict, figure="figures/fake-false.svg")
+    html = page.render_page(new_ledger([drawn], seed=0, effort="quick"), tmp_path)
+    assert base64.b64encode(b"not yours").decode() not in html
+
+
 def test_a_prime_and_a_function_are_set_as_in_latex():
     html = mathematics(r"$\sigma'(x)\log x$")
     assert "′" in html or "&#x2032;" in html
@@ -165,7 +247,8 @@ def test_a_prime_and_a_function_are_set_as_in_latex():
 
 
 def words_of(claim):
-    return [claim.statement, claim.control, claim.errata or ""]
+    optional = (claim.repair, claim.power, claim.defect, claim.errata)
+    return [claim.statement, claim.control, claim.scope.problems, *filter(None, optional)]
 
 
 @pytest.mark.parametrize("id", [id for id in claims.names() if not id.startswith("fake")])

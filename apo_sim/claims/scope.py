@@ -1,0 +1,102 @@
+"""What a claim is about: the problems and settings it is judged on, and its quantifier."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from apo_sim.errors import InvalidArgument, UnknownName
+
+# How a claim is quantified over its scope, and what that means for the verdict.
+QUANTIFIERS = {
+    "for all": "every instance of the scope counts, and the worst one decides",
+    "with probability": "at most a share delta of the data sets may contradict it",
+    "on average": "the mean over problems and data decides, in every cell of the scope",
+    "exists": "one instance of the scope decides",
+    "where": "each cell of the scope is decided by itself, and the answer is a map",
+}
+SHOWN = 7  # so many values are listed one by one
+
+Values = str | float | int | Sequence[float | int | str] | np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where a claim is made, which is where it is tried.
+
+    A setting is a number, several, or words ("any", "from 0 to 0.999"); None where the claim
+    knows no such setting. It is kept as the text that a reader sees, so that a check passes the
+    very constants that it uses.
+
+    Attributes:
+        quantifier: one of `QUANTIFIERS`.
+        problems: what is drawn or searched, in words.
+        arms: numbers of arms K.
+        iterations: numbers of updates T.
+        beta: proximal weights.
+        samples: preference pairs an iteration N; "exact" for exact preferences.
+        alpha: extrapolations.
+
+    Raises:
+        UnknownName: for another quantifier.
+        InvalidArgument: for a setting that is neither text nor numbers.
+
+    Example:
+        >>> scope = Scope("for all", "random bandits", arms=5, beta=(0.1, 1.0, 5.0))
+        >>> scope.beta, scope.samples
+        ('0.1, 1, 5', None)
+    """
+
+    quantifier: str
+    problems: str
+    arms: Values = None
+    iterations: Values = None
+    beta: Values = None
+    samples: Values = None
+    alpha: Values = None
+
+    def __post_init__(self) -> None:
+        if self.quantifier not in QUANTIFIERS:
+            raise UnknownName("quantifier", self.quantifier, tuple(QUANTIFIERS))
+        for field in dataclasses.fields(self)[2:]:
+            text = _text(field.name, getattr(self, field.name))
+            object.__setattr__(self, field.name, text)
+
+    def settings(self) -> dict[str, str]:
+        """The settings that the claim has, by their symbols.
+
+        Example:
+            >>> Scope("exists", "two arms", arms=2, samples=1).settings()
+            {'K': '2', 'N': '1'}
+        """
+        named = (
+            ("K", self.arms),
+            ("T", self.iterations),
+            ("β", self.beta),
+            ("N", self.samples),
+            ("α", self.alpha),
+        )
+        return {symbol: str(value) for symbol, value in named if value is not None}
+
+
+def _text(name: str, values: Values) -> str | None:
+    """Values as a reader wants them: a short list, or the ends of a long one."""
+    if values is None or isinstance(values, str):
+        return values
+    if isinstance(values, int | float):  # NumPy's float64 is a float
+        return _number(values)
+    try:
+        listed = [v if isinstance(v, str) else _number(v) for v in values]
+    except TypeError:
+        listed = []
+    if not listed:
+        raise InvalidArgument(name, values, "is no setting", "pass numbers, text, or None")
+    if len(listed) <= SHOWN:
+        return ", ".join(listed)
+    return f"{listed[0]} to {listed[-1]} ({len(listed)} values)"
+
+
+def _number(value: float | int) -> str:
+    number = float(value)
+    return f"{number:,.0f}" if abs(number) >= 1000 and number.is_integer() else f"{number:.4g}"
