@@ -1,0 +1,251 @@
+"""Mistakes that a tired person could make in the loop and in the theory, and who sees them.
+
+Run as a script, this module prints them as a table.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A mistake, made in the text of the package.
+
+    Attributes:
+        name: what went wrong.
+        file: of the package, relative to it.
+        original: what it says, exactly once.
+        replacement: what it would say.
+        caught_by: "file::test" of this folder, each of which must fail; a test that is
+            parametrised fails if any of its cases does.
+    """
+
+    name: str
+    file: str
+    original: str
+    replacement: str
+    caught_by: tuple[str, ...]
+
+
+MUTANTS = (
+    Mutant(
+        "the sign of alpha",
+        "momentum/base.py",
+        "lambda n, o: n + weight * (n - o), new, old",
+        "lambda n, o: n - weight * (n - o), new, old",
+        ("test_weights.py::test_run_follows_algorithm_1",),
+    ),
+    Mutant(
+        "momentum from pi_t in place of pi_hat_t",
+        "momentum/base.py",
+        "        return step_beyond(new, state, self.alpha_at(t)), new\n",
+        "        centre = step_beyond(new, state, self.alpha_at(t))\n"
+        "        return centre, centre\n",
+        ("test_weights.py::test_run_follows_algorithm_1",),
+    ),
+    Mutant(
+        "the Table 3 variant remembers the trained policy",
+        "momentum/from_behaviour.py",
+        "return centre, centre",
+        "return centre, new",
+        ("test_weights.py::test_momentum_from_the_centre_is_a_longer_step",),
+    ),
+    Mutant(
+        "averaging without 1 - decay",
+        "momentum/averaging.py",
+        "self.decay * h + (1.0 - self.decay) * (n - c)",
+        "self.decay * h + (n - c)",
+        ("test_weights.py::test_averaging_is_extrapolation",),
+    ),
+    Mutant(
+        "updates counted from 0 for the momentum rule",
+        "loop.py",
+        "momentum.extrapolate((log_policy, gamma), momentum_state, t + 1)",
+        "momentum.extrapolate((log_policy, gamma), momentum_state, t)",
+        ("test_weights.py::test_nesterov_gains_weight_quadratically",),
+    ),
+    Mutant(
+        "metrics after the extrapolation",
+        "loop.py",
+        'if output == "after":',
+        'if output != "after":',
+        ("test_exact_preferences.py::test_gap_over_contexts",),
+    ),
+    Mutant(
+        "metrics without the normaliser",
+        "loop.py",
+        "share = problem.context_probs / total",
+        "share = problem.context_probs",
+        ("test_exact_preferences.py::test_gap_over_contexts",),
+    ),
+    Mutant(
+        "policies without the normaliser",
+        "loop.py",
+        "return shifted - jnp.log(total)[:, None], weights, total",
+        "return shifted, weights, total",
+        ("test_weights.py::test_momentum_is_a_smaller_beta_on_bandits",),
+    ),
+    Mutant(
+        "every update at beta_0",
+        "loop.py",
+        "start, (steps, betas), reference)",
+        "start, (steps, jnp.full_like(betas, betas[0])), reference)",
+        ("test_weights.py::test_momentum_is_a_smaller_beta_on_bandits",),
+    ),
+    Mutant(
+        "the same data in every update",
+        "loop.py",
+        "jax.random.fold_in(key, t)",
+        "jax.random.fold_in(key, 0)",
+        ("test_statistics.py::test_law_of_a_run",),
+    ),
+    Mutant(
+        "the reference counted into the average policy",
+        "loop.py",
+        "(shown / total[:, None] - average) / (t + 1)",
+        "(shown / total[:, None] - average) / (t + 2)",
+        ("test_games.py::test_running_average_of_the_package",),
+    ),
+    Mutant(
+        "P(y' > y) in place of P(y > y')",
+        "problems.py",
+        '"""P(y > policy | x) for every arm y."""\n        return jnp.einsum("xij,xj->xi"',
+        '"""P(y > policy | x) for every arm y."""\n        return jnp.einsum("xji,xj->xi"',
+        ("test_weights.py::test_run_follows_algorithm_1",),
+    ),
+    Mutant(
+        "dominance asked for against y* only",
+        "problems.py",
+        "worst = jnp.min(best_row - preference, axis=2)",
+        "worst = jnp.take_along_axis(\n"
+        "        best_row - preference, best_arm[:, None, None], axis=2\n"
+        "    )[:, :, 0]",
+        ("test_exact_preferences.py::test_price_of_win_rates_is_attained",),
+    ),
+    Mutant(
+        "winner and loser swapped in the win counts",
+        "preferences.py",
+        "return 2.0 * drawn * problem.preference",
+        "return 2.0 * drawn * jnp.swapaxes(problem.preference, 1, 2)",
+        ("test_statistics.py::test_law_of_a_run",),
+    ),
+    Mutant(
+        "winner and loser swapped in the fit",
+        "proximal/from_counts.py",
+        "won = jnp.moveaxis(wins * ~jnp.eye(wins.shape[1], dtype=bool), 0, -1)",
+        "won = jnp.swapaxes(jnp.moveaxis(wins * ~jnp.eye(wins.shape[1], dtype=bool), 0, -1), 0, 1)",
+        ("test_statistics.py::test_fit",),
+    ),
+    Mutant(
+        "the fit kept within R, not 2R",
+        "proximal/from_counts.py",
+        "minimise(revealed(loss), data, linked, bounds)",
+        "minimise(revealed(loss), data, linked, bounds / 2)",
+        ("test_statistics.py::test_fit",),
+    ),
+    Mutant(
+        "IPO's margin is 1/tau, not 2/tau",
+        "losses/ipo.py",
+        "return (2.0 / self.tau) * problem.win_rate(log_policy)",
+        "return (1.0 / self.tau) * problem.win_rate(log_policy)",
+        ("test_games.py::test_ipo_is_sppo",),
+    ),
+    Mutant(
+        "weights shifted by one",
+        "theory/extrapolation.py",
+        "    total = decay * total + increment\n    return total, total",
+        "    return decay * total + increment, total",
+        ("test_weights.py::test_closed_form",),
+    ),
+    Mutant(
+        "the latest reward weighs most",
+        "theory/extrapolation.py",
+        "return weights(alpha, iterations, unrestricted=unrestricted)[::-1] / proximal",
+        "return weights(alpha, iterations, unrestricted=unrestricted) / proximal",
+        ("test_weights.py::test_closed_form",),
+    ),
+    Mutant(
+        "gamma with the printed slip",
+        "theory/extrapolation.py",
+        "return jnp.cumsum(_step_sizes(alpha, beta, iterations, unrestricted))",
+        "updates = jnp.arange(1, iterations + 1)\n"
+        "    last = (alpha - alpha**updates) / (1 - alpha) ** 2\n"
+        "    return (updates / (1 - alpha) - last) / beta",
+        ("test_weights.py::test_accumulated_weight_and_its_printed_slip",),
+    ),
+    Mutant(
+        "matched beta one update late",
+        "theory/extrapolation.py",
+        "return 1 / _step_sizes(alpha, beta, iterations, unrestricted)",
+        "return 1 / _step_sizes(alpha, beta, iterations + 1, unrestricted)[1:]",
+        ("test_weights.py::test_momentum_is_a_smaller_beta_on_bandits",),
+    ),
+    Mutant(
+        "matched beta is beta (1 - alpha)",
+        "theory/extrapolation.py",
+        "return 1 / _step_sizes(alpha, beta, iterations, unrestricted)",
+        "return jnp.full(iterations, beta * (1 - alpha))",
+        ("test_weights.py::test_momentum_is_a_smaller_beta_on_bandits",),
+    ),
+    Mutant(
+        "the sharp gap with log(1/p)",
+        "theory/optimisation.py",
+        "return wright_omega(log_odds_against(log_probability(p_star, log_p_star)) - 1)",
+        "return wright_omega(-log_probability(p_star, log_p_star) - 1)",
+        ("test_exact_preferences.py::test_sharp_gap",),
+    ),
+    Mutant(
+        "the sharp gap without its e",
+        "theory/optimisation.py",
+        "return wright_omega(log_odds_against(log_probability(p_star, log_p_star)) - 1)",
+        "return wright_omega(log_odds_against(log_probability(p_star, log_p_star)))",
+        ("test_exact_preferences.py::test_sharp_gap",),
+    ),
+    Mutant(
+        "half of the exponent of the sharp distance",
+        "theory/optimisation.py",
+        'log_odds - as_positive("gamma", gamma) * as_number("gap", gap))',
+        'log_odds - as_positive("gamma", gamma) * as_number("gap", gap) / 2)',
+        ("test_exact_preferences.py::test_distance_to_the_optimum",),
+    ),
+    Mutant(
+        "the two maxima of kappa joined",
+        "theory/data_coverage.py",
+        "separate = jnp.max(run, axis=2) + jnp.max(exact, axis=2)",
+        "separate = jnp.max(run + exact, axis=2)",
+        ("test_statistics.py::test_printed_coverage_fails",),
+    ),
+    Mutant(
+        "the factor 2 of Lemma E.1 missing",
+        "theory/statistics.py",
+        'dropped = 0.0 if flavour == "printed" else jnp.log(2.0)',
+        "dropped = 0.0",
+        ("test_statistics.py::test_error_of_the_fitted_reward",),
+    ),
+    Mutant(
+        "DTV in place of 2 DTV",
+        "theory/gap_split.py",
+        "paper_statistics=expectation(jnp.abs(moved)),",
+        "paper_statistics=expectation(jnp.abs(moved)) / 2,",
+        ("test_statistics.py::test_split_of_the_paper",),
+    ),
+    Mutant(
+        "the averages' bound with 1/(2 beta)",
+        "theory/games.py",
+        'as_positive("iterations", iterations) + 1 / (8 * beta)',
+        'as_positive("iterations", iterations) + 1 / (2 * beta)',
+        ("test_games.py::test_average_policy",),
+    ),
+)
+
+
+def table() -> str:
+    """The mutants in Markdown."""
+    rows = ["| mistake | file | caught by |", "|---|---|---|"]
+    for mutant in MUTANTS:
+        catchers = ", ".join(f"`{name.split('::')[1]}`" for name in mutant.caught_by)
+        rows.append(f"| {mutant.name} | `{mutant.file}` | {catchers} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(table())
