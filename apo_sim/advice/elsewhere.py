@@ -163,7 +163,9 @@ def draw(figure: Figure, data: xr.Dataset) -> None:
     axes.set_yticks([0, 10, 100], ["0", "10", "100"])
     axes.set_xticks(range(len(labels)), labels)
     axes.grid(axis="x", visible=False)
-    axes.set_ylabel("gap above the best on the grid, %")
+    axes.set_ylabel(
+        "gap above the best on the grid, % of it\n(of 1 % of the rewards' size if larger)"
+    )
     axes.set_title("The advised extrapolation on problems that it was not made from")
     marks = [
         Line2D([], [], ls="", marker="o", color="C0"),

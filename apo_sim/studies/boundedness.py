@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from apo_sim import theory
 from apo_sim.errors import InvalidArgument
 from apo_sim.problems import Bandit
+from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import bootstrap, mean_and_half
 from apo_sim.studies.limit import sweep_to_limit
 from apo_sim.studies.wording import plus_minus
@@ -166,7 +167,12 @@ def finding(data: xr.Dataset) -> str:
 
 def draw(figure: Figure, data: xr.Dataset) -> None:
     """Least log-probability and R, exact for every alpha and sampled for one; what R costs."""
-    figure.set_size_inches(7.0, 5.6)
+    figure.set_size_inches(7.0, 5.8)
+    caption(
+        figure,
+        rf"$K = {int(data.arms)}$, $\beta = {float(data.beta):g}$; lines: means over "
+        f"{data.sizes['seed']} bandits, bands at the lower left their 95 % intervals",
+    )
     (first, second), (third, fourth) = figure.subplots(2, 2)
     t = data.iteration.values
     exact, one = data.sel(samples=np.inf), data.sel(alpha=_shown(data))
@@ -188,7 +194,8 @@ def draw(figure: Figure, data: xr.Dataset) -> None:
         -(exact.least_log_probability * data.beta / data.reward_range).mean("seed")[0, 0]
     )
     reach = np.array([1.0, longest])
-    first.loglog(reach, origin * (1 + np.log(reach)), "--", color="0.6", lw=1.2, label=r"$\log T$")
+    logarithmic = r"$\propto 1 + \log(T/(1-\alpha))$"
+    first.loglog(reach, origin * (1 + np.log(reach)), "--", color="0.6", lw=1.2, label=logarithmic)
     first.set_title("Exact: least log-probability")
     second.set_title("Exact: $R$ over all pairs")
     for axes in (first, second):
@@ -204,7 +211,7 @@ def draw(figure: Figure, data: xr.Dataset) -> None:
     third.set_title(rf"$R$ over all pairs, $\alpha = {_shown(data):g}$")
     third.set(xlabel="updates $T$", ylabel="$R$")
     fourth.set_title(r"What it costs: $1/\sigma'(1+R)$")
-    fourth.set(xlabel="updates $T$", ylabel="orders of magnitude")
+    fourth.set(xlabel="updates $T$", ylabel="orders of magnitude, at the mean $R$")
     for axes in (third, fourth):
         axes.legend(handles=handles, loc="upper left", fontsize=7.5)
 

@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from apo_sim import theory
+from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import mean_and_half
 from apo_sim.studies.limit import sweep_to_limit
 from apo_sim.studies.wording import plus_minus
@@ -162,6 +163,11 @@ def finding(data: xr.Dataset) -> str:
 
 def draw(figure: Figure, data: xr.Dataset) -> None:
     """kappa_t along the longest run for every alpha; the N needed against the length of a run."""
+    caption(
+        figure,
+        rf"$\beta = {float(data.beta):g}$, $K = {int(data.arms)}$, $\delta = {DELTA:g}$; means of "
+        f"the logarithms over {data.sizes['seed']:,} runs, bands and bars their 95 % intervals",
+    )
     left, right = figure.subplots(1, 2)
     finite = data.isel(samples=slice(-1)) if data.sizes["samples"] > 1 else data
     longest = finite.isel(iterations=-1)
@@ -183,7 +189,7 @@ def draw(figure: Figure, data: xr.Dataset) -> None:
     right.text(data.iterations[-1], large, "$N$ of the runs", color="0.3", ha="right", va="bottom")
     left.set_title(rf"Coverage on the way to $T = {t[-1]}$, $N = 10^{{{small:.0f}}}$")
     left.set(xlabel="update $t$", ylabel=r"$\log_{10}\kappa_t$")
-    right.set_title(r"$N$ from which the bound is below 1")
+    right.set_title(rf"$N$ for a bound below 1, runs at $N = 10^{{{large:.0f}}}$")
     right.set(xscale="log", yscale="log", xlabel="iterations, $T$", ylabel=r"$\log_{10} N$")
     right.set_xticks(data.iterations.values)
     for axis in (right.xaxis, right.yaxis):

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from apo_sim import theory
+from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import bootstrap, place
 from apo_sim.sweep import sweep
 
@@ -205,6 +206,11 @@ def _text(cell: xr.Dataset) -> str:
 def draw(figure: Figure, data: xr.Dataset) -> None:
     """Against alpha at the end, and against T for each beta."""
     found = errors(data)
+    caption(
+        figure,
+        f"K = {int(data.arms)}, N = {float(data.samples):,.0f}; bars: 95 % bootstrap intervals "
+        f"over {data.sizes['seed']:,} seeds, each point by itself",
+    )
     panels = figure.subplots(1, 1 + data.sizes["beta"])
     over_alpha(panels[0], found.isel(beta=0))
     for axes, beta in zip(panels[1:], data.beta.values, strict=True):
@@ -213,11 +219,11 @@ def draw(figure: Figure, data: xr.Dataset) -> None:
 
 
 def over_alpha(axes: Axes, found: xr.Dataset) -> None:
-    """The inflation after the last update, with the formula and what the paper charges."""
+    """The inflation after the last update, with the formula and by what momentum steps farther."""
     last = found.isel(iteration=-1)
     alphas, t = last.alpha.values, int(last.iteration)
     fine = np.linspace(0.0, alphas[-1], 100)
-    axes.plot(fine, 1 / (1 - fine), "--", color="C1", label=r"$1/(1-\alpha)$")
+    axes.plot(fine, 1 / (1 - fine), "--", color="C1", label=r"step length, $1/(1-\alpha)$")
     for kind, colour, label in (("shared", "0.5", "labels shared"), ("fresh", "C0", "measured")):
         if kind in last.draws:
             _points(axes, alphas, inflation(last.sel(draws=kind)), colour, label, "")

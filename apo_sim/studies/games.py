@@ -1,6 +1,7 @@
-"""Momentum in games: who gains inside Assumption B.1, and who loses where preferences cycle.
+"""Momentum in games: who gains inside Assumption B.1, and what it does where preferences cycle.
 
-Both what the method outputs, its last policy, and the average policy, which is what converges in
+There it depends on beta and on the number of updates (N11), and so the study names both. Both what
+the method outputs, its last policy, and the average policy, which is what converges in
 games without a best arm. The rival is plain iteration at the matched beta.
 """
 
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from apo_sim.errors import InvalidArgument
+from apo_sim.studies.caption import caption
 from apo_sim.studies.game_kinds import KINDS, three_arms
 from apo_sim.studies.intervals import mean_and_half, place
 from apo_sim.studies.wording import plus_minus
@@ -147,14 +149,21 @@ def finding(data: xr.Dataset) -> str:
     for other in others:
         text += f"; with {other.upper()}, after {updates} exact updates, by "
         text += change("average", "cycle", loss=other)
-    return f"{text} ({data.sizes['seed']} games of each kind, paired 95 % intervals)."
+    return (
+        f"{text} ({data.sizes['seed']} games of each kind, paired 95 % intervals, each by itself)."
+    )
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:
     """The last and the average policy over the updates, and the average from sampled pairs."""
-    figure.set_size_inches(7.0, 6.8)
+    figure.set_size_inches(7.0, 7.0)
     panels = figure.subplots(3, len(SHOWN), sharey="row")
     loss = data.loss.values[0]
+    caption(
+        figure,
+        rf"{str(loss).upper()}, $\beta = {float(data.beta):g}$; means over {data.sizes['seed']} "
+        "games of three arms of each kind, bars their 95 % intervals",
+    )
     for column, kind in zip(panels.T, SHOWN, strict=True):
         here = data.sel(loss=loss, kind=kind)
         for axes, policy in zip(column, POLICIES, strict=False):
@@ -175,8 +184,8 @@ def draw(figure: Figure, data: xr.Dataset) -> None:
     dashed = Line2D([], [], color=f"C{len(alphas) - 1}", ls="--", lw=1.2)
     figure.legend(
         [*alphas, dashed],
-        [*names, r"matched $\beta$"],
-        loc="outside upper center",
+        [*names, rf"matched $\beta$ of $\alpha = {float(data.alpha[-1]):g}$"],
+        loc="outside lower center",
         ncols=len(alphas) + 1,
         columnspacing=1.2,
         handlelength=1.5,

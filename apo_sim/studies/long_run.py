@@ -8,11 +8,11 @@ N = budget / T, each read at its own T.
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import mean_and_half, place
 from apo_sim.sweep import sweep
 
@@ -128,8 +128,8 @@ def finding(data: xr.Dataset) -> str:
     runs = data.suboptimality.isel(iteration=0).size
     return (
         f"Do more than {FIRST} iterations help? {' '.join(texts)} (K = {int(data.arms)}, "
-        f"{runs:,} runs, paired 95 % intervals; the best T is chosen on one half of the seeds and "
-        "judged on the other.)"
+        f"{runs:,} runs, paired 95 % intervals, each by itself; the best T is chosen on one half "
+        "of the seeds and judged on the other.)"
     )
 
 
@@ -165,17 +165,22 @@ def _longest(found: xr.Dataset, gap: xr.DataArray) -> str:
 
 def draw(figure: Figure, data: xr.Dataset) -> None:
     """A row a budget, a column a beta; the gap over T for every alpha."""
-    figure.set_size_inches(7.0, 5.2)
+    figure.set_size_inches(7.0, 5.4)
+    caption(
+        figure,
+        rf"$K = {int(data.arms)}$; means over {data.sizes['seed']:,} seeds, "
+        "bands their 95 % intervals, each point by itself",
+    )
     panels = figure.subplots(2, data.sizes["beta"], sharex=True, sharey=True, squeeze=False)
     each = data.suboptimality.sel(samples=_of_first(data), drop=True).rename(iteration="length")
     in_all = by_length(data).sel(budget="in all")
     # The last few runs that still go wrong make means below jump about.
-    lowest = max(float(each.mean("seed").min()), 1e-6)
+    lowest = max(min(float(gap.mean("seed").min()) for gap in (each, in_all)), 1e-6)
     for row, gap, style in ((panels[0], each, "-"), (panels[1], in_all, "o-")):
         for axes, beta in zip(row, data.beta.values, strict=True):
             for colour, alpha in enumerate(data.alpha.values):
                 mean, half = mean_and_half(gap.sel(beta=beta, alpha=alpha))
-                band = np.maximum(mean - half, mean / 10), mean + half  # on a logarithmic axis
+                band = mean - half, mean + half
                 axes.fill_between(gap.length, *band, color=f"C{colour}", alpha=0.2, lw=0)
                 axes.plot(gap.length, mean, style, color=f"C{colour}", lw=1.4, markersize=3.5)
             axes.axvline(FIRST, color="0.4", ls=":", lw=1.2)

@@ -8,11 +8,11 @@ extrapolation is the same run in both.
 
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import bootstrap, mean_and_half, place, ratio_of_means
 from apo_sim.sweep import sweep
 from apo_sim.sweep.plan import MOMENTA
@@ -187,6 +187,11 @@ def against_none(gap: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
 
 def draw(figure: Figure, data: xr.Dataset) -> None:
     """Gaps over N: relative to plain updates at equal gamma_T, and as they are at equal beta."""
+    caption(
+        figure,
+        rf"$K = {int(data.arms)}$, $T = {int(data.iterations)}$; bands: 95 % intervals over "
+        f"{data.sizes['seed']:,} seeds, on the left of paired differences; each point by itself",
+    )
     left, right = figure.subplots(1, 2)
     n = data.samples.values
     mean, half = against_none(data.gap.sel(equal="gamma"))
@@ -198,13 +203,16 @@ def draw(figure: Figure, data: xr.Dataset) -> None:
         here = data.sel(equal="beta", rule=rule)
         centre, spread = mean_and_half(here.gap)
         right.plot(n, centre, "o-", **look)
-        band = np.maximum(centre - spread, 1e-12), centre + spread
+        band = centre - spread, centre + spread
         right.fill_between(n, *band, color=COLOURS[rule], alpha=0.2, lw=0)
         right.axhline(float(here.exact.mean()), color=COLOURS[rule], ls=":", lw=1)
-    left.set(title=r"at equal $\gamma_T$", ylabel="gap, relative to plain updates")
+    left.set(title=r"at equal $\gamma_T$", ylabel="gap minus that of none, in % of it")
     left.yaxis.set_major_formatter(PercentFormatter(decimals=0))
     beta = rf"at equal $\beta = {float(data.beta):g}$, dotted: exact"
+    # Down to half of the least mean: a band that reaches zero runs out of the axis.
+    least = min(float(data.sel(equal="beta")[name].mean("seed").min()) for name in ("gap", "exact"))
     right.set(title=beta, yscale="log", ylabel="gap (units of the reward)")
+    right.set_ylim(bottom=least / 2)
     for axes in (left, right):
         axes.set(xscale="log", xlabel="preference pairs an iteration, $N$")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)

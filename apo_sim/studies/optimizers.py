@@ -28,6 +28,7 @@ from apo_sim.policies import Recurrent
 from apo_sim.proximal import ByGradient
 from apo_sim.pytree import pytree_dataclass
 from apo_sim.studies import ring_protocol
+from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import bootstrap, mean_and_half, ratio_of_means
 from apo_sim.studies.ring_protocol import ALPHA, BETA, Protocol
 from apo_sim.studies.wording import plus_minus
@@ -370,7 +371,7 @@ def finding(data: xr.Dataset) -> str:
         f"{' '.join(_of_task(data, task) for task in tasks)} Best rates at an end of those tried: "
         f"{ends}. Extrapolation lowers the regret "
         f"beyond the noise {'; '.join(where)}; {verdict} ({data.sizes['seed']} paired seeds, "
-        f"{data.attrs['tuning']} others for the learning rates, 95 % intervals; "
+        f"{data.attrs['tuning']} others for the learning rates, 95 % intervals, each by itself; "
         f"{int((data.diverged > 0).sum())} runs diverged)."
     )
 
@@ -430,20 +431,29 @@ def _interval(found: xr.Dataset) -> str:
 
 def draw(figure: Figure, data: xr.Dataset) -> None:
     """Regret with and without extrapolation for each optimiser, and the factors of `MARKS`."""
-    figure.set_size_inches(7, 4.2)
+    figure.set_size_inches(7, 4.4)
+    caption(
+        figure,
+        f"Bands and bars: 95 % intervals over {data.sizes['seed']} paired seeds, each by itself",
+    )
     parts: Any = figure.subfigures(1, 2, width_ratios=(2.1, 1))
     _curves(parts[0], data, data.behaviour_suboptimality, "regret")
     column = parts[1].subplots(data.sizes["task"], 1, squeeze=False, sharex=True)[:, 0]
     for axes, task in zip(column, data.task.values, strict=True):
         _factors(axes, data, str(task))
-    column[0].set_title("factor in average regret", fontsize=8)
+    column[0].set_title("regret / standard's", fontsize=8)
     handles = column[0].get_legend_handles_labels()
     parts[1].legend(*handles, loc="outside lower center", fontsize=7)
 
 
 def draw_losses(figure: Figure, data: xr.Dataset) -> None:
     """The loss that the inner training of each iteration ends with, for each optimiser."""
-    figure.set_size_inches(7, 3.4)
+    figure.set_size_inches(7, 3.6)
+    caption(
+        figure,
+        f"Bands: 95 % intervals over {data.sizes['seed']} seeds; dotted: log 2, the loss of a "
+        "guess; the axis leaves out the extremes",
+    )
     grid = _curves(figure, data, data.loss_after, "loss")
     # A step too large in the first iterations is not what the eye should compare.
     shown = data.loss_after.sel(variant=[STANDARD, EXTRAPOLATION]).mean("seed")
@@ -463,13 +473,16 @@ def _curves(figure: Any, data: xr.Dataset, series: xr.DataArray, label: str) -> 
             for variant, colour in ((STANDARD, "0.35"), (EXTRAPOLATION, "C0")):
                 here = series.sel(task=task, optimizer=name, variant=variant).dropna("iteration")
                 mean, half = mean_and_half(here)
-                low = np.maximum(mean - half, 0.2 * mean)
-                axes.fill_between(here.iteration, low, mean + half, color=colour, alpha=0.2, lw=0)
+                band = mean - half, mean + half
+                axes.fill_between(here.iteration, *band, color=colour, alpha=0.2, lw=0)
                 axes.semilogy(here.iteration, mean, color=colour, lw=1.2, label=variant)
             axes.tick_params(labelsize=7)
             if task == data.task.values[0]:
                 axes.set_title(_short(name), fontsize=8)
         row[0].set_ylabel(f"{label}, {NAMES[str(task)]}")
+        # A band that reaches zero runs out of the logarithmic axis.
+        shown = series.sel(task=task, variant=[STANDARD, EXTRAPOLATION]).mean("seed")
+        row[0].set_ylim(bottom=float(shown.min()) / 2)
     grid[-1, data.sizes["optimizer"] // 2].set_xlabel("iteration")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return grid

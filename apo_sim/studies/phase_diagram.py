@@ -1,7 +1,8 @@
 """Where momentum helps: over the number of labels N and of iterations T.
 
 The extrapolation is chosen on one half of the seeds and judged on the other, so that the best of
-several noisy means is not taken for an advantage.
+several noisy means is not taken for an advantage. A comparison judges many cells (N, T) side by
+side: its intervals are corrected for their number, so that they cover all cells at once.
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,21 @@ from matplotlib.colors import BoundaryNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
-from apo_sim.studies.intervals import mean_and_half, place
+from apo_sim.errors import InvalidArgument
+from apo_sim.studies.caption import caption
+from apo_sim.studies.intervals import CONFIDENCE, mean_and_half, place
 from apo_sim.sweep import sweep
 
 ALPHAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 SAMPLES = (10, 30, 100, 300, 1000, 3000, 10_000)
 HORIZONS = 12
+# What is held against what: a momentum and its rival.
+COMPARISONS = ("none", "matched", "largest")
+# Face colour and words of a mark, by the sign of a difference whose interval excludes zero.
+MARKS = {
+    1: ("0.1", "gain: the interval lies above zero"),
+    -1: ("white", "harm: the interval lies below zero"),
+}
 
 
 def measure(
@@ -43,6 +53,10 @@ def measure(
         >>> list(data.momentum.values)
         ['constant', 'matched_beta']
     """
+    if iterations < 2:
+        raise InvalidArgument(
+            "iterations", iterations, "ends before momentum has acted", "pass at least 2"
+        )
     return sweep(
         family,
         momentum=["constant", "matched_beta"],
@@ -66,66 +80,72 @@ def judged(gap: xr.DataArray) -> xr.Dataset:
         gap: dimensions momentum, alpha, samples, seed, iteration; any of the iterations.
 
     Returns:
-        Dimensions (samples, iteration): `best`; `over_none` and `over_matched`, differences of
-        gaps, positive where momentum is better, and half their 95 % intervals; `relative_none`,
-        `relative_matched`; `largest`, the relative gain of the largest alpha, and `hurts`.
+        Dimensions (samples, iteration): `best`, the alpha; and for each of `COMPARISONS` (the best
+        alpha against none, the best against its matched beta, the largest against none) `over_*`,
+        the rival's mean gap minus momentum's; `half_*`, half its 95 % interval, of which those of
+        all cells hold at once (Bonferroni); `sign_*`, 1 or -1 where the interval lies above or
+        below zero, else 0; and `gain_*`, the difference as a share of the rival's gap.
     """
     chosen_on, judged_on = gap.isel(seed=slice(0, None, 2)), gap.isel(seed=slice(1, None, 2))
     best = chosen_on.sel(momentum="constant").mean("seed").idxmin("alpha")
-    apo = judged_on.sel(momentum="constant", alpha=best)
-    none = judged_on.sel(momentum="constant", alpha=0.0)
+    momentum = judged_on.sel(momentum="constant")
+    apo, none = momentum.sel(alpha=best), momentum.sel(alpha=0.0)
     matched = judged_on.sel(momentum="matched_beta", alpha=best)
-    strongest = judged_on.sel(momentum="constant", alpha=gap.alpha.max())
+    pairs = (apo, none), (apo, matched), (momentum.sel(alpha=gap.alpha.max()), none)
     found = {"best": best}
-    for name, rival in (("none", none), ("matched", matched)):
-        mean, half = mean_and_half(rival - apo)
+    for name, (one, rival) in zip(COMPARISONS, pairs, strict=True):
+        difference = (rival - one).drop_vars(["momentum", "alpha"], errors="ignore")
+        mean, half = mean_and_half(difference, 1 - (1 - CONFIDENCE) / best.size)
         found |= {f"over_{name}": mean, f"half_{name}": half}
-        found[f"relative_{name}"] = mean / rival.mean("seed")
-    mean, half = mean_and_half(none - strongest)
-    found |= {"largest": mean / none.mean("seed"), "hurts": mean + half < 0}
+        found[f"sign_{name}"] = xr.where(abs(mean) > half, np.sign(mean), 0.0)
+        found[f"gain_{name}"] = mean / rival.mean("seed")
     return xr.Dataset(
         {n: v.drop_vars(["momentum", "alpha"], errors="ignore") for n, v in found.items()}
     )
 
 
 def horizons(data: xr.Dataset) -> xr.DataArray:
-    """The gap at a dozen lengths of a run, evenly spread over their logarithms."""
+    """The gap at some lengths of a run, evenly spread over their logarithms.
+
+    Without the first: momentum acts from the second update on.
+    """
     longest = data.sizes["iteration"]
     shown = np.unique(np.geomspace(1, longest, HORIZONS).round().astype(int))
-    return data.suboptimality.sel(iteration=shown)
+    return data.suboptimality.sel(iteration=shown[1:])
 
 
 def finding(data: xr.Dataset) -> str:
-    """In which region momentum beats none, and the matched beta too; where it hurts."""
+    """Where momentum is better and worse than none, and than the matched beta."""
     found = judged(horizons(data))
-    none, both = _surely(found)
+    better, worse = found == 1, found == -1
     cells = found.best.size
     runs = data.suboptimality.isel(iteration=0).size
     largest = float(data.alpha.max())
+    over_matched = better.sign_matched
     text = (
         f"beta = {float(data.beta):g}, K = {int(data.arms)}: the best alpha beats alpha = 0 in "
-        f"{int(none.sum())} of {cells} cells (N, T), and the matched beta too in {int(both.sum())}"
+        f"{int(better.sign_none.sum())} of {cells} cells (N, T) and is worse in "
+        f"{int(worse.sign_none.sum())}; it beats its matched beta in {int(over_matched.sum())} "
+        f"({int((over_matched & better.sign_none).sum())} of these are among the former) and is "
+        f"worse in {int(worse.sign_matched.sum())}"
     )
-    if bool(both.any()):
-        at = found.relative_matched.where(both).argmax(...)
-        cell = found.isel(at)
-        half = cell.half_matched / cell.over_matched * cell.relative_matched
+    if bool(over_matched.any()):
+        cell = found.isel(found.gain_matched.where(over_matched).argmax(...))
         text += (
-            f", most at N = {cell.samples:g}, T = {cell.iteration:g}: alpha = {cell.best:g} leaves "
-            f"a gap {100 * cell.relative_matched:.0f} % ± {100 * half:.0f} % below the matched "
-            f"beta's; all of them have N >= {_least(both, 'samples')} and "
-            f"T >= {_least(both, 'iteration')}"
+            f"; most of the matched beta's gap is saved at N = {cell.samples:g}, T = "
+            f"{cell.iteration:g}: alpha = {cell.best:g} leaves {cell.over_matched:.4f} ± "
+            f"{cell.half_matched:.4f} less ({100 * cell.gain_matched:.0f} %)"
         )
-    text += f"; alpha = {largest:g} is worse than none in {int(found.hurts.sum())}"
-    if bool(found.hurts.any()):
-        text += f", all with T >= {_least(found.hurts, 'iteration')}"
-    return f"{text} ({runs:,} runs, 95 % intervals a cell)."
-
-
-def _surely(found: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
-    """Where momentum is better than none, and where it is better than the matched beta too."""
-    none = found.over_none > found.half_none
-    return none, none & (found.over_matched > found.half_matched)
+    text += (
+        f"; alpha = {largest:g} is better than none in {int(better.sign_largest.sum())} and worse "
+        f"in {int(worse.sign_largest.sum())}"
+    )
+    if bool(worse.sign_largest.any()):
+        text += f", all with T >= {_least(worse.sign_largest, 'iteration')}"
+    return (
+        f"{text} ({runs:,} runs, alpha chosen on half of the seeds and judged on the other; "
+        f"paired 95 % intervals, corrected for the {cells} cells of a comparison)."
+    )
 
 
 def _least(where: xr.DataArray, name: str) -> str:
@@ -133,16 +153,17 @@ def _least(where: xr.DataArray, name: str) -> str:
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:
-    """Best alpha, its two gains, and where the largest alpha hurts."""
+    """Best alpha, its two gains, and that of the largest alpha; marks where a sign is sure."""
     found = judged(horizons(data))
     alphas = data.alpha.values
+    half = data.sizes["seed"] // 2
     figure.set_size_inches(7.0, 6.0)
-    figure.suptitle(
-        rf"$\beta = {float(data.beta):g}$, $K = {int(data.arms)}$; "
-        "a dot: the 95 % interval excludes zero",
-        x=0.02,
-        ha="left",
-        fontsize=9.5,
+    caption(
+        figure,
+        rf"$\beta = {float(data.beta):g}$, $K = {int(data.arms)}$. "
+        "Gain: how far the mean gap lies below the rival's, in % of the rival's.\n"
+        f"Marks: paired 95 % intervals of {half:,} seeds, corrected for the {found.best.size} "
+        r"cells of a panel; best $\alpha$ chosen on the others.",
     )
     (first, second), (third, fourth) = figure.subplots(2, 2, sharex=True, sharey=True)
     n, t = found.samples.values, found.iteration.values
@@ -163,18 +184,26 @@ def draw(figure: Figure, data: xr.Dataset) -> None:
     bar = figure.colorbar(image, ax=first)
     bar.set_ticks(alphas, labels=[f"{a:g}" for a in alphas])
     bar.minorticks_off()
-    none, both = _surely(found)
-    for axes, name, title, sure in (
-        (second, "relative_none", r"gain over $\alpha = 0$", none),
-        (third, "relative_matched", r"gain over the matched $\beta$", both),
-        (fourth, "largest", rf"gain of $\alpha = {alphas[-1]:g}$ over 0", found.hurts),
+    for axes, name, title in zip(
+        (second, third, fourth),
+        COMPARISONS,
+        (
+            r"gain of best $\alpha$ over $\alpha = 0$",
+            r"gain of best $\alpha$ over matched $\beta$",
+            rf"gain of $\alpha = {alphas[-1]:g}$ over $\alpha = 0$",
+        ),
+        strict=True,
     ):
         norm = Normalize(-100.0, 100.0)
-        image = panel(axes, 100 * found[name], title, norm=norm, cmap="RdBu")
+        image = panel(axes, 100 * found[f"gain_{name}"], title, norm=norm, cmap="RdBu")
+        # No gap is below zero, so no gain is above 100 %.
         bar = figure.colorbar(image, ax=axes, extend="min")
         bar.ax.yaxis.set_major_formatter(PercentFormatter(decimals=0))
-        y, x = np.nonzero(sure.transpose("iteration", "samples").values)
-        axes.plot(n[x], t[y], ".", color="0.1", markersize=4)
+        signs = found[f"sign_{name}"].transpose("iteration", "samples").values
+        for sign, (face, words) in MARKS.items():
+            y, x = np.nonzero(signs == sign)
+            axes.plot(n[x], t[y], "o", ms=3.5, mec="0.1", mfc=face, label=words)
+    figure.legend(*second.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     for axes in (third, fourth):
         axes.set_xlabel("preference pairs an iteration, $N$")
     for axes in (first, third):

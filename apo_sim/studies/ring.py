@@ -2,9 +2,9 @@
 
 The protocol is the one whose standard method comes nearest to the reported row (`ring_search`), and
 was chosen without looking at extrapolation. Beside it stand three rivals: plain iteration at the
-matched beta, which takes the same path with exact preferences on a table; plain iteration with a
-learning rate longer by 1/(1 - alpha), since an inner training that is far from its end goes as far
-as its steps; and extrapolation of log-probabilities in place of parameters.
+matched beta, which takes the same path with exact DPO on a table; plain iteration with a learning
+rate longer by 1/(1 - alpha), since an inner training that is far from its end goes as far as its
+steps; and extrapolation of log-probabilities in place of parameters.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ from matplotlib.patches import Circle
 
 from apo_sim import theory
 from apo_sim.spaces import InLogProbabilities
+from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import mean_and_half
 from apo_sim.studies.ring_protocol import (
     ALPHA,
@@ -182,7 +183,7 @@ def finding(data: xr.Dataset) -> str:
     for rival in (MATCHED, LONGER, EXACT):
         if rival in data.variant:
             words.append(f"against {rival}: {_paired(data, rival)}")
-    return f"{'. '.join(words)} ({seeds} seeds, 95 % intervals)."
+    return f"{'. '.join(words)} ({seeds} seeds, 95 % intervals, each by itself)."
 
 
 def _row(table: xr.Dataset) -> str:
@@ -208,25 +209,26 @@ def _paired(data: xr.Dataset, rival: str) -> str:
 
 def draw(figure: Figure, data: xr.Dataset) -> None:
     """Regret over the iterations, and of every segment beside the figures reported."""
+    caption(figure, _intervals(data))
     left, right = figure.subplots(1, 2)
     for method in data.variant.values:
         mean, half = mean_and_half(data.behaviour_suboptimality.sel(variant=method))
-        low = np.maximum(mean - half, 0.2 * mean)
         colour = COLOURS[str(method)]
-        left.fill_between(data.iteration, low, mean + half, color=colour, alpha=0.2, lw=0)
+        band = mean - half, mean + half
+        left.fill_between(data.iteration, *band, color=colour, alpha=0.2, lw=0)
         style = LINES.get(str(method), "-")
         left.semilogy(data.iteration, mean, style, color=colour, label=str(method), lw=1.5)
     left.set(xlabel="iteration", ylabel="regret of the policy that acts")
+    _from_half_of_the_least(left, data.behaviour_suboptimality)
     left.legend(fontsize=7)
     table = compared(data)
     for method, shift in ((STANDARD, -0.12), (EXTRAPOLATION, 0.12)):
         here = table.sel(variant=method)
         colour = COLOURS[method]
-        low = np.minimum(here.half, 0.8 * here["mean"])
         right.errorbar(
             here.segment + shift,
             here["mean"],
-            yerr=[low, here.half],
+            yerr=here.half,
             fmt="o",
             color=colour,
             capsize=2,
@@ -236,7 +238,19 @@ def draw(figure: Figure, data: xr.Dataset) -> None:
     right.plot([], [], "_", color="C1", ms=11, mew=2, label="reported")
     right.set(yscale="log", xlabel=f"segment of {SEGMENT} iterations", ylabel="average regret")
     right.set_xticks(table.segment)
+    right.set_ylim(bottom=min(float(table[name].min()) for name in ("mean", "reported")) / 2)
     right.legend(fontsize=7)
+
+
+def _intervals(data: xr.Dataset) -> str:
+    """What bands and bars are."""
+    seeds = data.sizes["seed"]
+    return f"Bands and bars: 95 % intervals of the mean over {seeds} networks, each point by itself"
+
+
+def _from_half_of_the_least(axes: Any, values: xr.DataArray) -> None:
+    """A logarithmic axis of means over the seeds; an interval that reaches zero runs out of it."""
+    axes.set_ylim(bottom=float(values.mean("seed").min()) / 2)
 
 
 def finding_spaces(data: xr.Dataset) -> str:
@@ -266,6 +280,11 @@ def _nats(mean: xr.DataArray, half: xr.DataArray) -> str:
 
 def draw_spaces(figure: Figure, data: xr.Dataset) -> None:
     """How far the two extrapolations are apart, beside the step itself; and the gap of each."""
+    caption(
+        figure,
+        "Left: median and middle half of the "
+        f"{data.sizes['seed']} networks; right: means with 95 % intervals",
+    )
     left, right = figure.subplots(1, 2)
     here = data.sel(variant=EXTRAPOLATION)
     lines = (
@@ -286,7 +305,7 @@ def draw_spaces(figure: Figure, data: xr.Dataset) -> None:
         right.errorbar(
             mean.segment + shift,
             mean,
-            yerr=[np.minimum(half, 0.8 * mean), half],
+            yerr=half,
             fmt="o",
             capsize=2,
             color=COLOURS[variant],
@@ -294,6 +313,7 @@ def draw_spaces(figure: Figure, data: xr.Dataset) -> None:
         )
     right.set(yscale="log", xlabel=f"segment of {SEGMENT} iterations", ylabel="average regret")
     right.set(title="extrapolation", xticks=mean.segment)
+    _from_half_of_the_least(right, regret(data).sel(variant=[EXTRAPOLATION, EXACT]))
     right.legend(fontsize=7.5)
 
 
@@ -301,7 +321,12 @@ def draw_policies(figure: Figure, data: xr.Dataset) -> None:
     """The policy on the plane at a few iterations, the standard method above extrapolation."""
     last = int(data.frame[-1])
     shown = [min(t, last) for t in (0, 20, 60, 120, last)]
-    figure.set_size_inches(7, 3.1)
+    figure.set_size_inches(7, 3.3)
+    caption(
+        figure,
+        "Policy that acts, of one network; colours up to the largest probability of each picture; "
+        "dotted: the best actions",
+    )
     grid = figure.subplots(2, len(shown), sharex=True, sharey=True)
     for row, method in zip(grid, data.policy.pictured.values, strict=True):
         for axes, t in zip(row, shown, strict=True):
@@ -331,7 +356,7 @@ def animate(data: xr.Dataset, path: str | Path) -> Path:
     film = matplotlib.animation.FuncAnimation(figure, show, data.sizes["frame"])  # type: ignore[arg-type]
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    film.save(path, writer=matplotlib.animation.PillowWriter(fps=6))
+    film.save(path, writer=matplotlib.animation.PillowWriter(fps=6), dpi=figure.dpi)
     return path
 
 

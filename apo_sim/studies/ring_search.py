@@ -18,6 +18,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from apo_sim.progress import bar
+from apo_sim.studies.caption import caption
 from apo_sim.studies.ring_protocol import (
     BETA,
     ITERATIONS,
@@ -56,6 +57,7 @@ FINALISTS = 6
 NEARBY = 1.25
 STAGES = ("drawn", "near the best", "again")
 FILE = "trials.jsonl"
+FARTHEST = 300.0  # factor at which the figure ends
 
 # The trials of every batch, by its stage and number.
 Found = dict[tuple[str, int], list[dict[str, Any]]]
@@ -162,6 +164,11 @@ def finding(data: xr.Dataset) -> str:
 
 def draw(figure: Figure, data: xr.Dataset) -> None:
     """How near every trial came over its learning rate, and the rows of the nearest."""
+    caption(
+        figure,
+        "Factor: the largest of the five segments, "
+        f"{FARTHEST:g} and more at the top. Rows: means over the seeds.",
+    )
     left, right = figure.subplots(1, 2)
     kinds = [("lattice", o) for o in CHOICES["optimizer"]] + [("gaussian", None)]
     colours = ("C0", "C2", "C4", "0.6")
@@ -169,16 +176,18 @@ def draw(figure: Figure, data: xr.Dataset) -> None:
         mine = (data.policy == policy) & (data.optimizer == optimizer if optimizer else True)
         here = data.isel(trial=np.flatnonzero((mine & (data.diverged == 0)).values))
         label = f"{policy}, {optimizer}" if optimizer else "gaussian, any"
-        left.plot(here.learning_rate, np.exp(here.distance), ".", color=colour, label=label)
-    left.axhline(1.5, color="C1", lw=1)
-    left.set(xscale="log", yscale="log", xlabel="learning rate", ylim=(1, 300))
-    left.set(ylabel="largest factor from the reported row", title="every trial")
-    left.legend(loc="lower right", fontsize=7, bbox_to_anchor=(1.0, 0.1))
+        factor = np.minimum(np.exp(here.distance), FARTHEST)
+        left.plot(here.learning_rate, factor, ".", color=colour, label=label)
+    left.axhline(1.5, color="C1", lw=1, label="a factor 1.5")
+    left.set(xscale="log", yscale="log", xlabel="learning rate", ylim=(1, 1.2 * FARTHEST))
+    left.set(ylabel="factor from the reported row", title="every trial that did not diverge")
+    figure.legend(loc="outside lower center", ncols=5, fontsize=7.5)
     again = tried_again(data)
     x = np.arange(1, STANDARD.size + 1)
     for trial in range(again.sizes["trial"]):
         right.semilogy(x, again.row[trial], color="C0", alpha=0.35, lw=1)
     best = again.isel(trial=0)
+    right.plot([], [], color="C0", alpha=0.35, lw=1, label="others tried again")
     right.semilogy(x, best.row, "o-", color="C0", label="nearest protocol")
     right.semilogy(x, STANDARD, "s--", color="C1", label="reported")
     right.set(xlabel=f"segment of {SEGMENT} iterations", title="standard method, the best again")

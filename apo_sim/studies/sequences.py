@@ -25,6 +25,7 @@ from apo_sim.policies import Attention, Recurrent
 from apo_sim.proximal import ByGradient
 from apo_sim.pytree import pytree_dataclass
 from apo_sim.spaces import InLogProbabilities, InParameters, InTokens, Space
+from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import bootstrap, mean_and_half, ratio_of_means
 from apo_sim.studies.wording import plus_minus
 from apo_sim.sweep.trainings import trainings
@@ -311,7 +312,7 @@ def _conclusion(data: xr.Dataset) -> str:
         f"Conclusion: of the average gap that (3.6) saves at beta = {float(data.beta[0]):g}, "
         f"{' and '.join(at_worst)}, and beyond the noise {' and '.join(counts)} of {settings} "
         f"settings of network, alpha and beta ({data.sizes['seed']} paired seeds each, 95 % "
-        f"intervals)."
+        f"intervals, each by itself)."
     )
 
 
@@ -335,11 +336,16 @@ def draw(figure: Figure, data: xr.Dataset) -> None:
         gap.set_title(rf"{network}, $\alpha$ = {alpha:g}, $\beta$ = {float(data.beta[0]):g}")
         gap.set_ylim(bottom=0)
         distance.set(yscale="log", xlabel="iteration t")
+    caption(
+        figure,
+        f"Bands: 95 % intervals over {data.sizes['seed']} seeds, of the mean gap and of the "
+        "geometric mean of the divergence",
+    )
     panels[0, 0].set_ylabel("gap (reward)")
-    panels[1, 0].set_ylabel("KL to (3.6), nats")
+    panels[1, 0].set_ylabel("KL to (3.6), nats\n(dotted: of the step)")
     handles = [Line2D([], [], color=COLOURS[space], label=LABELS[space]) for space in LABELS]
     handles.append(Line2D([], [], color="0.2", ls=":", label="training step"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=1.5)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.5)
 
 
 def _geometric(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from apo_sim.errors import InvalidArgument
 from apo_sim.studies import long_run
+from apo_sim.studies.intervals import mean_and_half
 from apo_sim.studies.long_run import by_length, judged
 
 # With the other studies: they share what is compiled.
@@ -82,3 +83,19 @@ def test_the_figure_draws(data):
     long_run.draw(figure, data)
     figure.draw_without_rendering()
     assert len(figure.axes) == 4
+    assert "means over 6 seeds" in figure.get_suptitle()
+
+
+def test_bands_are_whole_intervals_where_they_reach_zero(data):
+    known = planted(data, {1: 0.5, 3: 0.3, 6: 0.1})
+    gap = known.suboptimality
+    rare = xr.where(gap.seed == 0, 50 * gap, abs(gap))  # one run in forty goes wrong
+    figure = Figure(layout="constrained")
+    long_run.draw(figure, known.assign(suboptimality=rare))
+    figure.draw_without_rendering()
+    each = rare.sel(samples=200, iteration=6, beta=1.0)
+    mean, half = mean_and_half(each)
+    assert bool((mean < half).all())
+    for band, low in zip(figure.axes[0].collections, (mean - half).values, strict=True):
+        corners = np.asarray(band.get_paths()[0].vertices)
+        assert corners[corners[:, 0] == 6, 1].min() == pytest.approx(low)

@@ -82,16 +82,30 @@ def test_at_most_one_wins_and_nobody_beats_itself(seed):
     assert won == -1 or sure[:, won].sum() == 2
 
 
+def test_the_more_cells_are_judged_the_surer_a_difference_must_be():
+    # A lead of three standard errors: sure in one cell, not where it is one of many.
+    noise = np.random.default_rng(2).normal(size=400)
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    lead = np.stack([-3.0 / 20 + noise, 0.0 * noise, 9.0 + 0.0 * noise])
+    one = xr.DataArray(lead, {"contender": list(CONTENDERS)}, ("contender", "seed"))
+    assert int(winners(one)) == 0
+    many = one.expand_dims(samples=100)
+    assert not bool((winners(many) == 0).any())
+
+
 def test_the_finding_counts_the_cells(data):
     text = matched_beta.finding(data)
-    assert "of 4 cells" in text and f"({2 * 3 * 2 * 6} runs" in text
+    assert text.count("of 4 cells") == 2 and f"({2 * 3 * 2 * 6} runs" in text
     # Every gap is moved, so that who wins in which cell is known.
     moved = data.suboptimality + 10.0 * (data.momentum == "matched_beta")
     better_at_30 = xr.where(data.samples == 30, -1.0, 1.0)
     moved = moved + better_at_30 * (data.momentum == "constant") * (data.alpha > 0)
     text = matched_beta.finding(data.assign(suboptimality=moved))
-    assert "better than the matched beta in 4 of 4 cells (alpha, beta, N, T) and worse in 0" in text
-    assert "others is momentum in 2, matched beta in 0, no momentum in 2." in text
+    for t in (3, 6):
+        assert (
+            f"T = {t}, of 4 cells (alpha, beta, N), better than the matched beta in 4 and worse in "
+            "0, better than no momentum in 2 and worse in 2" in text
+        )
     assert (
         "T = 6, beta = 1, momentum in 2 of 4 (N = 30) and no momentum in 2 of 4 (N = 1,000)."
         in text
@@ -99,7 +113,7 @@ def test_the_finding_counts_the_cells(data):
 
 
 def test_the_cells_of_the_trial_are_told_where_they_were_measured(data):
-    assert "N = 1,000" not in matched_beta.finding(data)
+    assert "N = 1,000, T" not in matched_beta.finding(data)
     long = data.isel(iteration=[0] * 20).assign_coords(iteration=np.arange(1, 21))
     text = matched_beta.finding(long)
     assert "N = 1,000, T = 20: gap of momentum" in text and "T = 50" not in text

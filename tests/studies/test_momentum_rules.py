@@ -28,6 +28,7 @@ def planted(better: str = "none", by: float = 0.0) -> xr.Dataset:
             "rule": list(RULES),
             "equal": ["gamma", "beta"],
             "samples": list(SAMPLES),
+            "arms": 10,
             "beta": 5.0,
             "iterations": 20,
         },
@@ -82,3 +83,4 @@ def test_draw():
     figure = Figure()
     momentum_rules.draw(figure, planted())
     assert [len(axes.lines) >= len(RULES) for axes in figure.axes] == [True, True]
+    assert "over 200 seeds" in figure.get_suptitle()

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from apo_sim.proximal import ByGradient
 from apo_sim.studies import optimizers
+from apo_sim.studies.intervals import mean_and_half
 from apo_sim.studies.optimizers import (
     ADAMW,
     EXTRAPOLATION,
@@ -186,6 +187,21 @@ def test_draw():
     figure = Figure(layout="constrained")
     optimizers.draw(figure, data)
     assert len(figure.axes) == 12
+    assert f"{SEEDS} paired seeds" in figure.get_suptitle()
     losses = Figure(layout="constrained")
     optimizers.draw_losses(losses, data)
     assert len(losses.axes) == 10
+
+
+def test_bands_are_whole_intervals_where_they_reach_zero():
+    data = planted()
+    regret = data.behaviour_suboptimality
+    rare = xr.where(regret.seed == 0, 100 * regret, regret).transpose(*regret.dims)
+    figure = Figure(layout="constrained")
+    optimizers.draw(figure, data.assign(behaviour_suboptimality=rare))
+    last = rare.sel(task=RING, optimizer=ADAMW, iteration=300)
+    mean, half = mean_and_half(last.sel(variant=[STANDARD, EXTRAPOLATION]))
+    assert bool((mean < half).all())
+    for band, low in zip(figure.axes[0].collections, (mean - half).values, strict=True):
+        corners = np.asarray(band.get_paths()[0].vertices)
+        assert corners[corners[:, 0] == 300, 1].min() == pytest.approx(low)

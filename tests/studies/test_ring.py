@@ -1,11 +1,14 @@
 """The ring: planted series, one small training, and a search that finds what was planted."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
 from apo_sim.studies import ring, ring_search
+from apo_sim.studies.intervals import mean_and_half
 from apo_sim.studies.ring import EXACT, EXTRAPOLATION, LONGER, MATCHED, METHODS, STANDARD
 from apo_sim.studies.ring_protocol import REPORTED, SEGMENT, Protocol, segments, setup
 from apo_sim.training import train
@@ -70,6 +73,30 @@ def test_figures_and_animation(tmp_path):
     assert film.read_bytes()[:3] == b"GIF"
 
 
+def test_bands_and_bars_are_whole_intervals_where_they_reach_zero():
+    data = planted(1.0, seeds=4).assign_coords(seed=range(4))
+    late = (data.iteration > 4 * SEGMENT) & (data.seed == 0)
+    regret = data.behaviour_suboptimality
+    wild = xr.where(late, 50 * regret, regret).transpose(*regret.dims)
+    data = data.assign(behaviour_suboptimality=wild)
+    figure = Figure()
+    ring.draw(figure, data)
+    left, right = figure.axes
+    assert "95 % intervals of the mean over 4 networks" in figure.get_suptitle()
+    mean, half = mean_and_half(data.behaviour_suboptimality.isel(iteration=-1))
+    low = mean - half
+    assert bool((low < 0).all())
+    for band, expected in zip(left.collections, low.values, strict=True):
+        corners = np.asarray(band.get_paths()[0].vertices)
+        assert corners[corners[:, 0] == 5 * SEGMENT, 1].min() == pytest.approx(expected)
+    mean, half = mean_and_half(ring.regret(data).sel(segment=5))
+    bars: Any = right.containers
+    for bar, method in zip(bars, REPORTED, strict=True):
+        (_, low), (_, high) = bar.lines[2][0].get_segments()[-1]
+        assert (low + high) / 2 == pytest.approx(float(mean.sel(variant=method)))
+        assert (high - low) / 2 == pytest.approx(float(half.sel(variant=method)))
+
+
 @pytest.fixture(scope="module")
 def trained():
     return ring.measure(seeds=2, protocol=SMALL, iterations=SEGMENT, progress=False)
@@ -123,8 +150,14 @@ def test_the_search_finds_the_planted_rate_and_resumes(tmp_path, monkeypatch):
     assert 0.007 < nearest.learning_rate < 0.015
     assert "The nearest of those tried again" in ring_search.finding(data)
     figure = Figure()
-    ring_search.draw(figure, data)
+    nowhere = np.flatnonzero(data.diverged == 0)[0]
+    ring_search.draw(
+        figure, data.assign(distance=data.distance.where(data.trial != nowhere, np.inf))
+    )
     assert len(figure.axes) == 2
+    shown = [np.asarray(line.get_ydata()) for line in figure.axes[0].lines[:-1]]
+    factors = np.concatenate(shown)
+    assert factors.size == int((data.diverged == 0).sum()) and factors.max() == ring_search.FARTHEST
     # A line that was cut off is done again, the others are read.
     log = tmp_path / ring_search.FILE
     log.write_text(log.read_text()[:-40])

@@ -72,6 +72,13 @@ def test_a_planted_difference_is_told_apart_and_none_is_not():
     assert "not told apart" in finding(planted(shared=0.0))
 
 
+def test_the_table_widens_its_intervals_for_the_number_of_its_cells():
+    one = exponents(planted(), "alpha").sel(draws="fresh")
+    many = exponents(planted(), "alpha", 1 - 0.05 / 18).sel(draws="fresh")
+    assert bool((many.high - many.low > one.high - one.low).all())
+    assert bool((many.exponent == one.exponent).all())
+
+
 def test_the_finding_marks_on_which_side_of_the_paper_an_exponent_lies():
     rows = finding(planted()).splitlines()
     of_policy = [row for row in rows if "2 DTV to the exact policy  " in row]
@@ -85,7 +92,7 @@ def test_independent_errors_have_the_exponents_of_the_effective_number_of_update
     errors = [1 / np.sqrt(float(theory.effective_updates(jnp.asarray(a), 20))) for a in alphas]
     slope = np.polyfit(-np.log1p(-alphas), np.log(errors), 1)[0]
     assert found == pytest.approx(slope, abs=1e-9)
-    assert scaling_exponents.independent(planted(), "iteration", "statistics") == pytest.approx(
+    assert scaling_exponents.independent(planted(), "iteration", "average_error") == pytest.approx(
         -0.5
     )
 

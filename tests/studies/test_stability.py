@@ -62,7 +62,20 @@ def test_seeds_share_bandits_but_no_data():
     assert float(abs(gap.sel(alpha=0.5, iteration=EARLY).diff("momentum")).max()) > 1e-6
 
 
+def test_a_scatter_in_step_with_gamma_is_the_same_for_each_unit_of_it():
+    data = planted(1.0)
+    way = stability.moved(data, EARLY)
+    # 2 + 2 alpha + alpha^2 after two updates of the method, 2 + 2 alpha of its rival.
+    alpha = np.array(ALPHAS)
+    np.testing.assert_allclose(way.sel(momentum="constant"), 2 + 2 * alpha + alpha**2)
+    np.testing.assert_allclose(way.sel(momentum="from_behaviour"), 2 + 2 * alpha)
+    in_step = stability.scatter(data) / (1.0 + data.alpha) * way
+    fair = (in_step / way).sel(alpha=0.6, samples=300, iteration=EARLY)
+    ratio, low, high = stability.ratio(fair)
+    assert ratio == pytest.approx(1.0, abs=1e-9) and low <= ratio <= high
+
+
 def test_draw():
     figure = Figure()
-    stability.draw(figure, planted(1.0))
+    stability.draw(figure, planted(1.0).assign_coords(arms=5, beta=5.0))
     assert len(figure.axes) == 2
