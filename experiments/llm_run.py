@@ -1,5 +1,5 @@
-"""Iterative DPO, its extrapolation (APO) and matched-beta DPO on a language model, side by side:
-same prompts, same random numbers.
+"""Iterative DPO, its extrapolation (APO) and DPO at the matched beta, whose gamma is that of APO
+after every iteration, on a language model, side by side: same prompts, same random numbers.
 
     python experiments/llm_run.py
     python experiments/llm_run.py --quick
@@ -33,7 +33,7 @@ class Options:
         seeds: runs of each method.
         seed: of the first.
         alpha: extrapolation.
-        beta: proximal weight, one for each iteration.
+        beta: proximal weight of DPO and APO, one for each iteration.
         max_tokens: longest response.
         max_prompt: longest prompt.
         sample_batch: responses drawn side by side.

@@ -21,6 +21,7 @@ class Section:
 
     Attributes:
         finding: in words, a line each.
+        methods: that were run.
         columns: names of the figures.
         rows: policy, and its figures with their intervals.
         figure: as a data URI.
@@ -29,6 +30,7 @@ class Section:
     """
 
     finding: list[str]
+    methods: list[str]
     columns: list[str]
     rows: list[tuple[str, list[str]]]
     figure: str
@@ -49,6 +51,7 @@ def section(folder: Path) -> Section:
         rows += [(f"{run['method']}, seed {seed}", _cells(run["rows"][-1])) for run in runs]
     return Section(
         finding=transformer.finding(results).splitlines(),
+        methods=list(dict.fromkeys(run["method"] for run in results["runs"])),
         columns=[transformer.FIGURES[name] for name in _FIGURES],
         rows=rows,
         figure=_drawn(results),

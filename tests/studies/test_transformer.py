@@ -2,11 +2,14 @@
 
 import copy
 
+import jax
 import numpy as np
 import pytest
+from hypothesis import given
 from matplotlib.figure import Figure
 
-from apo_sim import InvalidArgument
+import apo_sim as apo
+from apo_sim import InvalidArgument, families, testing, theory
 from apo_sim.studies import transformer
 
 
@@ -27,7 +30,7 @@ def with_wins(results, wins):
 
 
 def test_the_results_of_the_package_are_whole(results):
-    assert {run["method"] for run in results["runs"]} == set(transformer.METHODS)
+    assert {"DPO", "APO"} <= {run["method"] for run in results["runs"]} <= set(transformer.METHODS)
     last = f"pi_hat_{results['configuration']['iterations']}"
     for run in results["runs"]:
         assert run["rows"][0]["policy"] == "reference" and run["rows"][-1]["policy"] == last
@@ -78,11 +81,75 @@ def test_figure_and_table_show_every_policy(results):
     assert shown.row_count == len(results["runs"][0]["rows"])
 
 
-def test_the_rival_has_the_same_total_weight():
-    momentum, betas = transformer.rule("matched beta", 0.3, (0.1, 1.0))
-    assert np.allclose(betas, [0.07, 0.7]) and "NoMomentum" in repr(momentum)
+def test_a_study_without_the_rival_says_what_it_leaves_open(results):
+    level = np.full(4, 0.5)
+    without = with_wins(results, {"DPO": [level] * 2, "APO": [level] * 2})
+    assert "The matched beta was not run" in transformer.finding(without)
+    figure = Figure()
+    transformer.draw(figure, without)
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["DPO", "APO"]
+    level_of_all = dict.fromkeys(transformer.METHODS, [level] * 2)
+    assert "not run" not in transformer.finding(with_wins(results, level_of_all))
+
+
+def test_known_weights_of_the_papers_beta():
+    momentum, matched = transformer.rule("matched beta", 0.3, (0.01, 0.1, 1.0), 3)
+    assert isinstance(momentum, apo.NoMomentum)
+    np.testing.assert_allclose(matched, [1 / 100, 1 / 40, 1 / 13], rtol=1e-12)
+    np.testing.assert_allclose(np.cumsum(1 / np.array(matched)), [100, 140, 153], rtol=1e-12)
+    for method, alpha in (("DPO", 0.0), ("APO", 0.3)):
+        momentum, betas = transformer.rule(method, 0.3, (0.01, 0.1, 1.0), 3)
+        assert getattr(momentum, "alpha", 0.0) == alpha and betas == (0.01, 0.1, 1.0)
     with pytest.raises(InvalidArgument, match="is unknown"):
-        transformer.rule("PPO", 0.3, 1.0)
+        transformer.rule("PPO", 0.3, 1.0, 3)
+
+
+@given(testing.alphas(0.999), testing.betas() | testing.schedules(testing.betas(), 5))
+def test_the_rival_has_the_gamma_of_momentum_after_every_iteration(alpha, beta):
+    _, matched = transformer.rule("matched beta", alpha, beta, 5)
+    of_momentum = theory.gamma(alpha, beta, 5)
+    np.testing.assert_allclose(np.cumsum(1 / np.array(matched)), of_momentum, rtol=1e-12)
+    # The first step is that of momentum, in the precision that a transformer is computed in.
+    assert np.float32(matched[0]) == np.float32(np.broadcast_to(beta, 5)[0])
+    # Control: the limit of the schedule, beta (1 - alpha), is ahead of momentum from the start.
+    limit = np.cumsum(1 / ((1 - alpha) * np.broadcast_to(beta, 5)))
+    assert alpha < 1e-9 or limit[0] > of_momentum[0] * (1 + 1e-12)
+
+
+def test_the_rival_takes_the_path_of_momentum_where_preferences_are_exact():
+    bandit = families.uniform_bandit(jax.random.key(0), contexts=2, arms=4)
+
+    def path(momentum, beta):
+        betas = np.asarray(beta)
+        found = apo.run(bandit, momentum=momentum, beta=betas, iterations=3, save="path")
+        return np.asarray(found.log_policy)
+
+    of_momentum, of_rival = (
+        path(*transformer.rule(method, 0.3, (0.01, 0.1, 1.0), 3))
+        for method in ("APO", "matched beta")
+    )
+    np.testing.assert_allclose(of_rival, of_momentum, rtol=1e-9)
+    # Control: DPO takes the same first step only.
+    of_dpo = path(*transformer.rule("DPO", 0.3, (0.01, 0.1, 1.0), 3))
+    apart = np.abs(of_dpo - of_momentum).max(axis=(1, 2))
+    assert apart[1] < 1e-9 < 1.0 < apart[2] < apart[3]
+
+
+def test_the_results_of_the_package_are_of_these_weights(results):
+    """Of those, and not of others that went by the same name."""
+    given = results["configuration"]
+    for run in results["runs"]:
+        _, betas = transformer.rule(
+            run["method"], given["alpha"], given["beta"], given["iterations"]
+        )
+        np.testing.assert_allclose(run["beta"], betas, rtol=1e-12)
+    # All methods share the reference and, whatever they do later, the first update.
+    for seed in {run["seed"] for run in results["runs"]}:
+        first, *others = [run for run in results["runs"] if run["seed"] == seed]
+        for run in others:
+            assert run["rows"][:2] == first["rows"][:2] and run["pairs"][0] == first["pairs"][0]
 
 
 def test_other_files_are_refused(tmp_path):
@@ -107,7 +174,6 @@ def test_methods_meet_the_same_prompts_and_the_study_goes_on(tmp_path):
         "ranker": "length",
         "beta": (0.5, 1.0),
         "iterations": 2,
-        "methods": ("DPO", "APO"),
         "progress": False,
         "settings": {
             "sampling": llm.Sampling(max_tokens=6, max_prompt=4, batch=20),
@@ -116,9 +182,14 @@ def test_methods_meet_the_same_prompts_and_the_study_goes_on(tmp_path):
     }
     found = transformer.measure(**settings)
     rows = {run["method"]: run["rows"] for run in found["runs"]}
-    # Until the first extrapolation APO is DPO.
-    assert rows["APO"][1] == rows["DPO"][1]
-    assert rows["APO"][-1] != rows["DPO"][-1]
+    # Until the first extrapolation all methods are one.
+    assert rows["DPO"][1] == rows["APO"][1] == rows["matched beta"][1]
+    assert rows["APO"][-1] != rows["DPO"][-1] != rows["matched beta"][-1] != rows["APO"][-1]
+    assert {run["method"]: run["beta"] for run in found["runs"]} == {
+        "DPO": [0.5, 1.0],
+        "APO": [0.5, 1.0],
+        "matched beta": pytest.approx([0.5, 1 / (0.3 / 0.5 + 1.0)]),
+    }
     assert len(rows["APO"][-1]["wins"]) == 8
     lead, low, high = transformer.difference(found, "APO", "DPO")
     assert low <= lead <= high
