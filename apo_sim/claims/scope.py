@@ -87,7 +87,7 @@ def _text(name: str, values: Values) -> str | None:
     if isinstance(values, int | float):  # NumPy's float64 is a float
         return _number(values)
     try:
-        listed = [v if isinstance(v, str) else _number(v) for v in values]
+        listed = [v if isinstance(v, str) else _number(v) for v in np.asarray(values).tolist()]
     except TypeError:
         listed = []
     if not listed:

@@ -1,5 +1,6 @@
 """Theorem 4.1: the policy before extrapolation in closed form."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from apo_sim import theory
 from apo_sim.claims import instances, judge
 from apo_sim.claims.registry import claim
+from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 from apo_sim.loop import run
 from apo_sim.momentum import Constant
@@ -30,6 +32,14 @@ SLIP_ALPHA, SLIP_BETA, SLIP_ITERATIONS = 0.6, 0.7, 6
     statement=r"Whatever the rewards $r_0, \dots, r_{T-1}$: $$\log\hat\pi_T = "
     r"\log\pi_{\mathrm{ref}} + \frac{1}{\beta}\sum_{i=0}^{T-1} w_{T-i}\,r_i - \log Z, \qquad "
     r"w_k = \frac{1-\alpha^k}{1-\alpha}.$$",
+    scope=Scope(
+        "for all",
+        "random bandits; rewards that are a random nonlinear function of the policy",
+        arms=instances.ARMS,
+        iterations=ITERATIONS,
+        beta="from 0.001 to 1000",
+        alpha="from 0 to 1 - 1e-12",
+    ),
     control="$w_k$ off by one",
     errata=r"Below (C.6) the last exponent of $\gamma$ is printed as $\alpha^{t+1}$; the sum gives "
     r"$\alpha^{t+2}$, $T = t + 1$ (the note has both figures). Where the text has "
@@ -62,7 +72,7 @@ def closed_form(study: Study) -> Finding:
     weights = np.diff(SLIP_BETA * gamma[:4], prepend=0.0)
     slip = gamma[ALPHAS.index(SLIP_ALPHA), SLIP_ITERATIONS - 1]
     printed = theory.gamma_printed(SLIP_ALPHA, SLIP_BETA, SLIP_ITERATIONS)[-1]
-    return judge.identity(
+    finding = judge.identity(
         error,
         TOLERANCE,
         witness=lambda worst: tried.witness(worst, ITERATIONS - 1),
@@ -71,6 +81,8 @@ def closed_form(study: Study) -> Finding:
         f"gives ${printed:.5f}$. Errors are relative to $1 + |\\log\\pi|$.",
         draw=_figure(weights),
     )
+    facts = {"gamma of the run": float(slip), "gamma as printed": float(printed)}
+    return dataclasses.replace(finding, facts=facts)
 
 
 @pytree_dataclass
