@@ -1,5 +1,6 @@
 """Is momentum more than a smaller beta? Momentum against the beta that takes its path with exact
-preferences, and against plain iteration, at the same number of labels.
+preferences, and against plain iteration, at the same number of labels. (Claim N6 has two more
+rivals of equal gamma_T.)
 
     python experiments/matched_beta.py
     python experiments/matched_beta.py --quick

@@ -1,5 +1,5 @@
-"""How the gap scatters over data: momentum from the output against momentum from behaviour
-(Table 3 of the paper), and the steadiest alpha.
+"""How the gap scatters over data, as it is and for each unit of gamma: momentum from the output
+against momentum from behaviour (Table 3 of the paper), and the steadiest alpha.
 
     python experiments/stability.py
     python experiments/stability.py --quick

@@ -1,5 +1,5 @@
 """The two errors over the iterations: what exact preferences would still lose, and what finite
-data add, in the paper's split and in N4's.
+data add, beside those of a run without momentum at the same beta.
 
     python experiments/tradeoff.py
     python experiments/tradeoff.py --quick

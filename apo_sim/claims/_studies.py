@@ -17,7 +17,6 @@ import numpy as np
 from scipy import stats
 
 from apo_sim import theory
-from apo_sim.claims.verdict import Finding
 from apo_sim.loop import run
 from apo_sim.momentum import Averaging, FromBehaviour, Schedule
 from apo_sim.problems import Bandit
@@ -49,7 +48,7 @@ class Runs:
     """What `sampled` returns: axes (settings, seeds, ...); T iterations, K arms, one context.
 
     `seeds` share bandit and data key across settings: differences along the first axis are
-    paired. gap, tv, gamma, optimisation, statistics (N4's split), paper_optimisation and
+    paired. gap, tv, gamma, optimisation, statistics (the terms of N4), paper_optimisation and
     paper_statistics (the paper's) have a last axis (T,); log_policy and behaviour
     (T+1, K) are the paths, rewards (T, K) the r_t.
     """
@@ -303,19 +302,6 @@ def percentiles(values: np.ndarray) -> tuple[float, float]:
     """
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
-
-
-def worst(findings: Sequence[Finding]) -> Finding:
-    """The finding that decides a claim of several parts: one that fails, else one undecided.
-
-    Among equals the first is returned.
-
-    Example:
-        >>> worst([Finding("holds"), Finding("not reproduced")]).verdict
-        'not reproduced'
-    """
-    order = ("fails", "not reproduced", "vacuous", "holds")
-    return min(findings, key=lambda finding: order.index(finding.verdict))
 
 
 def _rows(values: Sequence[Any], seeds: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from apo_sim.claims import instances, judge
 from apo_sim.claims.registry import claim
+from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 from apo_sim.loop import run
 from apo_sim.losses import DPO, IPO, SPPO
@@ -31,6 +32,15 @@ COLOURS = ("C5", "C4", "C3")
     r"the extrapolation is ExPO: $$\pi_1 \propto \hat\pi_1\,\Bigl(\frac{\hat\pi_1}"
     r"{\pi_{\mathrm{ref}}}\Bigr)^{\alpha}.$$",
     control=r"the sign of $\alpha$",
+    scope=Scope(
+        "for all",
+        "random bandits, rewards uniform, tied or on two levels, any reference",
+        arms=instances.ARMS,
+        iterations=1,
+        beta="from 0.03 to 30",
+        samples="exact",
+        alpha="from 0 to 0.999 and above",
+    ),
 )
 def one_extrapolation(study: Study) -> Finding:
     r"""Judge that a run of one iteration, shown after extrapolation, is ExPO.

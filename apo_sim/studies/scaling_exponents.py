@@ -1,10 +1,12 @@
 """How the statistical error scales with N, with T and with 1/(1 - alpha): exponents, measured.
 
-Lemma C.1 bounds the total variation to the exact policy, at given coverage and R, by a multiple of
+The statistical error is how far a run on sampled preferences is from the run on exact ones: in the
+policy and in the gap. Lemma C.1 bounds the first, at given coverage and R, by a multiple of
 N^(-1/2) T/(1 - alpha): it adds up the errors of all updates as if they all had the same sign.
-Independent errors average instead. Two regimes show the difference: a beta so large that the
-policy hardly moves, so that all updates err alike, and a usual one. With labels that share their
-random numbers between iterations, the control, errors cannot average.
+Independent errors average instead, which takes a factor T^(1/2) away and leaves the step: while the
+policy hardly moves, both errors grow like the total weight gamma_T. Two regimes show it: a beta so
+large that the policy hardly moves, so that all updates err alike, and a usual one. With labels that
+share their random numbers between iterations, the control, errors cannot average.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from apo_sim import theory
-from apo_sim.studies.intervals import bootstrap, log_log_slope, place
+from apo_sim.studies.caption import caption
+from apo_sim.studies.intervals import CONFIDENCE, bootstrap, log_log_slope, place
 from apo_sim.sweep import sweep
 
 ALPHAS = (0.0, 0.3, 0.6, 0.8, 0.9)
@@ -51,8 +54,7 @@ class Size(NamedTuple):
 OF_POLICY, OF_REWARD = (-0.5, 1.0, 1.0), (-0.5, 0.0, 0.0)
 SIZES = {
     "paper_statistics": Size("2 DTV to the exact policy", "C3", OF_POLICY, False),
-    "paper_difference": Size("gap, the paper's split", "C4", OF_POLICY, False),
-    "statistics": Size("gap, split by N4", "C0", OF_POLICY, True),
+    "paper_difference": Size("gap less the exact run's", "C4", OF_POLICY, False),
     "average_error": Size("averaged reward", "C2", OF_REWARD, True),
 }
 AXES = {"samples": "N", "iteration": "T", "alpha": "1/(1 - alpha)"}
@@ -72,12 +74,12 @@ def measure(
     samples: Sequence[float] = SAMPLES,
     draws: Sequence[str] = DRAWS,
 ) -> xr.Dataset:
-    """Four measures of the error, dimensions (draws, beta, alpha, samples, seed, iteration).
+    """Three measures of the error, dimensions (draws, beta, alpha, samples, seed, iteration).
 
     Example:
         >>> small = {"arms": 3, "iterations": 4, "draws": ["fresh"], "samples": [100.0]}
         >>> data = measure(seeds=2, betas=[5.0], **small)
-        >>> dict(data.statistics.sizes)
+        >>> dict(data.paper_difference.sizes)
         {'draws': 1, 'beta': 1, 'alpha': 5, 'samples': 1, 'seed': 2, 'iteration': 4}
     """
     return sweep(
@@ -128,8 +130,13 @@ def line(data: xr.Dataset, axis: str) -> xr.DataArray:
     )
 
 
-def exponents(data: xr.Dataset, axis: str) -> xr.Dataset:
-    """Slopes of the logarithm of the mean error, with ends of 95 % bootstrap intervals.
+def exponents(data: xr.Dataset, axis: str, confidence: float = CONFIDENCE) -> xr.Dataset:
+    """Slopes of the logarithm of the mean error, with ends of bootstrap intervals.
+
+    Args:
+        data: what `measure` returns.
+        axis: one of `AXES`.
+        confidence: of each interval.
 
     Returns:
         `exponent`, `low` and `high`, dimensions (measure, draws, beta).
@@ -141,7 +148,7 @@ def exponents(data: xr.Dataset, axis: str) -> xr.Dataset:
         -0.5
     """
     errors = line(data, axis)
-    return _with_interval(_Slope(errors.point.values), errors)
+    return _with_interval(_Slope(errors.point.values), errors, confidence)
 
 
 def what_sharing_adds(data: xr.Dataset) -> xr.Dataset:
@@ -154,7 +161,7 @@ def what_sharing_adds(data: xr.Dataset) -> xr.Dataset:
         fresh, shared = slope(values)
         return shared - fresh
 
-    return _with_interval(added, errors, without="draws")
+    return _with_interval(added, errors, CONFIDENCE, without="draws")
 
 
 class _Slope(NamedTuple):
@@ -166,8 +173,12 @@ class _Slope(NamedTuple):
         return log_log_slope(self.points, errors.mean(axis=-1))
 
 
-def _with_interval(statistic: Any, errors: xr.DataArray, without: str = "point") -> xr.Dataset:
-    low, high = bootstrap(statistic, errors)
+def _with_interval(
+    statistic: Any, errors: xr.DataArray, confidence: float, without: str = "point"
+) -> xr.Dataset:
+    # So many that several lie beyond each end.
+    draws = 1000 if confidence <= CONFIDENCE else 4000
+    low, high = bootstrap(statistic, errors, draws=draws, confidence=confidence)
     like = errors.isel({name: 0 for name in {"point", "seed", without}}, drop=True)
     values = {"exponent": statistic(errors.values), "low": low, "high": high}
     return xr.Dataset({name: like.copy(data=value) for name, value in values.items()})
@@ -195,7 +206,9 @@ def independent(data: xr.Dataset, axis: str, name: str) -> float:
 
 def finding(data: xr.Dataset) -> str:
     """A table of exponents, what it says of the policy and of its gap, and the control."""
-    found = {axis: exponents(data, axis) for axis in AXES}
+    cells = len(AXES) * len(SIZES) * data.sizes["beta"]
+    each = 1 - (1 - CONFIDENCE) / cells
+    found = {axis: exponents(data, axis, each) for axis in AXES}
     added = what_sharing_adds(data)
     lines = [_what(data), *_table(data, found)]
     for beta in data.beta.values:
@@ -206,13 +219,14 @@ def finding(data: xr.Dataset) -> str:
 
 def _what(data: xr.Dataset) -> str:
     n, x = data.samples.values, 1 / (1 - data.alpha.values)
-    runs = data.statistics.isel(iteration=0).size
+    runs = data.paper_difference.isel(iteration=0).size
     return (
         f"Exponents of the mean statistical error, K = {int(data.arms)}: N from {n[0]:,.0f} to "
         f"{n[-1]:,.0f}, T from 1 to {data.sizes['iteration']}, 1/(1 - alpha) from {x[0]:g} to "
         f"{x[-1]:.3g}; the others at N = {USUAL:,.0f}, T = {data.sizes['iteration']}, "
         f"alpha = {data.alpha.values[0]:g} ({runs:,} runs, {data.sizes['seed']:,} a point; 95 % "
-        "bootstrap intervals; < and >: the interval lies below or above the paper's exponent)."
+        "bootstrap intervals, corrected for the cells of the table; < and >: the interval lies "
+        "below or above the paper's exponent)."
     )
 
 
@@ -234,13 +248,13 @@ def _table(data: xr.Dataset, found: dict[str, xr.Dataset]) -> list[str]:
 def _of_the_gap(here: dict[str, xr.Dataset]) -> str:
     """How the policy's error and the gap's grow with T and with momentum."""
     texts = []
-    for name in ("paper_statistics", "statistics"):
+    for name in ("paper_statistics", "paper_difference"):
         of_t, of_alpha = (
             _text(here[axis].sel(measure=name, draws="fresh")) for axis in ("iteration", "alpha")
         )
         texts.append(f"like T^{of_t} and (1/(1 - alpha))^{of_alpha}")
     return (
-        f"2 DTV to the exact policy goes {texts[0]}, the statistical part of the gap (N4) "
+        f"2 DTV to the exact policy goes {texts[0]}, the distance of the gap from the exact run's "
         f"{texts[1]}, the paper's bound like T^1 and (1/(1 - alpha))^1"
     )
 
@@ -273,7 +287,12 @@ def _side(cell: xr.Dataset, paper: float) -> str:
 
 def draw(figure: Figure, data: xr.Dataset) -> None:
     """A row a beta, a column an axis; every error in units of its first point."""
-    figure.set_size_inches(7.0, 5.4)
+    figure.set_size_inches(7.0, 5.6)
+    caption(
+        figure,
+        f"K = {int(data.arms)}; bands: 95 % bootstrap intervals over {data.sizes['seed']:,} seeds, "
+        "each point by itself",
+    )
     grid = figure.subplots(data.sizes["beta"], len(AXES), sharey=True, sharex="col", squeeze=False)
     for row, beta in zip(grid, data.beta.values, strict=True):
         for axes, axis in zip(row, AXES, strict=True):

@@ -1,8 +1,11 @@
 """How much the gap scatters over data: momentum from the policy output, or from its behaviour.
 
-Table 3 of the paper compares the two after a few updates and extrapolations. Here many draws of
-the data meet each of a number of bandits, and the bandits are what is independent: the standard
-deviations of two rules on the same bandit are paired.
+Table 3 of the paper compares the two after a few updates and extrapolations. Momentum from the
+behaviour is plain iteration with longer steps (N21), and the two, like any two alphas, do not come
+equally far: after two updates a constant reward has the weight 2 + 2 alpha with the one and 2 +
+2 alpha + alpha^2 with the other. So the scatter is also given for each unit of that weight. Many
+draws of the data meet each of a number of bandits, and the bandits are what is independent: the
+standard deviations of two rules on the same bandit are paired.
 """
 
 from collections.abc import Sequence
@@ -17,6 +20,7 @@ from matplotlib.figure import Figure
 
 from apo_sim import families
 from apo_sim.problems import Bandit
+from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import bootstrap, mean_and_half, place, ratio_of_means
 from apo_sim.studies.momentum_rules import total_weight
 from apo_sim.sweep import replicate_problem, sweep
@@ -119,12 +123,11 @@ def steadiest(spread: xr.DataArray) -> xr.DataArray:
     return spread.mean("seed").idxmin("alpha")
 
 
-def ratio(spread: xr.DataArray) -> str:
-    """The mean scatter of momentum from behaviour over that of the method, with its interval."""
+def ratio(spread: xr.DataArray) -> tuple[float, float, float]:
+    """The mean scatter of momentum from behaviour over that of the method, and its interval."""
     pair = spread.sel(momentum=["from_behaviour", "constant"]).transpose("momentum", "seed")
-
     low, high = bootstrap(ratio_of_means, pair)
-    return f"{ratio_of_means(pair.values):.3f} [{low:.3f}, {high:.3f}]"
+    return float(ratio_of_means(pair.values)), float(low), float(high)
 
 
 def finding(data: xr.Dataset) -> str:
@@ -134,9 +137,16 @@ def finding(data: xr.Dataset) -> str:
     late = data.sizes["iteration"]
     alpha = float(data.alpha.max())
     early = spread.sel(iteration=EARLY)
-    raw, fair = (ratio(part.sel(alpha=alpha)) for part in (early, early / moved(data)))
+    raw, fair = (
+        "{:.3f} [{:.3f}, {:.3f}]".format(*ratio(part.sel(alpha=alpha)))
+        for part in (early, early / moved(data, EARLY))
+    )
     ranks = [
         f"{float(steadiest(spread.sel(iteration=t, momentum='constant'))):g} at t = {t}"
+        for t in (EARLY, late)
+    ]
+    fairest = [
+        f"{float(steadiest((spread / moved(data, t)).sel(iteration=t, momentum='constant'))):g}"
         for t in (EARLY, late)
     ]
     best = [
@@ -148,16 +158,16 @@ def finding(data: xr.Dataset) -> str:
         f"After {EARLY} updates (alpha = {alpha:g}, N = {n:,}) the gap of momentum from pi_t "
         f"scatters over data {raw} times as much as that of momentum from pi_hat_t; for each unit "
         f"of gamma that they have moved, {fair} times. The alpha of the method with the least "
-        f"scatter is {', '.join(ranks)}; that with the smallest mean gap {', '.join(best)} "
-        f"({spread.sizes['seed']} bandits, {data.sizes['seed']:,} draws of the data in a cell, "
-        f"95 % intervals over bandits)."
+        f"scatter is {', '.join(ranks)} (for each unit of gamma {', '.join(fairest)}); that with "
+        f"the smallest mean gap {', '.join(best)} ({spread.sizes['seed']} bandits, "
+        f"{data.sizes['seed']:,} draws of the data in a cell, 95 % intervals over bandits)."
     )
 
 
-def moved(data: xr.Dataset) -> xr.DataArray:
-    """How far a constant reward moves the policy after two updates, (momentum, alpha)."""
+def moved(data: xr.Dataset, iterations: int) -> xr.DataArray:
+    """How far a constant reward moves the policy in so many updates, (momentum, alpha)."""
     weights = [
-        [total_weight(momentum, alpha, EARLY, after=True) for alpha in data.alpha.values]
+        [total_weight(momentum, alpha, iterations, after=True) for alpha in data.alpha.values]
         for momentum in data.momentum.values
     ]
     coordinates = {"momentum": data.momentum, "alpha": data.alpha}
@@ -169,23 +179,31 @@ def _middle(data: xr.Dataset) -> int:
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:
-    """Scatter over alpha, relative to that of the least alpha: after two updates, at the end."""
+    """Scatter over alpha after two updates, as it is and for each unit of gamma."""
     n = _middle(data)
-    spread = scatter(data.sel(samples=n))
-    way = moved(data)
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, t in zip(panels, (EARLY, data.sizes["iteration"]), strict=True):
+    spread = scatter(data.sel(samples=n)).sel(iteration=EARLY)
+    way = moved(data, EARLY)
+    caption(
+        figure,
+        f"after {EARLY} updates and extrapolations, K = {int(data.arms)}, β = "
+        f"{float(data.beta):g}, N = {n:,}; bands: 95 % intervals over {spread.sizes['seed']} "
+        "bandits,\npaired with the least α, each point by itself",
+    )
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, values in ((left, spread), (right, spread / way)):
         for colour, (momentum, label) in zip(("C0", "C4"), LABELS.items(), strict=True):
-            here = spread.sel(momentum=momentum, iteration=t)
+            here = values.sel(momentum=momentum)
             least = here.isel(alpha=0, drop=True)
             mean, half = (part / least.mean("seed") for part in mean_and_half(here - least))
             band = 1 + mean - half, 1 + mean + half
             axes.fill_between(data.alpha, *band, color=colour, alpha=0.2, lw=0)
             axes.plot(data.alpha, 1 + mean, "o-", color=colour, label=label)
-            if t == EARLY:
+            if axes is left:
                 pace = way.sel(momentum=momentum) / way.sel(momentum=momentum)[0]
                 axes.plot(data.alpha, pace, ":", color=colour, lw=1.4)
-        axes.set(xlabel=r"extrapolation $\alpha$", title=f"after {t} updates, N = {n:,}")
-    panels[0].plot([], [], ":", color="0.3", lw=1.4, label=r"in step with $\gamma_t$")
-    panels[0].set_ylabel(rf"scatter, relative to $\alpha = {float(data.alpha[0]):g}$")
-    panels[0].legend(loc="upper left")
+        axes.set_xlabel(r"extrapolation $\alpha$")
+    left.plot([], [], ":", color="0.3", lw=1.4, label=r"in step with $\gamma_t$")
+    left.set_ylabel(rf"scatter, relative to $\alpha = {float(data.alpha[0]):g}$")
+    left.set_title("scatter of the gap over data")
+    right.set_title(r"for each unit of $\gamma_t$")
+    left.legend(loc="upper left")

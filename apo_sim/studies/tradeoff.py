@@ -1,8 +1,13 @@
 """The two errors over the iterations: what optimisation still lacks, and what finite data add.
 
-The gap is split in two ways. The paper's goes through the run with exact preferences: its gap, and
-the rest. N4's goes through the average of the rewards learned: what a run on it would still lose,
-and what is wrong with it. Noise may also help, so the size of the statistical part is averaged.
+The gap of a run on sampled preferences is that of the run on exact ones, which is its optimisation
+error, plus the rest, which is what sampling does to it. The rest may be negative, since noise may
+also help, so that its size is averaged. (N4 splits the gap in another way, through the average of
+the rewards learned; its second term is no effect of sampling.)
+
+At equal beta momentum takes longer steps, so that its errors are also shown beside those of the
+run without: while the policy has hardly moved the statistical error grows like gamma_T, the total
+weight of a constant reward, and once the policy has converged the longer step costs nothing more.
 """
 
 from collections.abc import Sequence
@@ -10,18 +15,25 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 
-from apo_sim.studies.intervals import bootstrap, mean_and_half, place, ratio_of_means
+from apo_sim import theory
+from apo_sim.studies.caption import caption
+from apo_sim.studies.intervals import (
+    CONFIDENCE,
+    bootstrap,
+    mean_and_half,
+    place,
+    ratio_of_means,
+)
 from apo_sim.sweep import sweep
 
 ALPHAS = (0.0, 0.3, 0.6, 0.9)
 SAMPLES = (100, 1000, 10_000)
-SPLITS = {
-    "the paper's split": ("paper_optimisation", "paper_difference"),
-    "split by the average reward (N4)": ("optimisation", "statistics"),
-}
+EARLY = 3  # the paper's number of iterations
 
 
 def measure(
@@ -37,15 +49,14 @@ def measure(
     alphas: Sequence[float] = ALPHAS,
     samples: Sequence[int] = SAMPLES,
 ) -> xr.Dataset:
-    """Both splits of the gap, dimensions (alpha, samples, seed, iteration).
+    """The gap and its two parts, dimensions (alpha, samples, seed, iteration).
 
     Example:
         >>> data = measure(seeds=2, arms=3, iterations=4, samples=[100])
-        >>> gap = data.suboptimality - data.optimisation - data.statistics
-        >>> bool(abs(gap).max() < 1e-12)
+        >>> rest = data.suboptimality - data.paper_optimisation - data.paper_difference
+        >>> bool(abs(rest).max() < 1e-12)
         True
     """
-    parts = [part for names in SPLITS.values() for part in names]
     return sweep(
         family,
         alpha=list(alphas),
@@ -55,61 +66,126 @@ def measure(
         iterations=iterations,
         seeds=seeds,
         seed=seed,
-        variables=["suboptimality", *parts],
+        variables=["suboptimality", "paper_optimisation", "paper_difference"],
         progress=progress,
         out=place(out, "tradeoff"),
     ).load()
 
 
+def times_plain(data: xr.Dataset) -> xr.Dataset:
+    """The mean size of the statistical error over that of the first alpha, at every t.
+
+    Returns:
+        `times` with ends of 95 % bootstrap intervals `low` and `high`, dimensions (alpha, samples,
+        iteration); `step`, dimensions (alpha, iteration), is the ratio of the gamma_t.
+
+    Example:
+        >>> found = times_plain(measure(seeds=4, arms=3, iterations=4, samples=[100]))
+        >>> bool((found.times.sel(alpha=0.0) == 1).all()), round(float(found.step[-1, -1]), 2)
+        (True, 2.26)
+    """
+    errors = abs(data.paper_difference).transpose("alpha", "samples", "iteration", "seed")
+
+    def times(values: np.ndarray) -> np.ndarray:
+        means = values.mean(axis=-1)
+        return means / means[0]
+
+    low, high = bootstrap(times, errors, draws=400)
+    values = {"times": times(errors.values), "low": low, "high": high}
+    like = errors.isel(seed=0, drop=True)
+    weights = [theory.weights(float(a), data.sizes["iteration"]) for a in data.alpha]
+    gamma = np.cumsum(weights, axis=1)
+    step = like.isel(samples=0, drop=True).copy(data=gamma / gamma[0])
+    return xr.Dataset({n: like.copy(data=v) for n, v in values.items()} | {"step": step})
+
+
 def finding(data: xr.Dataset) -> str:
-    """What the largest alpha does to the errors at the end."""
-    last = data.isel(iteration=-1)
-    ends = [float(data.alpha[0]), float(data.alpha[-1])]
+    """What the largest alpha does to both errors, early and at the end."""
+    alphas = [float(data.alpha[-1]), float(data.alpha[0])]
+    horizons = sorted({min(EARLY, data.sizes["iteration"]), data.sizes["iteration"]})
+    each = 1 - (1 - CONFIDENCE) / (len(horizons) * (1 + data.sizes["samples"]))
+    step = times_plain(data).step.isel(alpha=-1)
+
+    def times(part: xr.DataArray) -> str:
+        pair = abs(part.sel(alpha=alphas)).transpose("alpha", "seed")
+        low, high = bootstrap(ratio_of_means, pair, draws=4000, confidence=each)
+        return f"× {float(ratio_of_means(pair.values)):.2g} [{low:.2g}, {high:.2g}]"
+
     sentences = []
-    for name, parts in SPLITS.items():
-        texts = []
-        for kind, part in zip(("optimisation", "statistics"), parts, strict=True):
-            for n in data.samples.values[:1] if part == "paper_optimisation" else data.samples:
-                pair = abs(last[part].sel(samples=n, alpha=ends[::-1]))
-                low, high = bootstrap(ratio_of_means, pair)
-                where = "" if part == "paper_optimisation" else f" at N = {int(n):,}"
-                point = ratio_of_means(pair.transpose("alpha", "seed").values)
-                texts.append(f"{kind}{where} × {point:.2g} [{low:.2g}, {high:.2g}]")
-        sentences.append(f"{name}: {', '.join(texts)}")
+    for t in horizons:
+        here = data.sel(iteration=t)
+        errors = [
+            f"{times(here.paper_difference.sel(samples=n))} at N = {int(n):,}"
+            for n in data.samples.values
+        ]
+        sentences.append(
+            f"T = {t}: gamma_T × {float(step.sel(iteration=t)):.2g}, optimisation error "
+            f"{times(here.paper_optimisation.isel(samples=0))}, statistical error "
+            f"{', '.join(errors)}"
+        )
     runs = data.suboptimality.isel(iteration=0).size
     return (
-        f"After {data.sizes['iteration']} iterations, alpha = {ends[1]:g} in place of "
-        f"{ends[0]:g} changes the mean sizes of the errors. "
-        f"{'; '.join(sentences)} ({runs:,} runs, 95 % bootstrap intervals)."
+        f"alpha = {alphas[0]:g} in place of {alphas[1]:g} at the same beta = {float(data.beta):g} "
+        "changes the gap of exact preferences (the optimisation error) and the mean distance of "
+        f"the gap from it (the statistical error). {'; '.join(sentences)} ({runs:,} runs, "
+        "95 % bootstrap intervals, corrected for their number)."
     )
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:
-    """A row a split, a column a number of labels; the errors over t for every alpha."""
-    figure.set_size_inches(7.0, 5.6)
-    columns = data.sizes["samples"]
-    panels = figure.subplots(len(SPLITS), columns, sharex=True, sharey=True, squeeze=False)
-    t = data.iteration.values
-    for row, (name, (optimisation, statistics)) in zip(panels, SPLITS.items(), strict=True):
-        for axes, n in zip(row, data.samples.values, strict=True):
-            here = data.sel(samples=n)
-            for colour, alpha in enumerate(data.alpha.values):
-                lost = abs(here[optimisation].sel(alpha=alpha)).mean("seed")
-                axes.plot(t, lost, "--", color=f"C{colour}", lw=1.2)
-                centre, half = mean_and_half(abs(here[statistics].sel(alpha=alpha)))
-                axes.plot(t, centre, color=f"C{colour}")
-                band = np.maximum(centre - half, 1e-12), centre + half
-                axes.fill_between(t, *band, color=f"C{colour}", alpha=0.2, lw=0)
-            axes.set(xscale="log", yscale="log", ylim=(1e-4, 2.0))
-            axes.set_title(f"N = {int(n):,}")
-        row[0].set_ylabel(f"{name}\n(units of the reward)", fontsize=8.5)
-    for axes in panels[-1]:
-        axes.set_xlabel("iterations, $t$")
+    """A column a number of labels; above both errors over t, below what alpha multiplies one by."""
+    figure.set_size_inches(7.0, 5.8)
+    caption(
+        figure,
+        rf"$K = {int(data.arms)}$, $\beta = {float(data.beta):g}$; bands: 95 % intervals over "
+        f"{data.sizes['seed']:,} seeds, each point by itself",
+    )
+    top, bottom = figure.subplots(
+        2, data.sizes["samples"], sharex=True, sharey="row", squeeze=False
+    )
+    found = times_plain(data)
+    for above, below, n in zip(top, bottom, data.samples.values, strict=True):
+        _errors(above, data.sel(samples=n))
+        _times(below, found.sel(samples=n))
+        above.set_title(f"N = {int(n):,}")
+        below.set_xlabel("iterations, $t$")
+    top[0].set_ylabel("error (units of the reward)")
+    bottom[0].set_ylabel(rf"times that of $\alpha = {float(data.alpha[0]):g}$")
     lines = [Line2D([], [], color=f"C{i}") for i in range(data.sizes["alpha"])]
-    kinds = [Line2D([], [], color="0.3", ls="--", lw=1.2), Line2D([], [], color="0.3")]
+    kinds = [Line2D([], [], color="0.3", ls=style) for style in ("-", "--", ":")]
     figure.legend(
         [*lines, *kinds],
-        [*(rf"$\alpha = {alpha:g}$" for alpha in data.alpha.values), "optimisation", "statistics"],
+        [
+            *(rf"$\alpha = {alpha:g}$" for alpha in data.alpha.values),
+            "statistical error",
+            "optimisation error",
+            r"step length $\gamma_t$",
+        ],
         loc="outside lower center",
-        ncols=6,
+        ncols=4,
     )
+
+
+def _errors(axes: Axes, data: xr.Dataset) -> None:
+    t = data.iteration.values
+    for colour, alpha in enumerate(data.alpha.values):
+        here = data.sel(alpha=alpha)
+        lost = here.paper_optimisation.mean("seed")
+        axes.plot(t, lost, "--", color=f"C{colour}", lw=1.2)
+        centre, half = mean_and_half(abs(here.paper_difference))
+        axes.plot(t, centre, color=f"C{colour}")
+        axes.fill_between(t, centre - half, centre + half, color=f"C{colour}", alpha=0.2, lw=0)
+    axes.set(xscale="log", yscale="log", ylim=(1e-4, 2.0))
+
+
+def _times(axes: Axes, found: xr.Dataset) -> None:
+    t = found.iteration.values
+    for colour, alpha in enumerate(found.alpha.values):
+        here = found.sel(alpha=alpha)
+        axes.fill_between(t, here.low, here.high, color=f"C{colour}", alpha=0.2, lw=0)
+        axes.plot(t, here.times, color=f"C{colour}")
+        axes.plot(t, here.step, ":", color=f"C{colour}", lw=1.4)
+    axes.set(xscale="log", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")

@@ -102,10 +102,10 @@ SERIES: dict[str, Series] = {
         "gap of the policy after extrapolation", _behaviour_gap, "reward", "path"
     ),
     "optimisation": Series(
-        "optimisation part of the gap (N4)", _part("optimisation"), "reward", "path", True
+        "first term of N4's identity of the gap", _part("optimisation"), "reward", "path", True
     ),
     "statistics": Series(
-        "statistical part of the gap (N4)", _part("statistics"), "reward", "path", True
+        "second term of N4's identity of the gap", _part("statistics"), "reward", "path", True
     ),
     "paper_optimisation": Series(
         "gap of the exact policy", _part("paper_optimisation"), "reward", "path", True

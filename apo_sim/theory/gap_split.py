@@ -1,4 +1,4 @@
-"""Where the gap comes from: optimisation against statistics, the paper's way and exactly."""
+"""The gap, split in two ways: through the run on exact preferences, and by an identity (N4)."""
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +14,18 @@ from apo_sim.theory.paths import Path, PerIteration, PolicyPath, saved
 class Split:
     r"""Two splits of the gap of pi_hat_1 ... pi_hat_T; every field has shape (iterations,).
 
+    What sampling does to the gap is `paper_difference`. N4's terms are no effects: both carry the
+    noise of the averaged reward, with opposite signs, and it cancels in their sum.
+
     Attributes:
         suboptimality: the gap itself, in units of reward, expectation over contexts.
-        optimisation: $\bar r(y^*) - E_{\hat\pi}\bar r$; at most `sharp_gap` (N4).
-        statistics: $(r^*-\bar r)(y^*) - E_{\hat\pi}(r^*-\bar r)$ (N4). The two sum to the gap.
+        optimisation: $\bar r(y^*) - E_{\hat\pi}\bar r$, the first term of N4; at most `sharp_gap`.
+        statistics: $(r^*-\bar r)(y^*) - E_{\hat\pi}(r^*-\bar r)$, the second term of N4. The two
+            sum to the gap.
         paper_optimisation: the gap of the exact policy pi*_t (proof of Theorem 4.4).
         paper_statistics: 2 DTV(pi_hat_t, pi*_t); the sum of these two only bounds the gap.
-        paper_difference: the gap of pi_hat_t minus that of pi*_t, which the previous one bounds.
+        paper_difference: the gap of pi_hat_t minus that of pi*_t, which the previous one bounds;
+            with paper_optimisation it sums to the gap.
     """
 
     suboptimality: PerIteration
@@ -32,11 +37,12 @@ class Split:
 
 
 def split(problem: Problem, solution: PolicyPath) -> Split:
-    r"""Split the gap of a run into optimisation and statistics, at every iteration.
+    r"""Split the gap of a run in two ways, at every iteration.
 
-    N4's split averages the rewards met, $\bar r = \sum w_{T-i}r_i/\sum w =
-    \log(\hat\pi_T/\pi_{\rm ref})/\gamma_T$ up to a constant in y, and is an identity. The paper
-    goes through $\pi^*_T \propto \pi_{\rm ref}e^{\gamma_T r^*}$.
+    The paper goes through $\pi^*_T \propto \pi_{\rm ref}e^{\gamma_T r^*}$, the run on exact
+    preferences: what it loses, and what sampling changes. N4's identity averages the rewards met,
+    $\bar r = \sum w_{T-i}r_i/\sum w = \log(\hat\pi_T/\pi_{\rm ref})/\gamma_T$ up to a constant in
+    y; its first term obeys a sharp bound whatever the rewards.
 
     Args:
         problem: a `Bandit`, what was run.
