@@ -61,6 +61,7 @@ catalogue(
         "V2": "apo_sim.claims.v2",
         "V3": "apo_sim.claims.v3",
         "V4": "apo_sim.claims.v4",
+        "V4-gain": "apo_sim.claims.v4_gain",
         "V5": "apo_sim.claims.v5",
         "V6": "apo_sim.claims.v6",
         "V7": "apo_sim.claims.v7",
@@ -78,5 +79,13 @@ catalogue(
         "N10": "apo_sim.claims.n10",
         "N11": "apo_sim.claims.n11",
         "N12": "apo_sim.claims.n12",
+        "R4.4": "apo_sim.claims.r44",
+        "N18": "apo_sim.claims.n18",
+        "N19": "apo_sim.claims.n19",
+        "N20": "apo_sim.claims.n20",
+        "N21": "apo_sim.claims.n21",
+        "N22": "apo_sim.claims.n22",
+        "N23": "apo_sim.claims.n23",
+        "V1b": "apo_sim.claims.v1b",
     }
 )

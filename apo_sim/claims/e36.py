@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
+from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 from apo_sim.families import random_features, ring_bandit
 from apo_sim.loop import run
@@ -27,6 +28,7 @@ from apo_sim.training import train
 
 CONTEXTS, ARMS, FEATURES, ITERATIONS = 3, 6, 4, 20
 TOLERANCE = 1e-10
+ALPHAS = (0.0, 0.3, 0.9, 0.999)
 # The network of the note: one hidden layer over arms in the plane.
 HIDDEN, NETWORK_ARMS, ALPHA, NETWORKS = 16, 20, 0.3, 8
 STEPS = np.geomspace(1e-3, 3.0, 25)
@@ -38,10 +40,20 @@ TRAINED_ITERATIONS, TRAINED_STEPS = 50, 20
     id="E3.6",
     title="Extrapolation in parameters",
     source="paper",
-    statement=r"For policies log-linear in $\theta$ the extrapolation (3.6) of log-probabilities "
-    r"is one of parameters: $$\theta_{t+1} = \hat\theta_{t+1} + "
+    statement=r"For every policy log-linear in $\theta$ the extrapolation (3.6) of "
+    r"log-probabilities is one of parameters: $$\theta_{t+1} = \hat\theta_{t+1} + "
     r"\alpha\,(\hat\theta_{t+1} - \hat\theta_t).$$",
     control=r"the sign of $\alpha$ in parameters",
+    scope=Scope(
+        "for all",
+        f"random log-linear policies of {FEATURES} features in {CONTEXTS} contexts, updated "
+        f"exactly or, over {TRAINED_ITERATIONS} iterations, trained by gradient",
+        arms=ARMS,
+        iterations=(ITERATIONS, TRAINED_ITERATIONS),
+        beta="from 0.1 to 100",
+        samples="exact",
+        alpha=ALPHAS,
+    ),
 )
 def parameter_extrapolation(study: Study) -> Finding:
     r"""Judge that extrapolating theta is extrapolating log pi, for log-linear policies.
@@ -53,7 +65,7 @@ def parameter_extrapolation(study: Study) -> Finding:
     The same for policies trained by gradient, momentum acting in either space.
 
     Guarantee: an identity for log-linear policies; what is left in theta is the normaliser. For
-    a network the two differ by a KL divergence of second order in that of the step.
+    a network the two differ by a KL divergence of second order in that of a small step.
 
     Reference: equations (3.6) and (3.7) of the paper.
 
@@ -67,7 +79,7 @@ def parameter_extrapolation(study: Study) -> Finding:
     features = rng.normal(size=(count, CONTEXTS, ARMS, FEATURES))
     theta = 2 * rng.normal(size=(count, FEATURES))
     reward = rng.uniform(-1, 1, (count, CONTEXTS, ARMS))
-    alpha = rng.choice([0.0, 0.3, 0.9, 0.999], count)
+    alpha = rng.choice(ALPHAS, count)
     beta = 10 ** rng.uniform(-1, 2, count)
     sign = -1.0 if study.wrong else 1.0
     inverse = np.linalg.pinv(features.reshape(count, -1, FEATURES))
@@ -209,7 +221,9 @@ def _figure(moved: np.ndarray, apart: np.ndarray):
         ends = np.array([moved.min(), moved.max()])
         axes.plot(ends, ends, color="0.5", linestyle=":", linewidth=1.2)
         axes.text(ends[0] * 2, ends[0] * 700, "as far as the step itself", color="0.4")
-        axes.text(ends[0] * 2, 2e-11, f"{len(moved)} random networks", color="C0")
+        axes.text(
+            ends[0] * 2, 2e-11, rf"{len(moved)} random networks, $\alpha = {ALPHA}$", color="C0"
+        )
         axes.text(
             ends[1] / 2, 1e-15, "log-linear policies: not apart at all", color="C2", ha="right"
         )

@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
+from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 
 
@@ -14,6 +15,7 @@ from apo_sim.claims.verdict import Finding, Study
     source="paper",
     statement=r"For every $x > 0$: $$(1 + x)\,|\log x| \ge |x - 1|.$$",
     control="the factor $1 + x$ left out",
+    scope=Scope("for all", "$x$ from $e^{-700}$ to $e^{700}$, all that a double holds"),
 )
 def logarithm_against_distance(study: Study) -> Finding:
     r"""Judge (1 + x) |log x| >= |x - 1| for x > 0.

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
+from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 from apo_sim.loop import run
 from apo_sim.losses import SPPO
@@ -33,6 +34,15 @@ P_STAR, DOMINANCE, ALPHA, BETA = 0.05, 0.2, 0.6, 1.0
         r"$$D_{TV}(\hat\pi_T, \pi^*) \le \frac{1 - p}{p\,e^{\gamma_T\Delta} + 1 - p}.$$"
     ),
     control="the bound divided by two",
+    scope=Scope(
+        "for all",
+        "random games under Assumption B.1, Bradley-Terry bandits, and an adversary's games",
+        arms=ARMS,
+        iterations=ITERATIONS,
+        beta="such that γΔ is from log(1/p − 1) − 0.5 to 20 more",
+        samples="exact",
+        alpha="from 0 to 0.9",
+    ),
 )
 def sharp_tv_of_games(study: Study) -> Finding:
     r"""Search for games on which SPPO is slower than the sharp bound allows.
@@ -56,7 +66,7 @@ def sharp_tv_of_games(study: Study) -> Finding:
     """
     drawn = random_runs(study, study.pick(quick=1000, full=100_000))
     bound = drawn.log_bound(log_sharp_tv)
-    top = _climb(dataclasses.replace(study, wrong=False))
+    top = _climb(dataclasses.replace(study, variant="stated"))
     worst = _adversary(top.params)
     measured = np.exp(np.append(drawn.log_tv, worst.log_tv))
     bounds = np.exp(np.append(bound, worst.log_bound(log_sharp_tv)))

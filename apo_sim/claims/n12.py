@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from apo_sim import families
 from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
+from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 from apo_sim.loop import run
 from apo_sim.losses import SPPO
@@ -26,9 +27,18 @@ ITERATIONS = 20
     statement=(
         r"The exact minimiser of the IPO loss with target $1/\tau$ is $$r_t = \frac{2}{\tau}\,"
         r"P(\cdot\succ\pi_t) + \text{const},$$ so IPO at $\beta$ and SPPO at $\beta\tau/2$ visit "
-        r"the same policies, with any extrapolation and on any game."
+        r"the same policies, for every constant $\alpha$ and on every game."
     ),
     control=r"$\beta\tau$ in place of $\beta\tau/2$",
+    scope=Scope(
+        "for all",
+        r"random games, random references; $\tau$ from 0.1 to 10",
+        arms=ARMS,
+        iterations=ITERATIONS,
+        beta="from 2 to 6, over τ",
+        samples="exact",
+        alpha="from −0.5 to 0.9",
+    ),
 )
 def ipo_is_sppo(study: Study) -> Finding:
     r"""Compare the path of IPO, by brute-force least squares, with that of SPPO.

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from apo_sim import theory
 from apo_sim.claims import instances, judge
 from apo_sim.claims.registry import claim
+from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 
 # For the figure: gap against reward gap at these masses.
@@ -20,11 +21,21 @@ SPREAD = np.linspace(0.1, 14.0, 40)
     id="N2",
     title="Sharp constant of the gap bound",
     source="ours",
-    statement=r"With exact preferences, over all rewards whose best arm has reference mass at "
-    r"least $p$: $$\sup\,\gamma_T\,\mathrm{gap}(\hat\pi_T) = "
+    statement=r"DPO with exact Bradley-Terry preferences, over all rewards whose best arm has "
+    r"reference mass at least $p$: $$\sup\,\gamma_T\,\mathrm{gap}(\hat\pi_T) = "
     r"W_0\Bigl(\frac{1-p}{e\,p}\Bigr),$$ where $W_0$ is the Lambert function. Rewards on two "
     r"levels, $(1 + W_0)/\gamma_T$ apart, attain it.",
     control="the constant one per cent smaller",
+    scope=Scope(
+        "for all",
+        "random and two-level bandits, and those an adversary climbs to; $p$ from $10^{-9}$ to "
+        "0.999",
+        arms=instances.ARMS,
+        iterations=f"every T up to {instances.ITERATIONS}",
+        beta="from 0.03 to 32",
+        samples="exact",
+        alpha="any in [0, 1)",
+    ),
 )
 def sharp_gap(study: Study) -> Finding:
     r"""Judge gamma_T gap(pi_hat_T) <= W_0((1 - p)/(e p)), and that it is attained.

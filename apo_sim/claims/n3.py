@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from apo_sim import theory
 from apo_sim.claims import instances, judge
 from apo_sim.claims.registry import claim
+from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 
 SHOWN = 1e-3  # mass of the best arm in the figure
@@ -18,11 +19,21 @@ SHOWN = 1e-3  # mass of the best arm in the figure
     id="N3",
     title="Sharp bound on the total variation",
     source="ours",
-    statement=r"With exact preferences, for rewards whose best arm has reference mass $p$ and "
-    r"leads by $\Delta$: $$\mathrm{TV}(\hat\pi_T, \pi^*) \le "
+    statement=r"DPO with exact Bradley-Terry preferences, for rewards whose best arm has "
+    r"reference mass $p$ and leads by $\Delta$: $$\mathrm{TV}(\hat\pi_T, \pi^*) \le "
     r"\frac{1-p}{p\,e^{\gamma_T\Delta} + 1 - p}.$$ Rewards on two levels attain it for every "
     r"$p$, $\Delta$ and $\gamma_T$.",
     control="the bound one per cent smaller",
+    scope=Scope(
+        "for all",
+        "random and two-level bandits, and those an adversary climbs to; $p$ from $10^{-9}$ to "
+        "0.999",
+        arms=instances.ARMS,
+        iterations=f"every T up to {instances.ITERATIONS}",
+        beta="from 0.03 to 32",
+        samples="exact",
+        alpha="any in [0, 1)",
+    ),
 )
 def sharp_total_variation(study: Study) -> Finding:
     r"""Judge TV(pi_hat_T, pi*) <= (1 - p)/(p exp(gamma_T Delta) + 1 - p), and attainment.

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from apo_sim import theory
 from apo_sim.claims import instances, judge
 from apo_sim.claims.registry import claim
+from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 
 ITERATIONS = 400
@@ -18,11 +19,21 @@ COLOURS = ("C0", "C5", "C4", "C3")
     id="N7",
     title="Log-probabilities fall linearly",
     source="ours",
-    statement=r"With exact preferences, for every arm $y$ that is $\Delta_y > 0$ below the best "
-    r"one: $$\lim_{T\to\infty} \frac{-\log\hat\pi_T(y)}{T} = \frac{\Delta_y}{\beta(1-\alpha)}, "
+    statement=r"DPO with exact Bradley-Terry preferences, for every arm $y$ that is "
+    r"$\Delta_y > 0$ below the best one, whose reference mass is $p$: "
+    r"$$\lim_{T\to\infty} \frac{-\log\hat\pi_T(y)}{T} = \frac{\Delta_y}{\beta(1-\alpha)}, "
     r"\qquad 0 \le \gamma_T\Delta_y - \log\frac{\pi_{\mathrm{ref}}(y)}{\hat\pi_T(y)} "
     r"\le \log\frac{1}{p}.$$",
     control=r"the sign of the run's $\alpha$",
+    scope=Scope(
+        "for all",
+        r"random bandits; for the limit, with a lead of 0.1 or more and $\alpha \le 0.9$",
+        arms=instances.ARMS,
+        iterations=(instances.ITERATIONS, ITERATIONS),
+        beta="from 0.03 to 32",
+        samples="exact",
+        alpha="any in [0, 1)",
+    ),
 )
 def linear_log_probabilities(study: Study) -> Finding:
     r"""Judge the slope of -log pi_hat_T(y) in T, and how far it may lag behind gamma_T Delta_y.
@@ -96,7 +107,13 @@ def _figure(path: np.ndarray, slope: np.ndarray, limit: np.ndarray):
             left.plot(t, steepness * t, color="0.4", linestyle=":", linewidth=1)
             end = np.flatnonzero(-curve[t, 2] < 600)[-1]
             left.text(t[end] + 2, -curve[end, 2], rf"$\alpha={alpha:g}$", color=colour, va="center")
-        left.plot([], [], color="0.4", linestyle=":", label=r"slope $\Delta_y/(\beta(1-\alpha))$")
+        left.plot(
+            [],
+            [],
+            color="0.4",
+            linestyle=":",
+            label=r"asymptotic slope $\Delta_y/(\beta(1-\alpha))$",
+        )
         left.legend(loc="upper right")
         left.set(xlim=(0, 125), ylim=(0, 700), xticks=range(0, 101, 25))
         left.set(xlabel="updates $T$", ylabel=r"$-\log\hat\pi_T(y)$, in nats")

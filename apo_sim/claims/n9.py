@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from apo_sim import families, theory
 from apo_sim.claims import instances, judge
 from apo_sim.claims.registry import claim
+from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 from apo_sim.loop import run
 from apo_sim.momentum import Nesterov, Schedule
@@ -26,9 +27,19 @@ ALPHAS = (0.0, 0.9)
     title="Nesterov's schedule",
     source="ours",
     statement=r"With $\alpha_t = t/(t+3)$: $$\beta\gamma_T = \frac{T(T+7)}{8},$$ so that the "
-    r"worst gap of exact preferences is $8\beta W_0((1-p)/(e\,p)) / (T(T+7))$: of order $1/T^2$, "
-    r"where every constant $\alpha$ gives $1/T$.",
+    r"worst gap of DPO with exact Bradley-Terry preferences, over rewards whose best arm has "
+    r"reference mass $p$, is $8\beta W_0((1-p)/(e\,p)) / (T(T+7))$: of order $1/T^2$, where every "
+    r"constant $\alpha$ gives $1/T$.",
     control=r"the schedule $t/(t+2)$",
+    scope=Scope(
+        "for all",
+        f"every T; the worst bandits of each horizon at $p = {P:g}$",
+        arms=2,
+        iterations=f"every T up to 2,000; for the gap {HORIZONS[0]} to {HORIZONS[-1]}",
+        beta=BETA,
+        samples="exact",
+        alpha="t/(t+3)",
+    ),
 )
 def nesterov_rate(study: Study) -> Finding:
     r"""Judge beta gamma_T = T(T+7)/8 for alpha_t = t/(t+3).
@@ -57,8 +68,9 @@ def nesterov_rate(study: Study) -> Finding:
     plain, constant, order = (
         judge.slope(np.log(HORIZONS[-6:]), np.log(gaps[-6:]))[0] for gaps in worst
     )
+    bound = 8 * BETA * w / (HORIZONS * (HORIZONS + 7.0))
     return judge.identity(
-        BETA * gamma / exact - 1,
+        np.concatenate([BETA * gamma / exact - 1, worst[-1] / bound - 1]),
         TOLERANCE,
         witness={"iterations": iterations, "gamma": gamma[-1], "exact": exact[-1] / BETA},
         note=f"At $T = {iterations}$, $\\beta\\gamma_T/T^2 = "

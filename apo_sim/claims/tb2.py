@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from apo_sim.claims import judge
+from apo_sim.claims import judge, n10
 from apo_sim.claims.n10 import dominated, random_runs
 from apo_sim.claims.registry import claim
+from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 from apo_sim.loop import Solution, run
 from apo_sim.losses import SPPO
@@ -27,11 +28,19 @@ ALPHA, BETA, ITERATIONS = 0.3, 1.0, 60
         r"$$D_{TV}(\hat\pi_T, \pi^*) \le \sqrt{\frac{e^{-\gamma_T\Delta}}{2p}}.$$"
     ),
     control=r"$\alpha$'s sign flipped in the run",
+    scope=Scope(
+        "for all",
+        "random games under Assumption B.1 and Bradley-Terry bandits, $p$ from 0.001 to 0.3",
+        arms=n10.ARMS,
+        iterations=n10.ITERATIONS,
+        beta="such that γΔ is from log(1/p − 1) − 0.5 to 20 more",
+        samples="exact",
+        alpha="from 0 to 0.9",
+    ),
     errata=(
         r"The proof of Theorem B.2 puts $\gamma_T r_t$ for $\sum_i w_{T-i} r_i/\beta$, as if "
         r"$r_i = P(\cdot\succ\pi_i)$ stood still while $\pi_i$ moves. The theorem survives: "
-        r"Assumption B.1 bounds every term of the sum, and the figures are those of the corrected "
-        r"proof."
+        r"Assumption B.1 bounds every term of the sum."
     ),
 )
 def general_preferences(study: Study) -> Finding:
@@ -101,7 +110,7 @@ def _figure(game: Game, path: Solution):
         left.semilogy(updates, printed, color="C1", label="printed bound")
         left.semilogy(updates, sharp, color="C2", label="sharp bound (N10)")
         left.semilogy(updates, tv, color="C0", label="SPPO")
-        left.set_title("Total variation")
+        left.set_title(rf"Total variation, $\alpha = {ALPHA:g}$, $\beta = {BETA:g}$")
         left.set(xlabel="updates $T$", ylabel="total variation to $y^*$")
         left.legend(loc="lower left")
         lines = right.plot(updates - 1, leads, color="C0")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
+from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 from apo_sim.families import lattice
 from apo_sim.momentum import Averaging, Constant, Nesterov, NoMomentum
@@ -29,6 +30,11 @@ REPETITIONS = 30
     statement=r"What extrapolation of parameters remembers is one copy of the parameters, "
     r"$\hat\theta_t$, and nothing else.",
     control="averaging, which keeps the proximal centre and the average",
+    scope=Scope(
+        "for all",
+        "networks of every kind in the package, and a small transformer where the adapter for "
+        "language models is installed; constant extrapolation and Nesterov's",
+    ),
 )
 def one_more_copy(study: Study) -> Finding:
     r"""Count the bytes of the state of a momentum rule, for networks of every kind.
