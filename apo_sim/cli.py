@@ -257,7 +257,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run `apo-sim` and return its exit status.
 
     Example:
-        >>> main(["show", "N22"])
+        >>> main(["show", "N99"])
         2
     """
     arguments = sys.argv[1:] if arguments is None else arguments

@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
 from apo_sim import theory
 from apo_sim.loop import run
@@ -275,33 +274,9 @@ def _log_needed(log_coverage, reward_bound, threshold, alpha, beta, delta, arms,
     return jax.vmap(one)(log_coverage, reward_bound, threshold)
 
 
-def mean_band(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean over seeds with the ends of its 95 % Student interval; the seeds are axis -1.
-
-    Example:
-        >>> mean, low, high = mean_band(np.array([[1.0, 2.0, 3.0]]))
-        >>> float(mean[0]), round(float(low[0]), 3), round(float(high[0]), 3)
-        (2.0, -0.484, 4.484)
-    """
-    mean = samples.mean(axis=-1)
-    half = stats.sem(samples, axis=-1) * stats.t.ppf(0.975, samples.shape[-1] - 1)
-    return mean, mean - half, mean + half
-
-
 def bootstrap(rng: np.random.Generator, seeds: int, draws: int = 1000) -> np.ndarray:
     """Indices (draws, seeds) of seeds drawn with replacement, whole seeds at a time."""
     return rng.integers(0, seeds, (draws, seeds))
-
-
-def percentiles(values: np.ndarray) -> tuple[float, float]:
-    """The 95 % percentile interval of bootstrap replicates.
-
-    Example:
-        >>> percentiles(np.arange(1001.0))
-        (25.0, 975.0)
-    """
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _rows(values: Sequence[Any], seeds: int) -> np.ndarray:

@@ -13,6 +13,7 @@ centre (claim A4.3).
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -21,6 +22,7 @@ from scipy.stats import multinomial
 
 from apo_sim import theory
 from apo_sim.claims._studies import Runs, Setting, constants, log10_tv_bound, sampled
+from apo_sim.claims.verdict import Study
 
 COVERAGE = "(4.1) takes one maximum where its proof needs two"
 GAP = 0.5  # reward difference of the two arms
@@ -56,6 +58,33 @@ class Outcome:
     def log_distance(self) -> np.ndarray:
         """Decimal logarithm of `distance`, the smallest float for 0."""
         return np.log10(np.maximum(self.distance, 1e-300))
+
+
+class Bounds(Protocol):
+    """The decimal logarithms of a bound, with either coverage coefficient, (seeds,)."""
+
+    @property
+    def log_printed(self) -> np.ndarray:
+        """As printed."""
+        ...
+
+    @property
+    def log_corrected(self) -> np.ndarray:
+        """Repaired."""
+        ...
+
+
+def log_bound(bounds: Bounds, study: Study, mistake: float) -> np.ndarray:
+    """Decimal logarithm of the bound that a variant of a check judges, (seeds,).
+
+    The printed one; repaired for the positive control; and for the negative one repaired, with
+    `mistake` decimal orders taken off.
+    """
+    if study.repaired:
+        return bounds.log_corrected
+    if study.wrong:
+        return bounds.log_corrected - mistake
+    return bounds.log_printed
 
 
 def two_arms(

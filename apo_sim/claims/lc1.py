@@ -8,7 +8,15 @@ from matplotlib.figure import Figure
 
 from apo_sim.claims import judge
 from apo_sim.claims._studies import Setting
-from apo_sim.claims._two_arms import COVERAGE, FIT, GAP, Outcome, every_data_set, two_arms
+from apo_sim.claims._two_arms import (
+    COVERAGE,
+    FIT,
+    GAP,
+    Outcome,
+    every_data_set,
+    log_bound,
+    two_arms,
+)
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
@@ -71,7 +79,7 @@ def policy_error(study: Study) -> Finding:
     outcomes = _runs(dataclasses.replace(study, variant="stated"))
     chosen = outcomes[JUDGED]
     seeds = chosen.gap.size
-    failing = chosen.log_distance > log_bound(chosen, study)
+    failing = chosen.log_distance > log_bound(chosen, study, MISTAKE)
     printed, corrected = (
         np.array([getattr(o, name) for o in outcomes]) for name in ("log_printed", "log_corrected")
     )
@@ -95,7 +103,7 @@ def policy_error(study: Study) -> Finding:
                 "log_class_size": chosen.log_class,
                 "reward_bound": chosen.reward_bound,
                 "distance": chosen.distance[at],
-                "log10_of_the_bound_there": log_bound(chosen, study)[at],
+                "log10_of_the_bound_there": log_bound(chosen, study, MISTAKE)[at],
             },
             note=rf"With the two maxima apart, {above} of {corrected.size} runs exceed the bound, "
             rf"which is then never below $10^{{{corrected.min():.1f}}}$: repaired, but empty. From "
@@ -113,15 +121,6 @@ def policy_error(study: Study) -> Finding:
             "log10 of the lowest repaired bound": corrected.min(),
         },
     )
-
-
-def log_bound(outcome: Outcome, study: Study) -> np.ndarray:
-    """Decimal logarithm of the bound that a variant of the check judges, (seeds,)."""
-    if study.repaired:
-        return outcome.log_corrected
-    if study.wrong:
-        return outcome.log_corrected - MISTAKE
-    return outcome.log_printed
 
 
 # The variants of the check judge the same runs.

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from apo_sim import theory
 from apo_sim.claims import judge
-from apo_sim.claims._two_arms import COVERAGE
+from apo_sim.claims._two_arms import COVERAGE, log_bound
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
@@ -77,7 +77,7 @@ def policy_error_in_games(study: Study) -> Finding:
     """
     small, large = _runs(dataclasses.replace(study, variant="stated"))
     chosen = small[JUDGED]
-    failing = chosen.log_distance > log_bound(chosen, study)
+    failing = chosen.log_distance > log_bound(chosen, study, MISTAKE)
     above = sum(int(np.sum(r.log_distance > r.log_corrected)) for r in small + large)
     tried = sum(r.distance.size for r in small + large)
     excess = [float(np.max(r.log_distance - r.log_printed)) for r in (chosen, small[-1])]
@@ -95,7 +95,7 @@ def policy_error_in_games(study: Study) -> Finding:
                 "samples": SAMPLES,
                 "iterations": HORIZON,
                 "distance": chosen.distance[at],
-                "log10_of_the_bound_there": log_bound(chosen, study)[at],
+                "log10_of_the_bound_there": log_bound(chosen, study, MISTAKE)[at],
             },
             note=rf"With the corrected $\kappa$ and constant {above} of {tried} runs exceed it; on "
             rf"the random games it is never below $10^{{{lowest:.1f}}}$, so empty. The printed "
@@ -124,15 +124,6 @@ class Bounded:
     def log_distance(self) -> np.ndarray:
         """Decimal logarithm of `distance`, the smallest float for 0."""
         return np.log10(np.maximum(self.distance, 1e-300))
-
-
-def log_bound(runs: Bounded, study: Study) -> np.ndarray:
-    """Decimal logarithm of the bound that a variant of the check judges, (seeds,)."""
-    if study.repaired:
-        return runs.log_corrected
-    if study.wrong:
-        return runs.log_corrected - MISTAKE
-    return runs.log_printed
 
 
 # The variants of the check judge the same runs.

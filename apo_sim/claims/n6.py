@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from apo_sim import theory
 from apo_sim.claims import judge
-from apo_sim.claims._studies import Setting, mean_band, sampled, uniform_bandits
+from apo_sim.claims._studies import Setting, sampled, uniform_bandits
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
@@ -211,7 +211,8 @@ def _draw(figure: Figure, gaps: Gaps) -> None:
             for column, (alpha, n) in enumerate(columns):
                 theirs = gaps[BETA, alpha, n, t, name]
                 own = gaps[BETA, alpha, n, t, MOMENTUM]
-                mean, low, high = (100 * v / theirs.mean() for v in mean_band(own - theirs))
+                change = 100 * (own - theirs) / theirs.mean()
+                mean, (low, high) = change.mean(), judge.mean_interval(change)
                 axes.errorbar(
                     x[column] + shift,
                     mean,

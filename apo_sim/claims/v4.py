@@ -14,7 +14,7 @@ from apo_sim.studies import tradeoff
 from apo_sim.studies.caption import caption
 
 ARMS, ALPHA = 5, 0.3
-BETAS = (0.1, 1.0, 5.0)
+BETAS = (0.1, 0.3, 1.0, 5.0)
 SAMPLES = (30, 200, 2_000, 20_000)
 HORIZONS = (3, 10, 20)
 MANY = 100  # N >> T, read as N >= 100 T
@@ -44,7 +44,7 @@ def optimisation_dominates(study: Study) -> Finding:
     r"""Map which of the two errors is the larger one, over N, T and beta.
 
     Problem: the paper's extrapolation and number of updates, longer runs, N up to 20,000, and
-    three beta, two of them the paper's own.
+    four beta, two of them the paper's own.
 
     Method: paired differences over seeds in every cell with N >= 100 T, Student's intervals
     corrected for the number of cells. Whether momentum helps there is V4-gain.

@@ -53,8 +53,8 @@ def more_iterations(study: Study) -> Finding:
     Method: paired differences over seeds, Student's intervals for all cells together.
 
     Guarantee: statistical. Yes where beta is large enough for the policy to be still under way.
-    With a small one no: the policy has become nearly deterministic, its data compare few arms,
-    and one arm that won its only comparison is enough to leave a good one (R = 2 caps the step).
+    With a small one no: one arm that won its only comparison is enough to leave a good one, and
+    later labels compare few others. A smaller R, which caps such steps, takes the harm away.
 
     Reference: a question in the paper's reviews, left open there.
 

@@ -14,7 +14,9 @@ from apo_sim.theory.paths import Path, PerIteration, PolicyPath, saved
 class Split:
     r"""Two splits of the gap of pi_hat_1 ... pi_hat_T; every field has shape (iterations,).
 
-    What sampling does to the gap is `paper_difference`. N4's terms are no effects: both carry the
+    What sampling does to the gap of DPO is `paper_difference`. (With SPPO or IPO the exact reward
+    moves with the policy, so that the run on exact preferences is not pi*_t, and the difference has
+    that in it, too.) N4's terms are no effects: both carry the
     noise of the averaged reward, with opposite signs, and it cancels in their sum.
 
     Attributes:

@@ -1,41 +1,58 @@
-"""V5: its verdict, its control, and what its margin is."""
+"""V5 on planted ratios: what it says of them, and what its margin is."""
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from apo_sim.claims import check, v5
-from apo_sim.studies.optimizers import RING, measure
+from apo_sim.studies.optimizers import ADAMW, RING, RMSPROP, measure
 from apo_sim.studies.ring_protocol import Protocol
 
 
 @pytest.fixture(scope="module")
-def found():
-    """The claim on a small ring: `make validate` judges the one that it is about."""
-
-    def small(**given):
-        fewer = {"seeds": 6, "tuning": 3, "rates": 2, "iterations": {RING: 30}}
-        return measure(**{**given, **fewer, "protocol": Protocol(side=7, width=32, samples=64)})
-
-    v5._measured.cache_clear()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(v5.optimizers, "measure", small)
-        yield check("V5")
-    v5._measured.cache_clear()
+def small():
+    """The study on a small ring: `make validate` judges the one that the claim is about."""
+    fewer = {"seeds": 6, "tuning": 3, "rates": 2, "iterations": {RING: 30}, "progress": False}
+    return measure(
+        **fewer,
+        tasks=[RING],
+        optimizers=[ADAMW, RMSPROP],
+        variants=v5.VARIANTS,
+        protocol=Protocol(side=7, width=32, samples=64),
+    )
 
 
-def test_the_control_fails_and_the_interval_is_about_the_figure(found):
-    assert found.control["verdict"] == "fails"
-    # Which optimiser is ahead, and by how much, is measured and not known.
-    assert found.verdict in {"holds", "fails", "not reproduced"}
-    low, high = found.interval
+def planted(data, ratio, slow):
+    """AdamW's regret is the same with every variant, RMSProp's a multiple of it."""
+    adamw = data.behaviour_suboptimality.sel(optimizer=ADAMW, variant=v5.STANDARD).values
+    noise = 1 + 0.01 * np.random.default_rng(0).normal(size=(data.sizes["seed"], 1))
+    regret = data.behaviour_suboptimality.transpose("task", "optimizer", "variant", ...).copy()
+    for variant in regret.variant.values:
+        factor = slow if variant == v5.SLOW else ratio
+        regret.loc[{"optimizer": ADAMW, "variant": variant}] = adamw
+        regret.loc[{"optimizer": RMSPROP, "variant": variant}] = factor * noise * adamw
+    return data.assign(behaviour_suboptimality=regret)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "slow", "verdict", "sound"),
+    [
+        (1.0, 3.0, "holds", True),
+        (1.6, 3.0, "fails", True),
+        (2.5, 3.0, "fails", False),  # and so does the repair
+        (1.0, 1.0, "holds", False),  # the control cannot be told from the claim
+        (1 + v5.MARGIN, 3.0, "not reproduced", True),
+    ],
+)
+def test_planted_ratios_are_found(small, monkeypatch, ratio, slow, verdict, sound):
+    monkeypatch.setattr(v5, "_measured", lambda quick, seed: planted(small, ratio, slow))
+    found = check("V5")
+    assert (found.verdict, found.sound) == (verdict, sound)
+    low, high = found.interval or (None, None)
+    assert low is not None and high is not None and found.measured is not None
     assert low <= found.measured <= high
-    outside = high < 1 - v5.MARGIN or low > 1 + v5.MARGIN
-    assert (found.verdict == "fails") == outside == (found.counterexample is not None)
-
-
-def test_the_figure_is_drawn(found):
     figure = Figure(layout="constrained")
+    assert found.draw is not None
     found.draw(figure)
     assert len(figure.axes) == 3
 

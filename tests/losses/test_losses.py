@@ -127,7 +127,7 @@ def test_sppo_learns_the_share_of_comparisons_won(wins, log_policy, reward_bound
         np.testing.assert_allclose(rewards[seen], share, atol=1e-12)
         return
     # Least squares within a window [low, low + 2 R], by SciPy's minimum over the one number low.
-    best = scipy.optimize.minimize_scalar(
+    best: Any = scipy.optimize.minimize_scalar(
         lambda low: drawn[seen] @ (np.clip(share, low, low + 2 * reward_bound) - share) ** 2,
         bounds=(-1.0, 1.0),
         method="bounded",
