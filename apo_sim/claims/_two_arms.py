@@ -13,7 +13,7 @@ centre (claim A4.3).
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -60,6 +60,7 @@ class Outcome:
         return np.log10(np.maximum(self.distance, 1e-300))
 
 
+@runtime_checkable
 class Bounds(Protocol):
     """The decimal logarithms of a bound, with either coverage coefficient, (seeds,)."""
 

@@ -182,7 +182,7 @@ def _share(own: np.ndarray, matched: np.ndarray, reversed_: np.ndarray) -> list[
 
     def share(rows: np.ndarray) -> np.ndarray:
         a, b, c = (values[rows].mean(axis=-1) for values in (own, matched, reversed_))
-        return (b - c) / (b - a)
+        return np.asarray((b - c) / (b - a))
 
     low, high = np.percentile(share(rows), [2.5, 97.5])
     return [float(share(np.arange(own.size))), float(low), float(high)]

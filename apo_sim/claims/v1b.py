@@ -106,7 +106,7 @@ def _late(speed: float) -> np.ndarray:
     return np.concatenate([of_extrapolation, of_standard])
 
 
-def _on_curve(at: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _on_curve(at: Any, x: np.ndarray, y: np.ndarray) -> Any:
     """Log-linear interpolation of y over x, its last piece prolonged beyond the end."""
     left = np.clip(np.searchsorted(x, at) - 1, 0, x.size - 2)
     share = (at - x[left]) / (x[left + 1] - x[left])

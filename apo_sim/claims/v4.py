@@ -101,7 +101,7 @@ def measured(seeds: int, seed: int) -> xr.Dataset:
     return xr.concat(parts, "beta").sel(iteration=list(HORIZONS))
 
 
-def cells_of(values: xr.DataArray, least: float = 0.0) -> dict[str, np.ndarray]:
+def cells_of(values: xr.DataArray, least: float | int = 0) -> dict[str, np.ndarray]:
     """The samples of every cell (beta, T, N) with N >= `least` T, by the name that readers see."""
     return {
         f"β = {beta:g}, T = {t}, N = {n:,}": values.sel(beta=beta, samples=n, iteration=t).values

@@ -87,7 +87,7 @@ def _draw(figure: Figure, gap: xr.DataArray, regions: Mapping[str, Mapping[str, 
     caption(
         figure,
         f"K = {ARMS}; mean gap with α = {ALPHA:g} over that without momentum; helps, hurts: the "
-        f"paired 95 % interval over {gap.sizes['seed']} seeds,\ncorrected for "
+        f"paired 95 % interval\nover {gap.sizes['seed']} seeds, corrected for "
         f"{sum(map(len, regions.values()))} cells, excludes zero; ?: it does not",
     )
     means = gap.mean("seed").transpose("alpha", "beta", "samples", "iteration")
@@ -106,7 +106,7 @@ def _draw(figure: Figure, gap: xr.DataArray, regions: Mapping[str, Mapping[str, 
             text = f"{2.0 ** change[b, n, t]:.2f}\n{words.get(name, '?')}"
             colour = "white" if abs(change[b, n, t]) > 0.8 else "0.15"
             axes.text(n, t, text, ha="center", va="center", fontsize=7.5, color=colour)
-        axes.set_xticks(range(len(SAMPLES)), [f"{n:,}" for n in SAMPLES], fontsize=7.5)
+        axes.set_xticks(range(len(SAMPLES)), [f"{n:g}" for n in SAMPLES], fontsize=6.5)
         axes.set_yticks(range(len(HORIZONS)), [str(t) for t in HORIZONS])
         axes.grid(False)
         axes.set(xlabel="pairs an iteration, $N$", title=rf"$\beta = {BETAS[b]:g}$")

@@ -34,6 +34,7 @@ def planted(data, ratio, slow):
     return data.assign(behaviour_suboptimality=regret)
 
 
+@pytest.mark.xdist_group("V5")
 @pytest.mark.parametrize(
     ("ratio", "slow", "verdict", "sound"),
     [
