@@ -2,9 +2,10 @@
 
 import jax
 import numpy as np
+import pytest
 
-from apo_sim import theory
-from apo_sim.claims import Study, _studies
+from apo_sim import claims, theory
+from apo_sim.claims import Study, _studies, lc1
 from apo_sim.claims._studies import Setting
 
 
@@ -54,3 +55,17 @@ def test_ld1_enumerates_the_true_minimiser():
     wrong = 2 * (POLICY[1] - POLICY[1] ** 2)
     assert np.all(np.isclose(errors, 0.0) | np.isclose(errors, wrong))
     assert errors[-1].max() == 0.0
+
+
+@pytest.mark.xdist_group("LC.1")
+def test_a_bound_that_is_lifted_far_enough_is_found_to_hold(monkeypatch):
+    printed = lc1.log_bound
+    for orders, verdict in ((6.0, "holds"), (0.0, "fails")):
+
+        def lifted(bounds, study, mistake, orders=orders):
+            stated = study.variant == "stated"
+            return printed(bounds, study, mistake) + (orders if stated else 0.0)
+
+        monkeypatch.setattr(lc1, "log_bound", lifted)
+        found = claims.check("LC.1")
+        assert (found.verdict, found.flaw) == (verdict, None)
