@@ -41,9 +41,18 @@ class Section:
 def section(folder: Path) -> Section:
     """Results in the folder of the report; those of the package where there are none to read."""
     try:
-        results, own = transformer.read(folder / _OWN), True
+        return _section(transformer.read(folder / _OWN), own=True)
     except InvalidArgument:
-        results, own = transformer.read(), False
+        return _of_the_package()
+
+
+@functools.cache
+def _of_the_package() -> Section:
+    """Drawn once, however many pages show it."""
+    return _section(transformer.read(), own=False)
+
+
+def _section(results: transformer.Results, *, own: bool) -> Section:
     rows: list[tuple[str, list[str]]] = []
     for seed in dict.fromkeys(run["seed"] for run in results["runs"]):
         runs = [run for run in results["runs"] if run["seed"] == seed]

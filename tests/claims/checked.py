@@ -7,6 +7,12 @@ import pytest
 from apo_sim import claims
 from apo_sim.claims import registry
 
+# Claims that compile the same programs, or look at the same sweep, go to one worker.
+SHARED = {
+    **dict.fromkeys(("T4.4", "T4.4-stat", "T4.8", "LC.1", "R4.4"), "sampled"),
+    **dict.fromkeys(("V4", "V4-gain"), "V4"),
+    **dict.fromkeys(("N22", "N23"), "N22"),
+}
 OURS = [id for id in claims.names() if registry.module(id).startswith("apo_sim.")]
 
 
@@ -17,4 +23,9 @@ def check(id: str, seed: int = 0) -> claims.Verdict:
 
 def of_group(id: str, *values, name: str | None = None):
     """A parameter whose test runs on the worker that checks the claim."""
-    return pytest.param(id, *values, id=name or id, marks=pytest.mark.xdist_group(id))
+    return pytest.param(id, *values, id=name or id, marks=group(id))
+
+
+def group(id: str) -> pytest.MarkDecorator:
+    """The mark of a test that asks for the claim."""
+    return pytest.mark.xdist_group(SHARED.get(id, id))

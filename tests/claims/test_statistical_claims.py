@@ -1,8 +1,13 @@
 """The claims about sampled preferences: the runs that they share."""
 
+import sys
+from pathlib import Path
+
 import jax
 import numpy as np
-import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from checked import group
 
 from apo_sim import claims, theory
 from apo_sim.claims import Study, _studies, lc1
@@ -57,7 +62,7 @@ def test_ld1_enumerates_the_true_minimiser():
     assert errors[-1].max() == 0.0
 
 
-@pytest.mark.xdist_group("LC.1")
+@group("LC.1")
 def test_a_bound_that_is_lifted_far_enough_is_found_to_hold(monkeypatch):
     printed = lc1.log_bound
     for orders, verdict in ((6.0, "holds"), (0.0, "fails")):

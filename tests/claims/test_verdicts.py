@@ -20,7 +20,7 @@ REFERENCE = Path(__file__).parents[2] / "experiments/reference/claims.json"
 DRIFT = 0.05
 ROUNDING = 1e-9  # what is smaller is the rounding of an identity
 # Minutes of networks in `make validate`; here their own tests judge them on planted or small runs.
-HEAVY = {"V1", "V5"}
+HEAVY = {"V1", "V5", "V7"}
 
 
 @pytest.fixture(scope="module", params=[of_group(id) for id in OURS if id not in HEAVY])
