@@ -1,5 +1,6 @@
 """N22: how fast extrapolation leaves the equilibrium of a cycle."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -97,13 +98,10 @@ def growth_on_cycles(study: Study) -> Finding:
     none_converges = judge.upper_bound(-least, 0.0, floor=0.0, unit="nats an update")
     decisive = judge.worst([of_formula, of_roots, none_converges])
     equal_weight = 1 + 2 * 0.9**2 / (1 - 0.9)
-    return Finding(
-        decisive.verdict,
-        measured=decisive.measured,
-        bound=decisive.bound,
-        unit=decisive.unit,
+    return dataclasses.replace(
+        decisive,
+        cells=1,
         instances=measured.size,
-        counterexample=decisive.counterexample,
         facts={
             "largest error of the formula": of_formula.measured,
             "largest error of the roots": of_roots.measured,

@@ -1,5 +1,6 @@
 """N23: optimistic updates converge where extrapolation leaves."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -85,13 +86,10 @@ def optimistic_updates(study: Study) -> Finding:
     decisive = judge.worst([of_formula, of_roots, decays])
     paths = {name: np.asarray(_far(rule)) for name, rule in RULES.items()}
     ends = {name: path[-1] for name, path in paths.items()}
-    return Finding(
-        decisive.verdict,
-        measured=decisive.measured,
-        bound=decisive.bound,
-        unit=decisive.unit,
+    return dataclasses.replace(
+        decisive,
+        cells=1,
         instances=measured.size,
-        counterexample=decisive.counterexample,
         facts={
             "largest error of the formula": of_formula.measured,
             "largest error of the roots": of_roots.measured,
