@@ -1,13 +1,20 @@
 """What results depend on, as plain data: kept beside them, and held against what is asked for."""
 
-import re
+import importlib.metadata
+import os
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from apo_sim.errors import InvalidArgument
 
 _LONGEST = 60
+# JAX's settings that change numbers.
+_SETTINGS = ("default_matmul_precision", "default_prng_impl", "threefry_partitionable")
 
 
 def check_same(place: Path, what: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
@@ -39,14 +46,30 @@ def check_same(place: Path, what: str, theirs: Mapping[str, Any], ours: Mapping[
             )
 
 
-def described(value: Any) -> str:
-    """A setting in words that mean the same in another process: no addresses.
+def environment() -> dict[str, str]:
+    """What the last bit of a number may depend on beside the configuration.
 
     Example:
-        >>> described(len), described(object())
-        ('<built-in function len>', '<object object>')
+        >>> environment()["jax"] == jax.__version__
+        True
     """
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    packages = ("apo-sim", "jax", "jaxlib", "numpy", "optax")
+    return {
+        **{name.replace("-", "_"): importlib.metadata.version(name) for name in packages},
+        "platform": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
+        "machine": platform.machine(),
+        "precision": str(jnp.zeros(()).dtype),
+        **{name: str(getattr(jax.config, f"jax_{name}")) for name in _SETTINGS},
+        "xla_flags": " ".join(_flags()),
+    }
+
+
+def _flags() -> list[str]:
+    """Flags of the compiler that change numbers: not the layout of the work, not what it tells."""
+    harmless = ("host_platform_device_count", "multi_thread_eigen", "dump", "log")
+    given = os.environ.get("XLA_FLAGS", "").split()
+    return sorted(flag for flag in given if not any(word in flag for word in harmless))
 
 
 def _short(value: Any) -> str:

@@ -1,0 +1,466 @@
+"""What tells two objects apart by their content: the same in every process, another once changed.
+
+Results are kept beside the identity of all that they depend on, and compiled programs are found
+again by it. A name or a printed form will not do: two lambdas print alike, and so do two instances
+of a class whose settings differ.
+
+The rule: numbers, texts, arrays and containers count by value; functions by their code, defaults,
+closure, attributes and the globals that they use; modules of yours by what of them is used;
+instances by their class and state, as for pickling (`__getstate__` may leave out what does not
+count, such as a cache). What belongs to an installed package counts by its name and the package's
+version. An instance of a class of yours, or a function, that has `version` (text or a number)
+counts by its name and that, and nothing else of it is looked at.
+
+Files and servers that an object reads count by their names at most.
+"""
+
+import copyreg
+import dis
+import enum
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import os
+import re
+import site
+import sys
+import sysconfig
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from apo_sim.errors import InvalidArgument
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray, type(...))
+# What Python itself keeps in a class; none of it is content.
+_BOOKKEEPING = {
+    "__module__",
+    "__doc__",
+    "__dict__",
+    "__weakref__",
+    "__firstlineno__",
+    "__static_attributes__",
+    "__annotations__",
+    "__annotate__",
+    "__annotate_func__",
+    "__annotations_cache__",
+    "__abstractmethods__",
+    "__parameters__",
+    "__orig_bases__",
+    "__dataclass_fields__",
+    "__dataclass_params__",
+    "__match_args__",
+    "__slots__",
+    "__slotnames__",
+    "__wrapped__",
+    "__name__",
+    "__qualname__",
+    "_abc_impl",
+}
+
+
+def identity(argument: str, value: Any) -> str:
+    """A text that equal contents share, in this process and in any other.
+
+    Args:
+        argument: name of the argument, for the message.
+        value: an object, a function, a container of them.
+
+    Returns:
+        How the value prints, without addresses, and 16 digits of a hash of its content.
+
+    Raises:
+        InvalidArgument: something in it has no content that could be told; the remedy is named.
+
+    Example:
+        >>> one, same, other = (lambda x: x + 1), (lambda x: x + 1), (lambda x: x + 2)
+        >>> identity("loss", one) == identity("loss", same)
+        True
+        >>> identity("loss", one) == identity("loss", other)
+        False
+        >>> identity("loss", object())
+        Traceback (most recent call last):
+        ...
+        apo_sim.errors.InvalidArgument: loss = <object object> cannot be told from another; make \
+it a dataclass, or give it a `version`
+    """
+    digest = fingerprint(argument, value)
+    words = _words(value)
+    return f"{words if len(words) <= 200 else words[:197] + '...'} [{digest}]"
+
+
+def fingerprint(argument: str, value: Any) -> str:
+    """The hash alone.
+
+    Example:
+        >>> fingerprint("beta", 1.0) == fingerprint("beta", 2.0)
+        False
+    """
+    try:
+        return _hash(_Reading().content(value))
+    except _Unknown as found:
+        what = _words(value)
+        part = found.args[0]
+        raise InvalidArgument(
+            argument,
+            _Verbatim(what),
+            "cannot be told from another" + ("" if part == what else f" (because of {part})"),
+            "make it a dataclass, or give it a `version`",
+        ) from None
+
+
+class _Unknown(Exception):
+    """Something without content that could be told."""
+
+
+class _Verbatim:
+    """Prints as the text it is given."""
+
+    def __init__(self, text: str):
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class _Reading:
+    """One walk through all that a value consists of.
+
+    What holds what is remembered, to stop at circles; and so are functions, classes and modules,
+    which refer to each other in so many ways that each is read once.
+    """
+
+    def __init__(self, above: tuple[int, ...] = ()):
+        self.above = above
+        self.read: dict[int, tuple[int, Any]] = {}
+
+    def content(self, value: Any) -> Iterator[bytes]:
+        """The parts of a value."""
+        if type(value) in _PLAIN:
+            yield f"{type(value).__name__} {value!r}".encode("utf-8", "surrogatepass")
+            return
+        if id(value) in self.above:
+            yield f"circle {len(self.above) - self.above.index(id(value))}".encode()
+            return
+        if isinstance(value, types.FunctionType | type | types.ModuleType):
+            number, _ = self.read.get(id(value), (None, None))
+            if number is not None:
+                yield f"known {number}".encode()
+                return
+            self.read[id(value)] = len(self.read), value
+        self.above = (*self.above, id(value))
+        try:
+            yield from self._parts(value)
+        except RecursionError:
+            raise _Unknown("what is nested too deep") from None
+        finally:
+            self.above = self.above[:-1]
+
+    def _parts(self, value: Any) -> Iterator[bytes]:
+        kind = type(value)
+        if isinstance(value, PurePath):
+            yield f"path {value}".encode("utf-8", "surrogatepass")
+        elif isinstance(value, Tracer):
+            raise _Unknown(f"the traced {value!r}")
+        elif isinstance(value, Iterator):  # used up by looking at it, or by the first use
+            raise _Unknown(_words(value))
+        elif isinstance(value, jax.Array | np.generic) or kind in (np.ndarray, np.memmap):
+            yield from self._array(value)
+        elif isinstance(value, enum.Enum):
+            yield f"{_name(type(value))}.{value.name}".encode()
+            yield from self.content(value.value)
+        elif isinstance(value, types.ModuleType):
+            yield from self._module(value)
+        elif (version := _declared(value)) is not None:
+            named = value if isinstance(value, type | types.FunctionType) else kind
+            yield f"{_name(named)} {version!r}".encode()
+        elif isinstance(value, type):
+            yield from self._class(value)
+        elif isinstance(value, types.FunctionType):
+            yield from self._function(value)
+        elif isinstance(value, types.CodeType):
+            yield from self._code(value)
+        elif isinstance(value, types.MethodType):
+            yield b"method"
+            yield from self.content((value.__self__, value.__func__))
+        elif isinstance(value, types.BuiltinFunctionType | np.ufunc):
+            yield f"builtin {_name(value)}".encode()
+            owner = getattr(value, "__self__", None)
+            if not isinstance(owner, types.ModuleType | None):
+                yield from self.content(owner)
+        elif isinstance(value, staticmethod | classmethod):
+            yield type(value).__name__.encode()
+            yield from self.content(value.__func__)
+        elif isinstance(value, property | functools.cached_property):
+            yield type(value).__name__.encode()
+            parts = ("fget", "fset", "fdel", "func")
+            yield from self.content([getattr(value, part, None) for part in parts])
+        elif isinstance(value, _DESCRIPTORS):
+            yield f"descriptor {_name(value)}".encode()
+        elif kind in (dict, types.MappingProxyType):
+            yield from self._mapping(value)
+        elif kind in (set, frozenset):
+            yield f"set of {len(value)}".encode()
+            yield from sorted(self._alone(entry) for entry in value)
+        elif kind in (list, tuple):
+            yield f"{kind.__name__} of {len(value)}".encode()
+            for entry in value:
+                yield from self.content(entry)
+        elif callable(value) and (wrapped := getattr(value, "__wrapped__", None)):  # by jax.jit
+            yield f"wrapped by {_name(type(value))}".encode()
+            yield from self.content(wrapped)
+            yield from self._attributes(getattr(value, "__dict__", {}))
+        else:
+            yield from self._instance(value)
+
+    def _array(self, value: Any) -> Iterator[bytes]:
+        if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+            yield f"keys of {jax.random.key_impl(value)}".encode()
+            value = jax.random.key_data(value)
+        values = np.asarray(value)
+        if values.dtype.hasobject:
+            yield from self.content(values.tolist())
+            return
+        yield f"array {values.dtype} {values.shape}".encode()
+        yield np.ascontiguousarray(values).tobytes()
+
+    def _mapping(self, value: Any) -> Iterator[bytes]:
+        yield f"mapping of {len(value)}".encode()
+        for text, key in sorted(((self._alone(key), key) for key in value), key=lambda two: two[0]):
+            yield text
+            yield from self.content(value[key])
+
+    def _alone(self, value: Any) -> bytes:
+        """A part whose place among the others is open."""
+        return _hash(_Reading(self.above).content(value)).encode()
+
+    def _function(self, value: types.FunctionType) -> Iterator[bytes]:
+        yield f"function {_name(value)}".encode()
+        # Whatever package made it, what it was made with is its own.
+        closure = [_cell(cell) for cell in value.__closure__ or ()]
+        yield from self.content((value.__defaults__, value.__kwdefaults__, closure))
+        yield from self._attributes(value.__dict__)
+        if _in_package(value.__code__.co_filename):
+            yield _version(value.__module__ or "").encode()
+            return
+        yield from self._code(value.__code__)
+        names = _names_in(value.__code__)
+        for name in sorted(names & value.__globals__.keys()):
+            found = value.__globals__[name]
+            yield name.encode()
+            if isinstance(found, types.ModuleType) and not _installed_module(found):
+                yield from self._used_of(found, names)
+            else:
+                yield from self.content(found)
+        for name in sorted(_imported_in(value.__code__)):
+            yield f"imports {name} {_source_of(name)}".encode()
+
+    def _used_of(self, module: types.ModuleType, names: set[str]) -> Iterator[bytes]:
+        """What a function uses of a module that is no package's: by the names that it says."""
+        yield f"module {module.__name__}".encode()
+        for name in sorted(names & module.__dict__.keys()):
+            found = module.__dict__[name]
+            yield name.encode()
+            if found is module or id(found) in self.above:
+                continue
+            if isinstance(found, types.ModuleType) and not _installed_module(found):
+                yield from self._used_of(found, names - {name})
+            else:
+                yield from self.content(found)
+
+    def _code(self, code: types.CodeType) -> Iterator[bytes]:
+        """What a function does, without where it was written."""
+        yield code.co_code
+        yield repr((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)).encode()
+        yield repr((code.co_argcount, code.co_kwonlyargcount, code.co_flags)).encode()
+        yield from self.content(code.co_consts)
+
+    def _module(self, value: types.ModuleType) -> Iterator[bytes]:
+        if _installed_module(value):
+            yield f"module {value.__name__} {_version(value.__name__)}".encode()
+        else:
+            yield f"module {value.__name__} {_source_of(value.__name__)}".encode()
+
+    def _class(self, value: type) -> Iterator[bytes]:
+        yield f"class {_name(value)}".encode()
+        if _installed(value):
+            yield _version(value.__module__).encode()
+            return
+        for base in value.__bases__:
+            yield from self.content(base)
+        yield from self._attributes(
+            {
+                name: entry
+                for name, entry in value.__dict__.items()
+                if not isinstance(entry, types.MemberDescriptorType)  # of slots
+            }
+        )
+
+    def _attributes(self, found: Mapping[str, Any]) -> Iterator[bytes]:
+        for name, entry in sorted(found.items()):
+            if name not in _BOOKKEEPING:
+                yield name.encode()
+                yield from self.content(entry)
+
+    def _instance(self, value: Any) -> Iterator[bytes]:
+        """The class, then the state, as for pickling."""
+        yield b"instance"
+        yield from self.content(type(value))
+        if hasattr(value, "detach") and hasattr(value, "numpy"):  # a tensor of PyTorch
+            yield from self._array(value.detach().cpu().numpy())
+            return
+        # Nothing tells bare objects apart; within something they stand for "not given".
+        if type(value) is object and len(self.above) == 1:
+            raise _Unknown(_words(value))
+        reduce = copyreg.dispatch_table.get(type(value))
+        try:
+            parts: Any = value.__reduce_ex__(4) if reduce is None else reduce(value)
+        except Exception:  # whatever cannot be pickled says so in its own way
+            raise _Unknown(_words(value)) from None
+        if isinstance(parts, str):
+            yield f"global {parts}".encode()
+            return
+        maker, given = parts[:2]
+        state, entries, items = (*parts[2:], None, None, None)[:3]
+        if given[:1] != (type(value),):
+            yield from self.content(maker)
+        yield from self.content([part for part in given if part is not type(value)])
+        if isinstance(state, dict):
+            state = {
+                name: part for name, part in state.items() if name not in _derived(value)
+            } or None
+        yield from self.content(state)
+        yield from self.content(list(entries or ()))
+        yield from self._mapping(dict(items or ()))
+
+
+_DESCRIPTORS = (
+    types.MemberDescriptorType
+    | types.GetSetDescriptorType
+    | types.MethodDescriptorType
+    | types.WrapperDescriptorType
+)
+
+
+def _words(value: Any) -> str:
+    """How a value prints, without addresses."""
+    try:
+        return _ADDRESS.sub("", repr(value))
+    except Exception:  # a caller's own, or one that is nested too deep
+        return f"<{type(value).__name__}>"
+
+
+def _hash(parts: Iterable[bytes]) -> str:
+    hasher = hashlib.sha256()
+    for part in parts:
+        hasher.update(len(part).to_bytes(8, "big") + part)
+    return hasher.hexdigest()[:16]
+
+
+def _cell(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return "empty"
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """A code and those within it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes(constant)
+
+
+def _names_in(code: types.CodeType) -> set[str]:
+    return {name for part in _codes(code) for name in part.co_names}
+
+
+def _imported_in(code: types.CodeType) -> set[str]:
+    """Modules that a function imports when it is called."""
+    found = (step for part in _codes(code) for step in dis.get_instructions(part))
+    return {step.argval for step in found if step.opname == "IMPORT_NAME" and step.argval}
+
+
+def _derived(value: Any) -> set[str]:
+    """What `functools.cached_property` has put among the attributes: it follows from the rest."""
+    return {
+        name
+        for kind in type(value).__mro__
+        for name, entry in kind.__dict__.items()
+        if isinstance(entry, functools.cached_property)
+    }
+
+
+def _declared(value: Any) -> Any:
+    """The version that a function or an object of a user's class declares, if it does."""
+    kind = value if isinstance(value, type) else type(value)
+    if not isinstance(value, types.FunctionType) and _installed(kind):
+        return None
+    version = inspect.getattr_static(value, "version", None)
+    version = getattr(value, "version", None) if version is not None else None
+    return version if isinstance(version, str | int | float) else None
+
+
+def _name(value: Any) -> str:
+    module = getattr(value, "__module__", None) or ""
+    return f"{module}:{getattr(value, '__qualname__', getattr(value, '__name__', repr(value)))}"
+
+
+def _installed(kind: type) -> bool:
+    """Whether a class belongs to Python, to this library or to an installed package."""
+    if kind.__module__ == "builtins":
+        return True
+    module = sys.modules.get(kind.__module__)
+    found: Any = module
+    for name in kind.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is kind and module is not None and _installed_module(module)
+
+
+def _installed_module(module: types.ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
+    if file is None:  # built into Python, or a folder of several packages
+        return module.__name__ in sys.builtin_module_names or _version(module.__name__) != ""
+    return _in_package(file)
+
+
+@functools.cache
+def _in_package(file: str) -> bool:
+    places = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    places += [*site.getsitepackages(), os.path.dirname(__file__)]
+    # What is frozen into Python itself has a name in brackets, and so has what a user types.
+    return file.startswith("<frozen ") or any(
+        os.path.realpath(file).startswith(os.path.realpath(place) + os.sep) for place in places
+    )
+
+
+def _source_of(module: str) -> str:
+    """The version of an installed module; of another one, a hash of its file."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError):
+        return "not found"
+    if spec is None or spec.origin is None or not os.path.isfile(spec.origin):
+        return "without a file"
+    if _in_package(spec.origin):
+        return _version(module)
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:16]
+
+
+@functools.cache
+def _version(module: str) -> str:
+    top = module.partition(".")[0]
+    try:
+        return importlib.metadata.version(top.replace("_", "-"))
+    except importlib.metadata.PackageNotFoundError:
+        return ""
