@@ -9,7 +9,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 DEVELOP := .venv/.stamp-test,notebooks,transformer
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check-python validate test lint bench notebooks llm-demo clean distclean
+.PHONY: help setup check-python validate test long fuzz lint bench notebooks llm-demo clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,12 @@ validate: .venv/.stamp-core  ## judge every claim and write results/report.html
 
 test: $(DEVELOP)  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+long: $(DEVELOP)  ## run the tests that take minutes: every damage, every kill
+	$(BIN)/python -m pytest -m long tests/robustness $(ARGS)
+
+fuzz: $(DEVELOP)  ## call everything public with hostile values, some minutes
+	$(BIN)/python tests/robustness/fuzz.py $(ARGS)
 
 lint: $(DEVELOP)  ## check style, format and types
 	$(BIN)/ruff check .

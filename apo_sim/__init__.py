@@ -6,10 +6,11 @@ first subject is Accelerated Preference Optimization (APO).
 
 from importlib import metadata
 
+import apo_sim.start as _start  # noqa: F401  (first: the others take seconds)
 from apo_sim import claims, families, losses, momentum, policies, spaces, theory
 from apo_sim.advice import Advice, advise
 from apo_sim.claims import Verdict
-from apo_sim.errors import InvalidArgument, UnknownName
+from apo_sim.errors import Diverged, InvalidArgument, UnknownName
 from apo_sim.loop import Solution, run
 from apo_sim.losses import DPO, IPO, SPPO, Extra, Loss
 from apo_sim.momentum import (
@@ -48,6 +49,7 @@ __all__ = [
     "ByGradient",
     "Constant",
     "Distilled",
+    "Diverged",
     "Extra",
     "FromBehaviour",
     "FunctionSchedule",

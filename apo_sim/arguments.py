@@ -1,6 +1,6 @@
 """The arguments of `run`, checked before anything compiles and brought to one form."""
 
-import inspect
+import math
 from typing import Any
 
 import jax
@@ -8,12 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from apo_sim.checks import as_count, as_float, check_key, check_single, concrete
+from apo_sim.checks import (
+    above_zero,
+    as_array,
+    as_count,
+    as_float,
+    check_key,
+    check_single,
+    concrete,
+)
 from apo_sim.errors import InvalidArgument
-from apo_sim.losses import Extra
+from apo_sim.losses import Extra, derivatives
+from apo_sim.losses.base import as_loss
 from apo_sim.momentum import Momentum, Schedule
 from apo_sim.preferences import Ranker
-from apo_sim.problems import Bandit, Game, Problem
+from apo_sim.problems import PROBLEM, Problem
 
 MAX_SAMPLES = 10**12
 
@@ -25,14 +34,17 @@ def check_parts(
 
     With `first`, the iterations may be a part of those that the schedule is for.
     """
-    if not isinstance(problem, Bandit | Game):
+    PROBLEM("problem", problem)
+    as_loss("loss", loss)
+    check_momentum(momentum, iterations, first)
+    if isinstance(ranker, type) or not isinstance(ranker, Ranker):
         raise InvalidArgument(
-            "problem", problem, "is no problem", "pass apo_sim.Bandit(...) or apo_sim.Game(...)"
+            "ranker", ranker, "is no ranker", "pass an instance such as apo_sim.Pairwise()"
         )
-    if isinstance(loss, type) or not callable(loss):
-        raise InvalidArgument(
-            "loss", loss, "is no loss", "pass an instance such as apo_sim.DPO(), or a callable"
-        )
+
+
+def check_momentum(momentum: Any, iterations: int, first: int | None = None) -> None:
+    """Refuse what is no rule, and a schedule of the wrong length; see `check_parts`."""
     if isinstance(momentum, type) or not isinstance(momentum, Momentum):
         raise InvalidArgument(
             "momentum",
@@ -52,33 +64,18 @@ def check_parts(
             f"is a schedule of the wrong length for iterations = {iterations}",
             "pass one alpha for each iteration",
         )
-    if isinstance(ranker, type) or not isinstance(ranker, Ranker):
-        raise InvalidArgument(
-            "ranker", ranker, "is no ranker", "pass an instance such as apo_sim.Pairwise()"
-        )
-
-
-def check_signature(loss: Any) -> None:
-    """Refuse a loss that does not take two scores and an `Extra`."""
-    try:
-        inspect.signature(loss).bind(0.7, 0.2, Extra())
-    except ValueError:  # a callable that does not say what it takes
-        pass
-    except TypeError as error:
-        raise InvalidArgument(
-            "loss", loss, f"has another signature ({error})", "write loss(h_winner, h_loser, extra)"
-        ) from error
 
 
 def check_differences_only(loss: Any) -> None:
     """The solver works on differences; a loss that sees more would be minimised wrongly."""
-    check_signature(loss)
     with jax.ensure_compile_time_eval():
-        here = loss(jnp.asarray(0.7), jnp.asarray(0.2), Extra())
-        there = loss(jnp.asarray(1.7), jnp.asarray(1.2), Extra())
+        here = as_array("loss", loss(jnp.asarray(0.7), jnp.asarray(0.2), Extra()))
+        there = as_array("loss", loss(jnp.asarray(1.7), jnp.asarray(1.2), Extra()))
     values = concrete(here), concrete(there)
     if values[0] is None or values[1] is None:
         return
+    if not (np.isfinite(values[0]) and np.isfinite(values[1])):
+        raise InvalidArgument("loss", loss, "is not finite for small scores", "set it milder")
     if values[0].shape != () or abs(values[0] - values[1]) > 1e-4 * (1 + abs(values[0])):
         raise InvalidArgument(
             "loss",
@@ -91,7 +88,7 @@ def check_differences_only(loss: Any) -> None:
 def as_beta_schedule(beta: Any, iterations: int, problem: Problem) -> Float[Array, " iterations"]:
     """One proximal weight for each iteration, positive, in the precision of the problem."""
     dtype = problem.log_ref.dtype
-    array = as_float("beta", beta, (None,) * np.ndim(beta)).astype(dtype)
+    array = as_float("beta", beta, None).astype(dtype)
     if array.ndim > 1 or (array.ndim == 1 and array.shape[0] != iterations):
         raise InvalidArgument(
             "beta",
@@ -101,15 +98,36 @@ def as_beta_schedule(beta: Any, iterations: int, problem: Problem) -> Float[Arra
         )
     # In the precision of the run, in which a tiny one may be 0.
     values = concrete(array)
-    if values is not None and not np.all(values > 0):
+    if values is not None and not np.all(above_zero(values)):
         raise InvalidArgument("beta", beta, "must be positive", "pass numbers above 0, such as 1.0")
     return jnp.broadcast_to(array, (iterations,))
 
 
-def as_samples(samples: Any, key: Any, iterations: int) -> Any:
+def check_bound(loss: Any, reward_bound: Any, dtype: Any) -> None:
+    """Refuse an R at whose walls a loss that asks for ever more is flat to the last bit.
+
+    The solver would look there forever for where the loss still falls.
+    """
+    values = concrete(reward_bound)
+    if values is None or hasattr(loss, "empirical_rewards"):
+        return
+    with jax.ensure_compile_time_eval():
+        here, far = (derivatives(loss, jnp.asarray(d, dtype)) for d in (1.0, 2.0 * values))
+    slopes = [concrete(derivative[1]) for derivative in (here, far)]
+    if slopes[0] is not None and slopes[1] is not None and slopes[0] < 0 and slopes[1] == 0:
+        raise InvalidArgument(
+            "reward_bound",
+            reward_bound,
+            f"is one at which the loss is flat in {jnp.dtype(dtype).name}",
+            f"pass at most {0.45 * -math.log(jnp.finfo(dtype).tiny):.0f}",
+        )
+
+
+def as_samples(samples: Any, key: Any, iterations: int, dtype: Any = None) -> Any:
     """The number of preference pairs, with a key to draw them by; None for exact preferences.
 
-    The key is one, or one for each iteration.
+    The key is one, or one for each iteration. With `dtype`, that of the counts, the number must
+    be one that it holds; in single precision a large one is rounded.
     """
     if samples is None:
         return None
@@ -120,15 +138,23 @@ def as_samples(samples: Any, key: Any, iterations: int) -> Any:
     check_key("key", key, iterations)
     check_single("samples", samples, "pass one integer >= 1, or jax.vmap over several")
     if isinstance(samples, jax.Array):
-        values = concrete(samples)
+        values = concrete(as_array("samples", samples))
         if values is None:
             return samples
         samples = values.item()
     if isinstance(samples, float) and samples.is_integer():
         samples = int(samples)
-    samples = as_count("samples", samples)
+    samples = as_count("samples", samples, most=10**400)
     if samples > MAX_SAMPLES:
         raise InvalidArgument(
             "samples", samples, "is more than 1e12", "leave samples out for exact preferences"
+        )
+    short = dtype is not None and jnp.finfo(dtype).bits < 32
+    if short and samples > 2 / float(jnp.finfo(dtype).eps):
+        raise InvalidArgument(
+            "samples",
+            samples,
+            f"cannot be counted in {jnp.dtype(dtype).name}",
+            "make the problem's arrays float32 or float64",
         )
     return samples

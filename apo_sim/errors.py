@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+# Longer texts are no name that was mistyped.
+_LONGEST = 100
+
 
 class InvalidArgument(ValueError):
     """An argument that cannot be used, said before anything is compiled.
@@ -41,7 +44,8 @@ class UnknownName(InvalidArgument):
     def __init__(self, argument: str, value: object, known: Iterable[str]):
         self.known = list(known)
         by_lower = {name.lower(): name for name in self.known}
-        near = difflib.get_close_matches(str(value).lower(), by_lower, n=1)
+        text = value.lower() if isinstance(value, str) and len(value) <= _LONGEST else ""
+        near = difflib.get_close_matches(text, by_lower, n=1)
         remedy = (
             f"did you mean {by_lower[near[0]]!r}?" if near else f"known: {', '.join(self.known)}"
         )
@@ -51,9 +55,33 @@ class UnknownName(InvalidArgument):
         return type(self), (self.argument, self.value, self.known)
 
 
+class Diverged(InvalidArgument):
+    """A run whose numbers are no longer finite.
+
+    Attributes:
+        iteration: the first one in which that was so, counted from 1.
+
+    Example:
+        >>> Diverged("beta", 1e-9, 3, "raise it").iteration
+        3
+    """
+
+    def __init__(self, argument: str, value: object, iteration: int, remedy: str):
+        self.iteration = iteration
+        super().__init__(argument, value, f"diverges in iteration {iteration}", remedy)
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.argument, self.value, self.iteration, self.remedy)
+
+
 def _short(value: object) -> str:
     shape = getattr(value, "shape", None)
-    if shape:
-        return f"array of shape {tuple(shape)}"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    if shape and isinstance(shape, tuple):
+        return f"array of shape {shape}"
+    try:
+        text = repr(value)
+    except Exception:  # a caller's own, or an integer of thousands of digits
+        text = f"<{type(value).__name__}>"
+    # A path that is cut is no path.
+    longest = 300 if isinstance(value, str) and "/" in value else 60
+    return text if len(text) <= longest else text[: longest - 3] + "..."

@@ -15,7 +15,6 @@ distribution of contexts, or a reference that depends on the rewards, is one
     [-13.8155, -13.8155, -13.8155]
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,7 +22,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from apo_sim.checks import as_count, as_float, check_key, check_positive, concrete
+from apo_sim.checks import (
+    NON_NEGATIVE,
+    POSITIVE,
+    Real,
+    as_array,
+    as_count,
+    as_float,
+    as_key,
+    check_room,
+    checked,
+    concrete,
+    optional,
+    within,
+)
 from apo_sim.errors import InvalidArgument
 from apo_sim.problems import Bandit, Game, LogPolicy, PerContext, as_log_policy
 from apo_sim.sequences import all_sequences
@@ -34,10 +46,17 @@ Features = Float[Array, "contexts arms dimension"]
 
 
 _DEFAULT_ARMS = 10
+# Arrays of the size of a problem that are held while it is made.
+_COPIES = 4
+_GAP = within("in [0, 2]", lambda gap: (gap >= 0) & (gap <= 2))
+_BELOW_HALF = within("in (0, 1/2)", lambda share: (share > 0) & (share < 0.5)).one()
+_WIN_RATE = within("in (1/2, 1]", lambda rate: (rate > 0.5) & (rate <= 1)).one()
+_SPREAD = within("in (0, 1/2]", lambda spread: (spread > 0) & (spread <= 0.5)).one()
 
 # References
 
 
+@checked(contexts=as_count, arms=as_count)
 def uniform_reference(contexts: int, arms: int) -> LogPolicy:
     """The same mass on every arm.
 
@@ -49,6 +68,7 @@ def uniform_reference(contexts: int, arms: int) -> LogPolicy:
     return jnp.asarray(np.full((contexts, arms), -np.log(arms)))
 
 
+@checked(key=as_key, contexts=as_count, arms=as_count, concentration=POSITIVE.one())
 def dirichlet_reference(key: Any, contexts: int, arms: int, concentration: Any = 1.0) -> LogPolicy:
     """Masses from a symmetric Dirichlet distribution, each context on its own.
 
@@ -67,11 +87,11 @@ def dirichlet_reference(key: Any, contexts: int, arms: int, concentration: Any =
         >>> jnp.exp(log_ref).sum(axis=1).round(6).tolist()
         [1.0, 1.0]
     """
-    check_key("key", key)
     shape = _count_sizes(contexts, arms)
     return jax.nn.log_softmax(_log_gamma(key, concentration, shape), axis=1)
 
 
+@checked(key=as_key, contexts=as_count, arms=as_count, exponent=NON_NEGATIVE.one())
 def zipf_reference(key: Any, contexts: int, arms: int, exponent: Any = 1.0) -> LogPolicy:
     """Mass proportional to rank**-exponent, the ranks in an order of their own per context.
 
@@ -89,14 +109,13 @@ def zipf_reference(key: Any, contexts: int, arms: int, exponent: Any = 1.0) -> L
         >>> sorted((11 * jnp.exp(log_ref[0])).round(4).tolist())
         [2.0, 3.0, 6.0]
     """
-    check_key("key", key)
     contexts, arms = _count_sizes(contexts, arms)
-    exponent = _within("exponent", exponent, (), lambda s: s >= 0, "at least 0")
     ranks = jnp.broadcast_to(jnp.arange(1.0, arms + 1.0), (contexts, arms))
     ranks = jax.random.permutation(key, ranks, axis=1, independent=True)
     return jax.nn.log_softmax(-exponent * jnp.log(ranks), axis=1)
 
 
+@checked(key=as_key, arms=as_count, concentration=POSITIVE.one())
 def best_arm_reference(
     key: Any,
     best_arm: Any,
@@ -124,7 +143,6 @@ def best_arm_reference(
         >>> round(float(log_ref[0, 2]), 3)
         -690.0
     """
-    check_key("key", key)
     best_arm = _as_arms(best_arm, arms)
     contexts, arms = _count_sizes(best_arm.shape[0], arms)
     log_p = _log_mass(p_star, log_p_star, contexts)
@@ -137,6 +155,7 @@ def best_arm_reference(
 # Bandits
 
 
+@checked(key=as_key, contexts=optional(as_count), arms=optional(as_count))
 def uniform_bandit(
     key: Any, contexts: int | None = None, arms: int | None = None, log_ref: Any = None
 ) -> Bandit:
@@ -156,12 +175,12 @@ def uniform_bandit(
         >>> bandit.reward.shape, bool(jnp.all(jnp.abs(bandit.reward) <= 1))
         ((2, 5), True)
     """
-    check_key("key", key)
     log_ref = _as_reference(log_ref, contexts, arms)
     reward = jax.random.uniform(key, log_ref.shape, log_ref.dtype, minval=-1.0, maxval=1.0)
     return Bandit(reward, log_ref)
 
 
+@checked(key=as_key, gap=_GAP, contexts=optional(as_count), arms=optional(as_count))
 def gap_bandit(
     key: Any,
     gap: Any,
@@ -188,10 +207,9 @@ def gap_bandit(
         >>> round(float(bandit.gap[0]), 6)
         0.25
     """
-    check_key("key", key)
     log_ref = _as_reference(log_ref, contexts, arms)
     shape = log_ref.shape
-    gap = _per_context("gap", gap, shape[0], lambda g: (g >= 0) & (g <= 2), "in [0, 2]")
+    gap = _per_context("gap", gap, shape[0])
     to_arms, to_best, to_rest = jax.random.split(key, 3)
     unit = jax.random.uniform(to_best, shape[:1], log_ref.dtype)
     second = (-1 + unit * (2 - gap.astype(log_ref.dtype)))[:, None]
@@ -203,6 +221,7 @@ def gap_bandit(
     return Bandit(jnp.where(arm == leaders[:, :1], first, reward), log_ref)
 
 
+@checked(gap=POSITIVE, arms=as_count, contexts=as_count)
 def two_level_bandit(
     p_star: Any = None,
     gap: Any = 1.0,
@@ -234,7 +253,7 @@ def two_level_bandit(
         ([[0.25, -0.25, -0.25, -0.25]], [0.1, 0.3, 0.3, 0.3])
     """
     contexts, arms = _count_sizes(contexts, arms)
-    gap = _per_context("gap", gap, contexts, lambda g: g > 0, "above 0")
+    gap = _per_context("gap", gap, contexts)
     log_p = _log_mass(p_star, log_p_star, contexts)
     first = jnp.arange(arms) == 0
     log_rest = jnp.log(-jnp.expm1(log_p)) - jnp.log(float(arms - 1))
@@ -242,6 +261,7 @@ def two_level_bandit(
     return Bandit(reward, jnp.where(first, log_p[:, None], log_rest[:, None]))
 
 
+@checked(key=as_key, levels=as_count, contexts=optional(as_count), arms=optional(as_count))
 def tied_bandit(
     key: Any,
     levels: int = 3,
@@ -266,13 +286,12 @@ def tied_bandit(
         >>> sorted(set(bandit.reward[0].tolist()))
         [-1.0, 1.0]
     """
-    check_key("key", key)
-    levels = as_count("levels", levels)
     log_ref = _as_reference(log_ref, contexts, arms)
     level = jax.random.randint(key, log_ref.shape, 0, levels)
     return Bandit(jnp.linspace(-1.0, 1.0, levels, dtype=log_ref.dtype)[level], log_ref)
 
 
+@checked(key=as_key, contexts=as_count, arms=as_count, dimension=as_count)
 def random_features(key: Any, contexts: int, arms: int, dimension: int) -> Features:
     """Standard normal features phi(x, y), shape (contexts, arms, dimension).
 
@@ -280,11 +299,11 @@ def random_features(key: Any, contexts: int, arms: int, dimension: int) -> Featu
         >>> random_features(jax.random.key(0), 2, 5, 3).shape
         (2, 5, 3)
     """
-    check_key("key", key)
     shape = _count_sizes(contexts, arms)
-    return jax.random.normal(key, (*shape, as_count("dimension", dimension)))
+    return jax.random.normal(key, (*shape, dimension))
 
 
+@checked(key=as_key, features=Real(shape=(None, None, None)))
 def linear_bandit(key: Any, features: Any, log_ref: Any = None) -> Bandit:
     """Rewards linear in features, <phi(x, y), theta>, scaled so that the largest is 1 in size.
 
@@ -304,8 +323,6 @@ def linear_bandit(key: Any, features: Any, log_ref: Any = None) -> Bandit:
         >>> float(jnp.max(jnp.abs(bandit.reward))), int(jnp.linalg.matrix_rank(bandit.reward))
         (1.0, 2)
     """
-    check_key("key", key)
-    features = as_float("features", features, (None, None, None))
     contexts, arms, dimension = features.shape
     log_ref = _as_reference(log_ref, contexts, arms)
     score = features @ jax.random.normal(key, (dimension,), features.dtype)
@@ -314,7 +331,8 @@ def linear_bandit(key: Any, features: Any, log_ref: Any = None) -> Bandit:
     return Bandit(reward.astype(log_ref.dtype), log_ref)
 
 
-def lattice(side: int, extent: float = 1.0) -> Float[Array, "1 arms 2"]:
+@checked(side=as_count, extent=POSITIVE.one())
+def lattice(side: int, extent: Any = 1.0) -> Float[Array, "1 arms 2"]:
     """Actions in the plane: the points of a square lattice on [-extent, extent]^2, row by row.
 
     Args:
@@ -328,13 +346,14 @@ def lattice(side: int, extent: float = 1.0) -> Float[Array, "1 arms 2"]:
         >>> lattice(2).tolist()
         [[[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]]]
     """
-    if as_count("side", side) < 2:
+    if side < 2:
         raise InvalidArgument("side", side, "leaves one action", "pass an integer >= 2")
-    check_positive("extent", extent)
+    check_room("side", side, (side, side, 2))
     axis = jnp.linspace(-extent, extent, side)
     return jnp.stack(jnp.meshgrid(axis, axis), axis=-1).reshape(1, side**2, 2)
 
 
+@checked(actions=Real(shape=(None, None, 2)), radius=POSITIVE.one(), decay=POSITIVE.one())
 def ring_bandit(actions: Any, radius: Any = 0.5, decay: Any = 0.3) -> Bandit:
     """Actions in the plane, rewarded for being near a circle: exp(-|distance to it| / decay).
 
@@ -353,14 +372,12 @@ def ring_bandit(actions: Any, radius: Any = 0.5, decay: Any = 0.3) -> Bandit:
         >>> ring.reward.round(4).tolist()
         [[1.0, 0.3679]]
     """
-    actions = as_float("actions", actions, (None, None, 2))
-    check_positive("radius", radius)
-    check_positive("decay", decay)
     distance = jnp.abs(jnp.linalg.norm(actions, axis=-1) - radius)
     log_ref = uniform_reference(*distance.shape).astype(distance.dtype)
     return Bandit(jnp.exp(-distance / decay), log_ref)
 
 
+@checked(key=as_key)
 def sequence_bandit(key: Any, vocabulary: int, length: int, log_ref: Any = None) -> Bandit:
     """Arms are all sequences of tokens, rewarded for tokens at places and for neighbours.
 
@@ -384,7 +401,6 @@ def sequence_bandit(key: Any, vocabulary: int, length: int, log_ref: Any = None)
         >>> bandit.num_arms, float(bandit.reward.min()), float(bandit.reward.max())
         (9, -1.0, 1.0)
     """
-    check_key("key", key)
     tokens = all_sequences(vocabulary, length)
     log_ref = _as_reference(log_ref, 1, tokens.shape[0])
     drawn = jax.random.normal(key, (length + (length - 1) * vocabulary, vocabulary), log_ref.dtype)
@@ -399,6 +415,7 @@ def sequence_bandit(key: Any, vocabulary: int, length: int, log_ref: Any = None)
 # Games
 
 
+@checked(key=as_key, contexts=optional(as_count), arms=optional(as_count), dominance=_BELOW_HALF)
 def dominant_game(
     key: Any,
     contexts: int | None = None,
@@ -427,12 +444,9 @@ def dominant_game(
         >>> bool(jnp.all(game.dominance > 0.2 - 1e-6))
         True
     """
-    check_key("key", key)
     log_ref = _as_reference(log_ref, contexts, arms)
     shape = log_ref.shape
-    dominance = _within(
-        "dominance", dominance, (), lambda d: (d > 0) & (d < 0.5), "in (0, 1/2)"
-    ).astype(log_ref.dtype)
+    dominance = dominance.astype(log_ref.dtype)
     to_arm, to_others, to_best = jax.random.split(key, 3)
     spread = 0.5 - dominance
     others = 0.5 + _skew(to_others, shape, -spread, spread, log_ref.dtype)
@@ -447,6 +461,7 @@ def dominant_game(
     return Game(jnp.where(column & ~row, 1.0 - leads[:, :, None], preference), log_ref)
 
 
+@checked(key=as_key, contexts=optional(as_count), arms=optional(as_count), margin=_BELOW_HALF)
 def transitive_game(
     key: Any,
     contexts: int | None = None,
@@ -476,14 +491,13 @@ def transitive_game(
         >>> sorted(wins.tolist())
         [0, 1, 2, 3]
     """
-    check_key("key", key)
     log_ref = _as_reference(log_ref, contexts, arms)
-    margin = _within("margin", margin, (), lambda m: (m > 0) & (m < 0.5), "in (0, 1/2)")
     to_order, to_leads = jax.random.split(key)
     preference = 0.5 + _skew(to_leads, log_ref.shape, margin, 0.5, log_ref.dtype)
     return Game(_shuffled(to_order, preference), log_ref)
 
 
+@checked(win_rate=_WIN_RATE)
 def rock_paper_scissors(win_rate: Any = 0.9, log_ref: Any = None) -> Game:
     """Three arms in a cycle: each beats the next one with probability `win_rate`.
 
@@ -500,13 +514,12 @@ def rock_paper_scissors(win_rate: Any = 0.9, log_ref: Any = None) -> Game:
         [[[0.5, 0.75, 0.25], [0.25, 0.5, 0.75], [0.75, 0.25, 0.5]]]
     """
     log_ref = _as_reference(log_ref, None, 3)
-    allowed = "in (1/2, 1]"
-    win_rate = _within("win_rate", win_rate, (), lambda w: (w > 0.5) & (w <= 1), allowed)
     cycle = jnp.array([[0.0, 1.0, -1.0], [-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]], log_ref.dtype)
     preference = 0.5 + (win_rate.astype(log_ref.dtype) - 0.5) * cycle
     return Game(jnp.broadcast_to(preference, (log_ref.shape[0], 3, 3)), log_ref)
 
 
+@checked(key=as_key, contexts=optional(as_count), arms=optional(as_count), spread=_SPREAD)
 def random_game(
     key: Any,
     contexts: int | None = None,
@@ -531,9 +544,7 @@ def random_game(
         >>> bool(jnp.all(jnp.abs(game.preference - 0.5) <= 0.1))
         True
     """
-    check_key("key", key)
     log_ref = _as_reference(log_ref, contexts, arms)
-    spread = _within("spread", spread, (), lambda s: (s > 0) & (s <= 0.5), "in (0, 1/2]")
     return Game(0.5 + _skew(key, log_ref.shape, -spread, spread, log_ref.dtype), log_ref)
 
 
@@ -541,6 +552,8 @@ def _count_sizes(contexts: Any, arms: Any) -> tuple[int, int]:
     contexts, arms = as_count("contexts", contexts), as_count("arms", arms)
     if arms < 2:
         raise InvalidArgument("arms", arms, "leaves nothing to compare", "pass an integer >= 2")
+    larger = ("arms", arms) if arms > contexts else ("contexts", contexts)
+    check_room(*larger, (contexts, arms), _COPIES)
     return contexts, arms
 
 
@@ -563,6 +576,7 @@ def _as_reference(log_ref: Any, contexts: Any, arms: Any) -> LogPolicy:
 
 
 def _as_arms(best_arm: Any, arms: Any) -> Int[Array, " contexts"]:
+    as_array("best_arm", best_arm)
     array = jnp.asarray(best_arm)
     remedy = "pass one index of an arm for each context, such as problem.best_arm"
     if array.ndim != 1 or array.size == 0 or not jnp.issubdtype(array.dtype, jnp.integer):
@@ -570,32 +584,15 @@ def _as_arms(best_arm: Any, arms: Any) -> Int[Array, " contexts"]:
             "best_arm", best_arm, f"has shape {array.shape} and dtype {array.dtype}", remedy
         )
     values = concrete(array)
-    if values is not None and np.any((values < 0) | (values >= as_count("arms", arms))):
+    if values is not None and np.any((values < 0) | (values >= arms)):
         raise InvalidArgument("best_arm", best_arm, f"is not below arms = {arms}", remedy)
     return array
 
 
-def _within(
-    name: str,
-    value: Any,
-    shape: tuple[int, ...],
-    allowed: Callable[[np.ndarray], Any],
-    where: str,
-) -> Float[Array, "..."]:
-    """`value` as an array, refused if its values are known and not allowed."""
-    array = as_float(name, value, shape)
-    values = concrete(array)
-    if values is not None and not np.all(allowed(values)):
-        raise InvalidArgument(name, value, f"is not {where}", f"pass a number {where}")
-    return array
-
-
-def _per_context(
-    name: str, value: Any, contexts: int, allowed: Callable[[np.ndarray], Any], where: str
-) -> PerContext:
+def _per_context(name: str, value: Any, contexts: int) -> PerContext:
     """A number, or one for each context, as the latter."""
     shape = () if jnp.ndim(value) == 0 else (contexts,)
-    return jnp.broadcast_to(_within(name, value, shape, allowed, where), (contexts,))
+    return jnp.broadcast_to(as_float(name, value, shape), (contexts,))
 
 
 def _log_mass(p_star: Any, log_p_star: Any, contexts: int) -> PerContext:
@@ -603,23 +600,23 @@ def _log_mass(p_star: Any, log_p_star: Any, contexts: int) -> PerContext:
     name, given, certain = (
         ("log_p_star", log_p_star, 0) if p_star is None else ("p_star", p_star, 1)
     )
-    values = concrete(given)
+    values = None if given is None else concrete(as_array(name, given))
     if values is not None and np.any(values == certain):
         raise InvalidArgument(
             name, given, "leaves no mass to the other arms", "pass a probability below 1"
         )
     log_p = log_probability(p_star, log_p_star)
-    return _per_context(name, log_p, contexts, lambda _: True, "finite")
+    return _per_context(name, log_p, contexts)
 
 
 def _log_gamma(key: Any, concentration: Any, shape: tuple[int, int]) -> LogPolicy:
     """Logarithms of gamma variates: a Dirichlet sample, once normalised, that never underflows."""
-    check_positive("concentration", concentration)
-    return jax.random.loggamma(key, as_float("concentration", concentration, ()), shape)
+    return jax.random.loggamma(key, concentration, shape)
 
 
 def _skew(key: Any, shape: tuple[int, ...], low: Any, high: Any, dtype: Any) -> Matrix:
     """Antisymmetric matrices, their upper triangles uniform in [low, high]."""
+    check_room("arms", shape[1], (*shape, shape[1]), _COPIES)
     uniform = jax.random.uniform(key, (*shape, shape[1]), dtype, low, high)
     upper = jnp.triu(uniform, 1)
     return upper - jnp.swapaxes(upper, 1, 2)

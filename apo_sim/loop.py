@@ -5,15 +5,22 @@ from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
-from apo_sim.arguments import as_beta_schedule, as_samples, check_differences_only, check_parts
-from apo_sim.checks import as_count, check_positive, check_single
-from apo_sim.errors import UnknownName
+from apo_sim.arguments import (
+    as_beta_schedule,
+    as_samples,
+    check_bound,
+    check_differences_only,
+    check_parts,
+)
+from apo_sim.checks import as_count, check_positive, check_room, check_single, concrete, one_of
+from apo_sim.errors import Diverged
 from apo_sim.losses import DPO, Loss
 from apo_sim.momentum import Momentum, NoMomentum
 from apo_sim.preferences import Pairwise, Ranker, win_counts
-from apo_sim.problems import LogPolicy, Problem
+from apo_sim.problems import LogPolicy, Problem, expected_gap
 from apo_sim.proximal import (
     EXACT_REWARD_BOUND,
     SAMPLED_REWARD_BOUND,
@@ -24,6 +31,8 @@ from apo_sim.pytree import hidden, like, pytree_dataclass, revealed
 
 SAVE = ("metrics", "path", "average")
 OUTPUT = ("before", "after")
+# Arrays of the size of a path, or of a series, that a run keeps.
+_KEPT_ARRAYS = 6
 
 Series = Float[Array, " iterations"]
 Path = Float[Array, "points contexts arms"]
@@ -102,6 +111,8 @@ def run(
 
     Raises:
         InvalidArgument: anything unusable, named, before compilation.
+        Diverged: the policy is not finite any more; with the iteration. (Inside `jax.jit` and
+            `jax.vmap` its numbers are NaN from there on.)
 
     Source: the paper's Algorithm 1.
 
@@ -117,30 +128,55 @@ def run(
     iterations = as_count("iterations", iterations)
     check_parts(problem, loss, momentum, ranker, iterations)
     betas = as_beta_schedule(beta, iterations, problem)
-    samples = as_samples(samples, key, iterations)
+    samples = as_samples(samples, key, iterations, betas.dtype)
     if reward_bound is None:
         reward_bound = EXACT_REWARD_BOUND if samples is None else SAMPLED_REWARD_BOUND
     check_single("reward_bound", reward_bound, "pass one number above 0")
     check_positive("reward_bound", reward_bound)
-    if output not in OUTPUT:
-        raise UnknownName("output", output, OUTPUT)
-    kept = frozenset(save) if isinstance(save, tuple | list) else frozenset((save,))
-    for name in kept:
-        if name not in SAVE:
-            raise UnknownName("save", name, SAVE)
+    output = one_of(OUTPUT)("output", output)
+    kept = frozenset(one_of(SAVE)("save", name) for name in _listed(save))
     if not hasattr(loss, "empirical_rewards"):
         check_differences_only(loss)
-    return _run(
+    check_bound(loss, reward_bound, betas.dtype)
+    check_room("iterations", iterations, _kept_shape(problem, iterations, kept), _KEPT_ARRAYS)
+    solution = _run(
         problem,
-        hidden(loss),
-        hidden(momentum),
-        hidden(ranker),
+        hidden(loss, "loss"),
+        hidden(momentum, "momentum"),
+        hidden(ranker, "ranker"),
         betas,
         None if samples is None else (jnp.asarray(samples, betas.dtype), key),
         jnp.asarray(reward_bound, betas.dtype),
         output=output,
         kept=kept,
     )
+    _refuse_divergence(solution, beta)
+    return solution
+
+
+def _listed(save: Any) -> Any:
+    return save if isinstance(save, tuple | list) else (save,)
+
+
+def _kept_shape(problem: Problem, iterations: int, kept: frozenset[str]) -> tuple[int, ...]:
+    return (iterations, *problem.log_ref.shape) if "path" in kept else (iterations,)
+
+
+def _refuse_divergence(solution: Solution, beta: Any) -> None:
+    """A policy that is no longer finite ends the run, where its numbers are known."""
+    found = (concrete(s) for s in (solution.suboptimality, solution.tv, solution.gamma))
+    series = [values for values in found if values is not None]
+    if not series:
+        return
+    finite = np.all(np.isfinite(np.stack(series)), axis=0)
+    if not finite.all():
+        raise Diverged(
+            "beta",
+            beta,
+            int(np.argmin(finite)) + 1,
+            "raise it, extrapolate less, run fewer iterations or in double precision; or look at "
+            "what a loss, rule or ranker of your own returns",
+        )
 
 
 @functools.partial(jax.jit, static_argnames=("output", "kept"))
@@ -174,14 +210,15 @@ def _run(problem, loss, momentum, ranker, betas, data, reward_bound, *, output, 
         shown, total = weights
         share = problem.context_probs / total
         out = {
-            "suboptimality": share @ problem.suboptimality_of(shown),
+            "suboptimality": expected_gap(share, problem.suboptimality_of(shown)),
             "tv": share @ problem.mass_off_best_of(shown),
             "gamma": gamma if output == "before" else extrapolated[1],
             "residual": residual,
         }
         if "average" in kept:
             average = average + (shown / total[:, None] - average) / (t + 1)
-            out["average_suboptimality"] = problem.context_probs @ problem.suboptimality_of(average)
+            gaps = problem.suboptimality_of(average)
+            out["average_suboptimality"] = expected_gap(problem.context_probs, gaps)
         if "path" in kept:
             out["log_policy"], out["rewards"] = log_policy, rewards
             out["behaviour"] = jax.nn.log_softmax(extrapolated[0], axis=1)

@@ -6,13 +6,12 @@ program runs many learning rates side by side.
 
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from apo_sim.checks import check_extrapolation, check_positive, check_single, concrete
+from apo_sim.checks import NON_NEGATIVE, check_extrapolation, check_positive, check_single
 from apo_sim.errors import InvalidArgument
-from apo_sim.pytree import hidden, pytree_dataclass, static
+from apo_sim.pytree import opaque, pytree_dataclass, static
 
 Number = float | int | Float[Array, ""]
 
@@ -108,14 +107,7 @@ class AdamW(_Settings):
     def __post_init__(self):
         self._check("b1", "b2")
         check_single("weight_decay", self.weight_decay, "pass one number")
-        decay = concrete(self.weight_decay)
-        if decay is not None and not (decay.dtype.kind in "fiu" and 0 <= decay < np.inf):
-            raise InvalidArgument(
-                "weight_decay",
-                self.weight_decay,
-                "must be finite and at least 0",
-                "pass a number such as 0.01",
-            )
+        NON_NEGATIVE.check("weight_decay", self.weight_decay)
 
     def _transformation(self) -> optax.GradientTransformation:
         return optax.adamw(self.learning_rate, self.b1, self.b2, weight_decay=self.weight_decay)  # type: ignore[arg-type]
@@ -179,7 +171,5 @@ def as_optimizer(value: Any) -> Optimizer:
             "is no optimiser",
             "pass an instance such as apo_sim.AdamW(1e-3), or one of optax",
         )
-    made_of_functions = (
-        isinstance(value, optax.GradientTransformation) or hidden(value) is not value
-    )
+    made_of_functions = isinstance(value, optax.GradientTransformation) or opaque(value)
     return _Optax(value) if made_of_functions else value

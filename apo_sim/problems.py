@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from apo_sim.checks import as_float, concrete, tolerance
+from apo_sim.checks import as_float, concrete, instance_of, tolerance
 from apo_sim.errors import InvalidArgument
 from apo_sim.pytree import pytree_dataclass
 
@@ -96,6 +96,7 @@ class Bandit(_Contextual):
     def __post_init__(self):
         reward = as_float("reward", self.reward, (None, None))
         _check_arms("reward", self.reward, reward.shape[1])
+        _check_span(self.reward, reward)
         _set_fields(self, "reward", reward, reward.shape)
 
     @property
@@ -212,7 +213,7 @@ class Game(_Contextual):
 
         E_x[max_y P(y > policy | x)] - 1/2, zero exactly at the symmetric Nash equilibria.
         """
-        return self.context_probs @ self.suboptimality_of(jnp.exp(log_policy))
+        return expected_gap(self.context_probs, self.suboptimality_of(jnp.exp(log_policy)))
 
     def suboptimality_of(self, weights: LogPolicy) -> PerContext:
         """Per context, of probabilities at hand, times any factor if they carry it."""
@@ -220,6 +221,17 @@ class Game(_Contextual):
 
 
 Problem = Bandit | Game
+PROBLEM = instance_of(
+    Bandit | Game, "is no problem", "pass apo_sim.Bandit(...) or apo_sim.Game(...)"
+)
+
+
+def expected_gap(share: PerContext, gaps: PerContext) -> Float[Array, ""]:
+    """The gap in expectation over contexts.
+
+    No policy beats itself: at an equilibrium of a game only rounding falls below zero.
+    """
+    return jnp.maximum(share @ gaps, 0.0)
 
 
 def dominance_gap(
@@ -244,6 +256,14 @@ def dominance_gap(
 def _check_arms(name: str, value: Any, arms: int) -> None:
     if arms < 2:
         raise InvalidArgument(name, value, "has one arm only", "pass at least two arms")
+
+
+def _check_span(given: Any, reward: Array) -> None:
+    values = concrete(reward)
+    if values is not None and np.max(np.ptp(values / 2, axis=1)) > np.finfo(values.dtype).max / 4:
+        raise InvalidArgument(
+            "reward", given, "spans more than a float holds", "pass rewards of a smaller range"
+        )
 
 
 def _check_antisymmetric(preference: Array) -> None:
@@ -275,6 +295,11 @@ def _set_fields(problem: Any, name: str, values: Array, shape: tuple[int, ...]) 
         _check_probs("context_probs", probs)
     for field, array in ((name, values), ("log_ref", log_ref), ("context_probs", probs)):
         object.__setattr__(problem, field, array.astype(dtype))
+
+
+def log_policy_of(problem: Problem, log_policy: Any) -> LogPolicy:
+    """Log-probabilities in the contexts and arms of a problem; normalised if concrete."""
+    return as_log_policy("log_policy", log_policy, problem.log_ref.shape)
 
 
 def as_log_policy(name: str, value: Any, shape: tuple[int, ...]) -> LogPolicy:

@@ -6,6 +6,8 @@ from typing import Any, TypeVar, dataclass_transform, no_type_check
 import jax
 import jax.numpy as jnp
 
+from apo_sim.identity import fingerprint
+
 T = TypeVar("T")
 
 
@@ -39,46 +41,76 @@ def pytree_dataclass(cls: type[T]) -> type[T]:
 
     def flatten_with_keys(obj):
         leaves = tuple((jax.tree_util.GetAttrKey(name), getattr(obj, name)) for name in data)
-        return leaves, tuple(getattr(obj, name) for name in meta)
+        return leaves, tuple(_part_of_program(name, getattr(obj, name)) for name in meta)
 
     def unflatten(aux, leaves):
         obj = object.__new__(cls)
         for name, value in (*zip(data, leaves, strict=True), *zip(meta, aux, strict=True)):
-            object.__setattr__(obj, name, value)
+            object.__setattr__(obj, name, revealed(value))
         return obj
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten)
     return cls
 
 
-@dataclasses.dataclass(frozen=True)
 class _Hidden:
-    """An object that is no pytree, carried into jit as part of the program."""
+    """An object that is no pytree, carried into jit as part of the program.
 
-    content: Any
+    Two are equal if their contents are: a compiled program that has another content inside it is
+    not used again, even if the object is the same one and has only been changed.
+    """
+
+    def __init__(self, content: Any, name: str = "argument"):
+        self.content = content
+        self.fingerprint = fingerprint(name, content)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Hidden) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
 
 
-jax.tree_util.register_pytree_node(
-    _Hidden, lambda box: ((), box.content), lambda content, _: _Hidden(content)
-)
+jax.tree_util.register_pytree_node(_Hidden, lambda box: ((), box), lambda box, _: box)
 
 
-def hidden(obj: Any) -> Any:
-    """`obj` itself if JAX sees through it, else a box that jit hashes and compares.
+def hidden(obj: Any, name: str = "argument") -> Any:
+    """`obj` itself if JAX sees through it, else a box that jit hashes and compares by content.
 
-    So a user's loss or momentum rule may be a plain (hashable) object or function.
+    So a user's loss or momentum rule may be a plain object or function.
+
+    Raises:
+        InvalidArgument: its content cannot be told; see `apo_sim.identity`.
 
     Example:
         >>> revealed(hidden(len)) is len
         True
+        >>> hidden(lambda x: x + 1) == hidden(lambda x: x + 1)
+        True
+    """
+    return _Hidden(obj, name) if opaque(obj) else obj
+
+
+def opaque(obj: Any) -> bool:
+    """Whether JAX takes an object for a single leaf.
+
+    Example:
+        >>> opaque(len), opaque([1, 2])
+        (True, False)
     """
     leaves = jax.tree.leaves(obj)
-    return _Hidden(obj) if len(leaves) == 1 and leaves[0] is obj else obj
+    return len(leaves) == 1 and leaves[0] is obj
 
 
 def revealed(obj: Any) -> Any:
     """Undo `hidden`."""
     return obj.content if isinstance(obj, _Hidden) else obj
+
+
+def _part_of_program(name: str, value: Any) -> Any:
+    """A static field as jit may compare it: plain values by themselves, all else by content."""
+    plain = value is None or isinstance(value, bool | int | float | str)
+    return value if plain else _Hidden(value, name)
 
 
 def like(new: T, old: T) -> T:

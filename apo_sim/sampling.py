@@ -122,13 +122,16 @@ def _binomial(
     either = success + failure
     share = jnp.minimum(success, failure) / jnp.where(either > 0, either, 1.0)
     small = count * share <= _SMALL_MEAN
+    # What is not finite has no law; rejection would look for it forever.
+    large = ~small & jnp.isfinite(count * share)
     rarer = jnp.where(
         small,
         _invert(uniform, jnp.where(small, count, 0.0), share),
-        _reject(key, stream, count, share, ~small),
+        _reject(key, stream, count, share, large),
     )
     drawn = jnp.where(success <= failure, rarer, count - rarer)
-    return jnp.where(either > 0, drawn, 0.0)
+    known = jnp.where(small | large, drawn, jnp.nan)
+    return jnp.where(either > 0, known, jnp.where(either <= 0, 0.0, jnp.nan))
 
 
 def _invert(uniform: Counts, count: Counts, share: Counts) -> Counts:
@@ -181,7 +184,7 @@ def _reject(
     highest = log_density(jnp.floor((count + 1.0) * share))
 
     def unfinished(state):
-        return jnp.any(~state[1])
+        return jnp.any(~state[1]) & (state[2] < _ATTEMPTS)
 
     def draw(state):
         outcome, accepted, attempt = state

@@ -17,10 +17,24 @@ unless a strategy is passed for `contexts` or `arms`: JAX compiles a property on
     >>> test_momentum_is_a_smaller_beta()
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from apo_sim.checks import (
+    NON_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    Kind,
+    as_count,
+    checked,
+    instance_of,
+    optional,
+    within,
+)
+from apo_sim.errors import InvalidArgument
 from apo_sim.problems import Bandit, Game
 
 try:
@@ -32,6 +46,32 @@ except ImportError as error:  # pragma: no cover
     ) from error
 
 Size = int | st.SearchStrategy[int]
+
+
+def _size(name: str, value: Any) -> Any:
+    return value if isinstance(value, st.SearchStrategy) else as_count(name, value)
+
+
+def _strategy(name: str, value: Any) -> Any:
+    is_one = instance_of(st.SearchStrategy, "is no strategy", "pass one, as testing.alphas()")
+    return is_one(name, value)
+
+
+def _as_it_is(kind: Kind) -> Kind:
+    """A number as Python has it: single precision would round an alpha near 1 to 1."""
+
+    def number(name: str, value: Any) -> float:
+        kind(name, value)
+        return float(value)
+
+    return number
+
+
+_BELOW_ONE = _as_it_is(SHARE.one())
+_ABOVE_ZERO = _as_it_is(POSITIVE.one())
+_AT_LEAST_ZERO = _as_it_is(NON_NEGATIVE.one())
+_GAP = _as_it_is(within("in [0, 2)", lambda gap: (gap >= 0) & (gap < 2)).one())
+_BELOW_HALF = _as_it_is(within("in [0, 1/2)", lambda d: (d >= 0) & (d < 0.5)).one())
 
 __all__ = [
     "alphas",
@@ -47,6 +87,7 @@ __all__ = [
 ]
 
 
+@checked(max_value=_BELOW_ONE)
 def alphas(max_value: float = 1 - 1e-12) -> st.SearchStrategy[float]:
     """Extrapolations in [0, max_value], as close to 1 as asked for.
 
@@ -59,6 +100,7 @@ def alphas(max_value: float = 1 - 1e-12) -> st.SearchStrategy[float]:
     return st.sampled_from([*special, max_value]) | _floats(0.0, max_value)
 
 
+@checked(min_value=_ABOVE_ZERO, max_value=_ABOVE_ZERO)
 def betas(min_value: float = 1e-3, max_value: float = 1e3) -> st.SearchStrategy[float]:
     """Proximal weights, uniform in their logarithm.
 
@@ -67,10 +109,13 @@ def betas(min_value: float = 1e-3, max_value: float = 1e3) -> st.SearchStrategy[
         >>> find(betas(), lambda beta: True)
         1.0
     """
+    if min_value > max_value:
+        raise InvalidArgument("min_value", min_value, "is above max_value", "exchange them")
     exponents = st.floats(float(np.log10(min_value)), float(np.log10(max_value)))
     return exponents.map(lambda exponent: float(np.clip(10.0**exponent, min_value, max_value)))
 
 
+@checked(elements=_strategy, iterations=as_count)
 def schedules(elements: st.SearchStrategy[float], iterations: int) -> st.SearchStrategy[jax.Array]:
     """Arrays of shape (iterations,), such as `schedules(alphas(), 5)`.
 
@@ -93,6 +138,7 @@ def keys() -> st.SearchStrategy[jax.Array]:
     return st.integers(0, 2**32 - 1).map(jax.random.key)
 
 
+@checked(contexts=_size, arms=_size, max_log_ratio=_AT_LEAST_ZERO)
 def policies(
     contexts: Size = 2, arms: Size = 4, max_log_ratio: float = 30.0
 ) -> st.SearchStrategy[jax.Array]:
@@ -111,6 +157,7 @@ def policies(
     return _shapes(contexts, arms).flatmap(lambda shape: _policies(shape, max_log_ratio))
 
 
+@checked(contexts=as_count)
 def context_distributions(contexts: int) -> st.SearchStrategy[jax.Array]:
     """Probabilities of contexts, shape (contexts,); some contexts may never come up.
 
@@ -124,6 +171,7 @@ def context_distributions(contexts: int) -> st.SearchStrategy[jax.Array]:
     return (some | st.just(np.ones(contexts))).map(lambda w: jnp.asarray(w / w.sum()))
 
 
+@checked(contexts=_size, arms=_size, min_gap=_GAP, max_log_ratio=_AT_LEAST_ZERO)
 def bandits(
     contexts: Size = 2,
     arms: Size = 4,
@@ -162,6 +210,12 @@ def bandits(
     return _shapes(contexts, arms).flatmap(of_shape)
 
 
+@checked(
+    contexts=_size,
+    arms=_size,
+    min_dominance=optional(_BELOW_HALF),
+    max_log_ratio=_AT_LEAST_ZERO,
+)
 def games(
     contexts: Size = 2,
     arms: Size = 4,
@@ -201,6 +255,7 @@ def games(
     return _shapes(contexts, arms).flatmap(of_shape)
 
 
+@checked(iterations=as_count, contexts=as_count, arms=as_count, max_size=_ABOVE_ZERO)
 def reward_paths(
     iterations: int, contexts: int = 2, arms: int = 4, max_size: float = 10.0
 ) -> st.SearchStrategy[jax.Array]:
@@ -216,6 +271,7 @@ def reward_paths(
     return arrays_of.arrays(np.float64, shape, elements=elements).map(jnp.asarray)
 
 
+@checked(contexts=_size, arms=_size, max_count=as_count)
 def win_counts(
     contexts: Size = 2, arms: Size = 4, max_count: int = 10**6
 ) -> st.SearchStrategy[jax.Array]:

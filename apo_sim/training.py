@@ -11,15 +11,14 @@ from apo_sim.arguments import (
     as_beta_schedule,
     as_samples,
     check_parts,
-    check_signature,
 )
-from apo_sim.checks import as_count, check_key, concrete
-from apo_sim.errors import InvalidArgument, UnknownName
+from apo_sim.checks import as_count, check_key, concrete, one_of
+from apo_sim.errors import Diverged, InvalidArgument
 from apo_sim.losses import DPO, Loss
 from apo_sim.momentum import Momentum, NoMomentum
 from apo_sim.policies import Policy, SequencePolicy
 from apo_sim.preferences import Pairwise, Ranker, draw_pairs, win_counts
-from apo_sim.problems import LogPolicy, Problem
+from apo_sim.problems import LogPolicy, Problem, expected_gap
 from apo_sim.proximal.by_gradient import ByGradient
 from apo_sim.proximal.expected_loss import Counts, Pairs, Population
 from apo_sim.pytree import hidden, like, pytree_dataclass, revealed
@@ -46,19 +45,14 @@ Series = Float[Array, " iterations"]
 Path = Float[Array, "points contexts arms"]
 
 
-class TrainingDiverged(InvalidArgument):
-    """An inner training whose loss grew beyond bounds, or is no number any more.
-
-    Attributes:
-        iteration: the first one in which it happened, counted from 1.
-    """
+class TrainingDiverged(Diverged):
+    """An inner training whose loss grew beyond bounds, or is no number any more."""
 
     def __init__(self, step: object, iteration: int):
-        self.iteration = iteration
         super().__init__(
             "step",
             step,
-            f"diverges in iteration {iteration}",
+            iteration,
             "lower the learning rate, or clip: optax.chain(optax.clip_by_global_norm(1.0), ...)",
         )
 
@@ -211,11 +205,9 @@ def train(
         raise InvalidArgument("state", state, "is no state", "pass the state of a Training")
     done = None if state is None else concrete(state.t)
     check_parts(problem, loss, momentum, ranker, iterations, 0 if done is None else int(done))
-    check_signature(loss)
     _check_networks(problem, policy, step, space, params)
     betas = as_beta_schedule(beta, iterations, problem)
-    if save not in SAVE:
-        raise UnknownName("save", save, SAVE)
+    save = one_of(SAVE)("save", save)
     if state is None:
         check_key("key", key)
     samples = as_samples(samples, key if state is None else state.key, iterations)
@@ -230,9 +222,9 @@ def train(
     found = advance(
         problem,
         policy,
-        hidden(loss),
-        hidden(momentum),
-        hidden(ranker),
+        loss,
+        momentum,
+        ranker,
         step,
         space,
         betas,
@@ -276,12 +268,26 @@ def start(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("samples", "path"))
 def advance(
     problem, policy, loss, momentum, ranker, step, space, betas, state, *, samples, path
 ) -> Training:
-    """What `train` compiles: as many iterations as there are `betas`, from a state."""
-    loss, momentum, ranker = revealed(loss), revealed(momentum), revealed(ranker)
+    """As many iterations of `train` as there are `betas`, from a state."""
+    objects = {
+        "policy": policy,
+        "loss": loss,
+        "momentum": momentum,
+        "ranker": ranker,
+        "space": space,
+    }
+    boxed = {name: hidden(value, name) for name, value in objects.items()}
+    return _advance(problem, boxed, step, betas, state, samples=samples, path=path)
+
+
+@functools.partial(jax.jit, static_argnames=("samples", "path"))
+def _advance(problem, boxed, step, betas, state, *, samples, path) -> Training:
+    policy, loss, momentum, ranker, space = (
+        revealed(boxed[name]) for name in ("policy", "loss", "momentum", "ranker", "space")
+    )
 
     def update(state, beta):
         data: Any = _data(problem, ranker, state, beta, samples, step.batch)
@@ -365,8 +371,8 @@ def _gaps(problem, state):
     probs = problem.context_probs
     policy, behaviour = jnp.exp(state.log_policy), jnp.exp(state.behaviour)
     return {
-        "suboptimality": probs @ problem.suboptimality_of(policy),
-        "behaviour_suboptimality": probs @ problem.suboptimality_of(behaviour),
+        "suboptimality": expected_gap(probs, problem.suboptimality_of(policy)),
+        "behaviour_suboptimality": expected_gap(probs, problem.suboptimality_of(behaviour)),
         "tv": probs @ problem.mass_off_best_of(policy),
     }
 

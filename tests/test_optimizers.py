@@ -85,14 +85,14 @@ def test_what_is_an_optimiser():
         (lambda: SGD(0.0), "learning_rate = 0.0 must be positive"),
         (lambda: AdamW(-1e-3), "learning_rate = -0.001 must be positive"),
         (lambda: RMSProp(np.nan), "learning_rate = nan must be positive and finite"),
-        (lambda: AdamW("1e-3"), "learning_rate = '1e-3' must be positive"),  # type: ignore[arg-type]
+        (lambda: AdamW("1e-3"), "learning_rate = '1e-3' is not an array"),  # type: ignore[arg-type]
         (lambda: SGD(jnp.ones(2)), r"learning_rate = .* is not a single number"),
         (lambda: SGD(0.1, 1.0), r"momentum = 1.0 lies outside \[0, 1\)"),
         (lambda: AdamW(0.1, b1=-0.1), "b1 = -0.1 lies outside"),
         (lambda: AdamW(0.1, b2=1.0), "b2 = 1.0 lies outside"),
         (lambda: AdamW(0.1, weight_decay=-0.1), "weight_decay = -0.1 must be .* at least 0"),
         (lambda: AdamW(0.1, weight_decay=np.nan), "weight_decay = nan must be finite"),
-        (lambda: AdamW(0.1, weight_decay="0"), "weight_decay = '0' must be finite"),  # type: ignore[arg-type]
+        (lambda: AdamW(0.1, weight_decay="0"), "weight_decay = '0' is not an array"),  # type: ignore[arg-type]
         (lambda: RMSProp(0.1, 1.5), "decay = 1.5 lies outside"),
     ],
 )

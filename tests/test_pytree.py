@@ -7,6 +7,7 @@ import jax
 import pytest
 from jax.core import Tracer
 
+from apo_sim.errors import InvalidArgument
 from apo_sim.pytree import hidden, pytree_dataclass, revealed, static
 
 
@@ -57,6 +58,9 @@ def test_plain_objects_are_part_of_the_program():
         calls.append(x)
         return x**2
 
+    # What it keeps changes with every call, and is not what it computes.
+    square.version = 1  # type: ignore[attr-defined]
+
     @jax.jit
     def apply(function, x):
         return revealed(function)(x)
@@ -65,6 +69,30 @@ def test_plain_objects_are_part_of_the_program():
         assert float(apply(hidden(square), x)) == x**2
     assert len(calls) == 1, "traced once"
     assert float(apply(hidden(lambda x: -x), 2.0)) == -2.0
+
+
+def test_a_changed_object_is_another_part_of_the_program():
+    class Power:
+        def __init__(self, power):
+            self.power = power
+
+        def __call__(self, x):
+            return x**self.power
+
+    scale = 2.0
+    power, line = Power(2), lambda x: scale * x
+
+    @jax.jit
+    def apply(function, x):
+        return revealed(function)(x)
+
+    assert float(apply(hidden(power), 3.0)) == 9.0
+    assert float(apply(hidden(line), 3.0)) == 6.0
+    power.power, scale = 3, 4.0
+    assert float(apply(hidden(power), 3.0)) == 27.0
+    assert float(apply(hidden(line), 3.0)) == 12.0
+    with pytest.raises(InvalidArgument, match=r"loss = .* cannot be told from another"):
+        hidden(iter([]), "loss")
 
 
 def test_pytrees_need_no_hiding():

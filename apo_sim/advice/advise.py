@@ -9,7 +9,7 @@ import xarray as xr
 from apo_sim.advice.evidence import Evidence, Setting, simulated, stored
 from apo_sim.advice.surface import FAMILY
 from apo_sim.arguments import as_samples
-from apo_sim.checks import as_count, check_positive, check_single
+from apo_sim.checks import as_count, as_flag, as_seed, check_positive, check_single
 from apo_sim.errors import InvalidArgument
 from apo_sim.sweep.named import Family, as_family
 from apo_sim.theory import gamma
@@ -126,13 +126,15 @@ def advise(
     """
     setting = _checked(samples, iterations, beta, arms, spread, contexts)
     function = as_family(family)
+    simulate = as_count("simulate", simulate, least=0)
+    seed, progress = as_seed("seed", seed), as_flag("progress", progress)
     if simulate == 0:
         if function is not as_family(FAMILY):
             raise InvalidArgument(
                 "family", family, "is not that of the stored runs", "add simulate=400"
             )
         return _advice(stored(setting), setting)
-    if as_count("simulate", simulate) < FEWEST_RUNS:
+    if simulate < FEWEST_RUNS:
         raise InvalidArgument("simulate", simulate, "is too few", f"pass at least {FEWEST_RUNS}")
     return _advice(simulated(setting, simulate, function, seed, progress), setting)
 

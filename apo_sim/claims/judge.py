@@ -15,19 +15,46 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, Float, PyTree
 from scipy import stats
 
+from apo_sim.checks import as_count, as_flag, as_function, as_text, checked, optional
+from apo_sim.claims.kinds import (
+    Draw,
+    Estimate,
+    Interval,
+    Numbers,
+    Witness,
+    as_estimate,
+    as_findings,
+    as_instances,
+    as_interval,
+    as_mapping,
+    as_numbers,
+    as_real,
+    as_samples,
+    as_share,
+    as_starts,
+    as_trials,
+    as_witness,
+    cells_of,
+)
 from apo_sim.claims.verdict import ClaimError, Finding
 from apo_sim.errors import InvalidArgument
+from apo_sim.studies import intervals
 
-Witness = Mapping[str, Any] | Callable[[int], Mapping[str, Any]] | None
-Draw = Callable[[Any], object] | None
-Interval = tuple[float, float]
 CONFIDENCE = 0.95
-Numbers = ArrayLike | Sequence[Any]  # jaxtyping's ArrayLike knows no lists
 
 
+@checked(
+    errors=as_instances,
+    tolerance=as_real,
+    witness=as_witness,
+    unit=as_text,
+    instances=optional(as_count),
+    note=as_text,
+    draw=optional(as_function),
+)
 def identity(
     errors: Numbers,
     tolerance: SupportsFloat,
@@ -56,7 +83,7 @@ def identity(
         >>> identity([1e-16, 0.5], 1e-12, witness=lambda i: {"instance": i}).counterexample
         {'instance': 1}
     """
-    flat = _samples("errors", errors)
+    flat = errors
     worst = int(np.argmax(np.abs(flat)))
     error = abs(float(flat[worst]))
     holds = error <= float(tolerance)
@@ -72,6 +99,19 @@ def identity(
     )
 
 
+@checked(
+    measured=as_numbers,
+    bound=as_numbers,
+    trivial=optional(as_numbers),
+    rounding=as_real,
+    floor=as_real,
+    witness=as_witness,
+    interval=optional(as_interval),
+    unit=as_text,
+    instances=optional(as_count),
+    note=as_text,
+    draw=optional(as_function),
+)
 def upper_bound(
     measured: Numbers,
     bound: Numbers,
@@ -114,7 +154,7 @@ def upper_bound(
         >>> upper_bound([0.1, 0.3], [2.0, 4.0], trivial=1.0).verdict
         'vacuous'
     """
-    values, bounds = np.broadcast_arrays(_numbers("measured", measured), _numbers("bound", bound))
+    values, bounds = _broadcast(measured, bound)
     values, bounds = values.ravel(), bounds.ravel()
     with np.errstate(invalid="ignore"):  # inf - inf: an infinite bound is never violated
         excess = values - bounds
@@ -125,7 +165,7 @@ def upper_bound(
     worst = _worst(values, bounds, violated)
     if violated.any():
         verdict = "fails"
-    elif trivial is not None and np.all(bounds >= np.broadcast_to(_flat(trivial), bounds.shape)):
+    elif trivial is not None and np.all(bounds >= _broadcast_to(trivial, bounds.shape)):
         verdict = "vacuous"
     else:
         verdict = "holds"
@@ -142,6 +182,17 @@ def upper_bound(
     )
 
 
+@checked(
+    first=as_samples,
+    second=as_samples,
+    margin=as_real,
+    paired=as_flag,
+    confidence=as_share,
+    witness=as_witness,
+    unit=as_text,
+    note=as_text,
+    draw=optional(as_function),
+)
 def compare(
     first: Numbers,
     second: Numbers,
@@ -178,7 +229,7 @@ def compare(
         >>> compare([1.0, 2.0, 3.0], [3.0, 1.0, 2.0]).verdict
         'not reproduced'
     """
-    a, b = _samples("first", first), _samples("second", second)
+    a, b = first, second
     difference = float(np.mean(a) - np.mean(b))
     if paired:
         if a.size != b.size:
@@ -187,7 +238,7 @@ def compare(
             )
         interval = mean_interval(a - b, confidence)
     else:
-        interval = _welch_interval(a, b, confidence)
+        interval = _welch_interval(_at_least(2, "first", a), _at_least(2, "second", b), confidence)
     verdict = _decide(interval, -math.inf, float(margin))
     mean = float(np.mean(b))
     return Finding(
@@ -204,6 +255,17 @@ def compare(
     )
 
 
+@checked(
+    measured=as_real,
+    interval=as_interval,
+    target=as_real,
+    tolerance=as_real,
+    witness=as_witness,
+    unit=as_text,
+    instances=as_count,
+    note=as_text,
+    draw=optional(as_function),
+)
 def close(
     measured: SupportsFloat,
     interval: tuple[SupportsFloat, SupportsFloat],
@@ -254,6 +316,16 @@ def close(
     )
 
 
+@checked(
+    failures=as_trials,
+    trials=as_count,
+    delta=as_real,
+    confidence=as_share,
+    witness=as_witness,
+    unit=as_text,
+    note=as_text,
+    draw=optional(as_function),
+)
 def failure_rate(
     failures: int,
     trials: int,
@@ -299,14 +371,7 @@ def failure_rate(
     )
 
 
-class Estimate(NamedTuple):
-    """A random figure with the ends of its interval."""
-
-    value: float
-    low: float
-    high: float
-
-
+@checked(cells=as_count, confidence=as_share)
 def together(cells: int, confidence: float = CONFIDENCE) -> float:
     """The confidence at which each of several intervals must be for all of them to cover at once.
 
@@ -316,11 +381,10 @@ def together(cells: int, confidence: float = CONFIDENCE) -> float:
         >>> round(together(5), 4)
         0.99
     """
-    if cells < 1:
-        raise InvalidArgument("cells", cells, "is not a count", "pass an integer >= 1")
     return 1 - (1 - confidence) / cells
 
 
+@checked(cells=cells_of(as_samples), confidence=as_share)
 def estimates(cells: Mapping[str, Numbers], confidence: float = CONFIDENCE) -> dict[str, Estimate]:
     """The means of several cells with Student's intervals that cover all at once.
 
@@ -340,6 +404,16 @@ def estimates(cells: Mapping[str, Numbers], confidence: float = CONFIDENCE) -> d
     }
 
 
+@checked(
+    cells=cells_of(as_estimate),
+    low=as_real,
+    high=as_real,
+    unit=as_text,
+    instances=as_count,
+    facts=optional(as_mapping),
+    note=as_text,
+    draw=optional(as_function),
+)
 def where(
     cells: Mapping[str, Estimate],
     *,
@@ -374,8 +448,6 @@ def where(
         >>> finding.verdict, list(finding.regions["yes"]), list(finding.regions["undecided"])
         ('depends', ['T = 20'], ['T = 3'])
     """
-    if not cells:
-        raise InvalidArgument("cells", cells, "is empty", "pass at least one cell")
     answers = {"holds": "yes", "fails": "no", "not reproduced": "undecided"}
     regions: dict[str, dict[str, list[float]]] = {answer: {} for answer in answers.values()}
     for name, cell in cells.items():
@@ -400,6 +472,7 @@ def where(
     )
 
 
+@checked(findings=as_findings)
 def worst(findings: Sequence[Finding]) -> Finding:
     """The finding that decides a claim of several parts: one that fails, else one undecided.
 
@@ -415,6 +488,7 @@ def worst(findings: Sequence[Finding]) -> Finding:
     return dataclasses.replace(decisive, cells=sum(finding.cells for finding in findings))
 
 
+@checked(samples=as_samples, confidence=as_share)
 def mean_interval(samples: Numbers, confidence: float = CONFIDENCE) -> Interval:
     """Student's interval for the mean of independent samples (n,), n >= 2.
 
@@ -423,13 +497,14 @@ def mean_interval(samples: Numbers, confidence: float = CONFIDENCE) -> Interval:
         >>> round(low, 3), round(high, 3)
         (-0.484, 4.484)
     """
-    values = _samples("samples", samples, least=2)
+    values = _at_least(2, "samples", samples)
     error = stats.sem(values)
     half = float(error * stats.t.ppf(0.5 + confidence / 2, values.size - 1))
     mean = float(values.mean())
     return mean - half, mean + half
 
 
+@checked(successes=as_trials, trials=as_count, confidence=as_share)
 def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
     """The exact interval for the probability behind `successes` out of `trials`.
 
@@ -438,14 +513,14 @@ def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE)
         >>> low, round(high, 4)
         (0.0, 0.0362)
     """
-    if trials < 1 or not 0 <= successes <= trials:
+    if successes > trials:
         raise InvalidArgument(
             "successes", successes, f"is no count out of {trials}", "pass 0 <= successes <= trials"
         )
-    interval = stats.binomtest(int(successes), int(trials)).proportion_ci(confidence, "exact")
-    return float(interval.low), float(interval.high)
+    return intervals.clopper_pearson(int(successes), int(trials), confidence)
 
 
+@checked(x=as_samples, y=as_samples)
 def slope(x: Numbers, y: Numbers) -> tuple[float, float]:
     """Slope and intercept of the least-squares line of y (n,) on x (n,).
 
@@ -453,10 +528,11 @@ def slope(x: Numbers, y: Numbers) -> tuple[float, float]:
         >>> slope([0.0, 1.0, 2.0], [1.0, 3.0, 5.0])
         (2.0, 1.0)
     """
-    gradient, intercept, *_ = _line(_samples("x", x, least=2), _samples("y", y, least=2))
+    gradient, intercept, *_ = _line(_at_least(2, "x", x), _at_least(2, "y", y))
     return gradient, intercept
 
 
+@checked(x=as_samples, y=as_samples, confidence=as_share)
 def slope_interval(x: Numbers, y: Numbers, confidence: float = CONFIDENCE) -> Interval:
     """Student's interval for the slope of y (n,) on x (n,), n >= 3, with independent errors.
 
@@ -467,7 +543,7 @@ def slope_interval(x: Numbers, y: Numbers, confidence: float = CONFIDENCE) -> In
         >>> round(low, 2), round(high, 2)
         (0.72, 1.2)
     """
-    a, b = _samples("x", x, least=3), _samples("y", y, least=3)
+    a, b = _at_least(3, "x", x), _at_least(3, "y", y)
     gradient, _, error = _line(a, b)
     half = error * float(stats.t.ppf(0.5 + confidence / 2, a.size - 2))
     return gradient - half, gradient + half
@@ -491,6 +567,7 @@ class Climb(NamedTuple):
     trace: Float[Array, "steps restarts"]
 
 
+@checked(objective=as_function, starts=as_starts, steps=as_count, learning_rate=as_real)
 def climb(
     objective: Callable[[Any], Any],
     starts: PyTree,
@@ -539,7 +616,6 @@ def climb(
         carry, trace = jax.lax.scan(step, carry, None, length=steps + 1)
         return carry[2], carry[3], trace[1:]
 
-    starts = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.result_type(float)), starts)
     all_params, all_values, trace = ascend(starts)
     winner = int(jnp.argmax(all_values))
     if not np.isfinite(all_values[winner]):
@@ -570,6 +646,8 @@ def _worst(values: np.ndarray, bounds: np.ndarray, violated: np.ndarray) -> int:
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     """Slope, intercept and standard error of the slope."""
+    if x.size != y.size:
+        raise InvalidArgument("y", y, f"has {y.size} values, x {x.size}", "pass as many")
     spread = float(np.sum((x - x.mean()) ** 2))
     if spread == 0:
         raise InvalidArgument("x", x, "is constant", "pass at least two different values")
@@ -588,26 +666,31 @@ def _counterexample(witness: Witness, index: int) -> Mapping[str, Any] | None:
     return witness(index) if callable(witness) else witness
 
 
-def _flat(values: Numbers) -> np.ndarray:
-    array = np.asarray(values, dtype=np.float64)
-    return array.ravel() if array.ndim else array
+def _broadcast(measured: np.ndarray, bound: np.ndarray) -> tuple[np.ndarray, ...]:
+    try:
+        return tuple(np.broadcast_arrays(measured, bound))
+    except ValueError:
+        raise InvalidArgument(
+            "bound",
+            bound,
+            f"does not go with measured of shape {measured.shape}",
+            "pass one for each instance, or a single one",
+        ) from None
 
 
-def _numbers(name: str, values: Numbers) -> np.ndarray:
-    array = np.asarray(values, dtype=np.float64)
-    if array.size == 0:
-        raise InvalidArgument(name, values, "is empty", "pass at least one instance")
-    if np.isnan(array).any():
-        bad = np.argwhere(np.isnan(array))[0]
-        raise ClaimError(f"{name} is NaN at index {tuple(map(int, bad))}")
-    return array
+def _broadcast_to(trivial: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    flat = np.ravel(trivial)
+    if flat.size not in (1, *shape):
+        raise InvalidArgument(
+            "trivial", trivial, f"does not go with {shape[0]} instances", "pass one for each"
+        )
+    return np.broadcast_to(flat if trivial.ndim else trivial, shape)
 
 
-def _samples(name: str, values: Numbers, least: int = 1) -> np.ndarray:
-    array = np.ravel(_numbers(name, values))
-    if array.size < least:
-        raise InvalidArgument(name, values, f"has {array.size} values", f"pass at least {least}")
-    return array
+def _at_least(least: int, name: str, values: np.ndarray) -> np.ndarray:
+    if values.size < least:
+        raise InvalidArgument(name, values, f"has {values.size} values", f"pass at least {least}")
+    return values
 
 
 def _like(mask: jax.Array, leaf: jax.Array) -> jax.Array:

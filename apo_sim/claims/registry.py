@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from apo_sim.checks import as_text
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import (
     POSITIVE,
@@ -166,6 +167,7 @@ def module(id: str) -> str:
         >>> module("LD.2")
         'apo_sim.claims.ld2'
     """
+    as_text("claim", id)
     if id in _claims:
         return _claims[id].check.__module__
     if id not in _modules:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import sys
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, SupportsFloat, TypedDict, TypeVar
 import jax
 import numpy as np
 
+from apo_sim.checks import as_seed, as_text, one_of
 from apo_sim.claims.scope import QUANTIFIERS, Scope
 from apo_sim.errors import InvalidArgument, UnknownName
 
@@ -59,14 +61,10 @@ class Study:
     variant: str = "stated"
 
     def __post_init__(self) -> None:
-        if self.effort not in EFFORTS:
-            raise UnknownName("effort", self.effort, EFFORTS)
-        if self.variant not in VARIANTS:
-            raise UnknownName("variant", self.variant, VARIANTS)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer):
-            raise InvalidArgument("seed", self.seed, "is not an integer", "pass an integer >= 0")
-        if not 0 <= self.seed < 2**32:
-            raise InvalidArgument("seed", self.seed, "is out of range", "pass 0 <= seed < 2**32")
+        as_text("claim", self.claim)
+        one_of(EFFORTS)("effort", self.effort)
+        one_of(VARIANTS)("variant", self.variant)
+        as_seed("seed", self.seed)
 
     @property
     def wrong(self) -> bool:
@@ -281,11 +279,24 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    if value is None:
+        return True
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    return real and abs(value) <= sys.float_info.max
+
+
+def _is_plain(value: Any, depth: int = 16) -> bool:
+    """Whether it is data that a page can show: finite, and not nested without end."""
+    if isinstance(value, Mapping):
+        inner = [*value, *value.values()]
+        return depth > 0 and all(_is_plain(entry, depth - 1) for entry in inner)
+    if isinstance(value, list | tuple):
+        return depth > 0 and all(_is_plain(entry, depth - 1) for entry in value)
+    return isinstance(value, str | bool) or _is_number(value)
 
 
 def _is_figures(value: Any, length: int) -> bool:
@@ -327,18 +338,18 @@ def _or_none(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
 _TYPES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("id", "title", "statement", "unit", "note"), _is_text),
     **dict.fromkeys(("measured", "bound", "ratio"), _is_number),
-    "seconds": lambda value: value is not None and _is_number(value),
+    "seconds": lambda value: value is not None and _is_number(value) and value >= 0,
     **dict.fromkeys(("instances", "cells"), _is_count),
     **dict.fromkeys(("defect", "figure"), _or_none(_is_text)),
     **dict.fromkeys(("repair", "power"), _or_none(_is_control)),
     "source": lambda value: value in (*SOURCES, ""),
     "verdict": lambda value: value is None or value in VERDICTS,
     "interval": _or_none(lambda value: _is_figures(value, 2)),
-    "counterexample": _or_none(lambda value: isinstance(value, Mapping)),
+    "counterexample": _or_none(lambda value: isinstance(value, Mapping) and _is_plain(value)),
     "control": _is_control,
     "scope": _or_none(_is_scope),
     "regions": _or_none(_is_map),
-    "facts": lambda value: isinstance(value, Mapping),
+    "facts": lambda value: isinstance(value, Mapping) and _is_plain(value),
 }
 
 

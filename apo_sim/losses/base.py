@@ -1,11 +1,15 @@
 """What a loss is: a function of two scores, and optionally what is known about its minimiser."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+import inspect
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from apo_sim.problems import LogPolicy, Problem
+from apo_sim.checks import NUMBER, as_array, checked
+from apo_sim.errors import InvalidArgument
+from apo_sim.problems import PROBLEM, LogPolicy, Problem, log_policy_of
 
 
 class Extra(NamedTuple):
@@ -44,14 +48,48 @@ class Loss(Protocol):
     ) -> Float[Array, "..."]: ...
 
 
+def as_loss(name: str, loss: Any) -> Any:
+    """The kind of a loss: two scores and an `Extra` go in, one number comes out.
+
+    Example:
+        >>> as_loss("loss", lambda difference: difference)
+        Traceback (most recent call last):
+        ...
+        apo_sim.errors.InvalidArgument: loss = <function <lambda> ...> has another signature ...
+    """
+    if isinstance(loss, type) or not callable(loss):
+        raise InvalidArgument(
+            name, loss, "is no loss", "pass an instance such as apo_sim.DPO(), or a callable"
+        )
+    try:
+        inspect.signature(loss).bind(0.7, 0.2, Extra())
+    except ValueError:  # a callable that does not say what it takes
+        pass
+    except TypeError as error:
+        raise InvalidArgument(
+            name, loss, f"has another signature ({error})", "write loss(h_winner, h_loser, extra)"
+        ) from error
+    score = jax.ShapeDtypeStruct((), jnp.result_type(float))
+    value = jax.eval_shape(lambda won, lost: loss(won, lost, Extra()), score, score)
+    one = isinstance(value, jax.ShapeDtypeStruct) and value.shape == ()
+    if not one or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise InvalidArgument(
+            name, loss, "is not a number for two scores", "write it element by element, in JAX"
+        )
+    return loss
+
+
+@checked(loss=as_loss, problem=PROBLEM)
 def population_rewards(
     loss: Loss, problem: Problem, log_policy: LogPolicy
 ) -> Float[Array, "contexts arms"] | None:
     """The loss's own population minimiser, or None where it has no closed form."""
+    log_policy = log_policy_of(problem, log_policy)
     closed_form = getattr(loss, "population_rewards", None)
     return None if closed_form is None else closed_form(problem, log_policy)
 
 
+@checked(loss=as_loss, difference=NUMBER)
 def derivatives(
     loss: Loss, difference: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"], Float[Array, "*shape"]]:
@@ -69,7 +107,7 @@ def derivatives(
         return known(difference)
 
     def value(d):
-        return loss(d, jax.numpy.zeros_like(d), Extra())
+        return as_array("loss", loss(d, jax.numpy.zeros_like(d), Extra()))
 
     def slope(d):
         return jax.jvp(value, (d,), (jax.numpy.ones_like(d),))[1]

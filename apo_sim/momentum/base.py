@@ -5,6 +5,9 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 from jaxtyping import Array, Int
 
+from apo_sim.checks import NUMBER, as_array
+from apo_sim.errors import InvalidArgument
+
 Tree = Any
 State = Any
 
@@ -33,7 +36,19 @@ def step_beyond(new: Tree, old: Tree, weight: Any) -> Tree:
         >>> step_beyond({"a": 3.0}, {"a": 1.0}, 0.5)
         {'a': 4.0}
     """
+    NUMBER("weight", weight)
+    shapes = {name: _shapes(name, tree) for name, tree in (("new", new), ("old", old))}
+    if shapes["new"] != shapes["old"]:
+        raise InvalidArgument("old", old, "is of other shapes than `new`", "pass two of one kind")
     return jax.tree.map(lambda n, o: n + weight * (n - o), new, old)
+
+
+def _shapes(name: str, tree: Tree) -> Any:
+    try:
+        leaves, structure = jax.tree.flatten(tree)
+    except ValueError as error:
+        raise InvalidArgument(name, tree, "is no tree", "let the keys be of one kind") from error
+    return structure, [as_array(name, leaf).shape for leaf in leaves]
 
 
 class Extrapolation:

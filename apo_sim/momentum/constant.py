@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxtyping import Array, Float, Int
 
-from apo_sim.checks import check_extrapolation, check_single
+from apo_sim.checks import as_flag, check_extrapolation, check_single
 from apo_sim.momentum.base import Extrapolation
 from apo_sim.pytree import pytree_dataclass, static
 
@@ -33,6 +33,7 @@ class Constant(Extrapolation):
 
     def __post_init__(self):
         check_single("alpha", self.alpha, "pass one number, or Schedule(...) for one per update")
+        as_flag("unrestricted", self.unrestricted)
         check_extrapolation(self.alpha, self.unrestricted)
 
     def alpha_at(self, t: int | Int[Array, ""]) -> Any:

@@ -2,7 +2,7 @@
 
 from jaxtyping import Array, Float
 
-from apo_sim.checks import check_extrapolation, check_single
+from apo_sim.checks import as_flag, check_extrapolation, check_single
 from apo_sim.momentum.base import State, Tree, step_beyond
 from apo_sim.pytree import pytree_dataclass, static
 
@@ -32,6 +32,7 @@ class FromBehaviour:
 
     def __post_init__(self):
         check_single("alpha", self.alpha, "pass one number")
+        as_flag("unrestricted", self.unrestricted)
         check_extrapolation(self.alpha, self.unrestricted)
 
     def init(self, tree: Tree) -> State:

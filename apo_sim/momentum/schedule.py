@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from apo_sim.checks import as_float, check_extrapolation
+from apo_sim.checks import as_flag, as_float, check_extrapolation
 from apo_sim.errors import InvalidArgument
 from apo_sim.momentum.base import Extrapolation
 from apo_sim.pytree import pytree_dataclass, static
@@ -34,6 +34,7 @@ class Schedule(Extrapolation):
 
     def __post_init__(self):
         alphas = as_float("alphas", self.alphas, (None,))
+        as_flag("unrestricted", self.unrestricted)
         check_extrapolation(alphas, self.unrestricted, "alphas")
         object.__setattr__(self, "alphas", alphas)
 
@@ -57,7 +58,7 @@ class FunctionSchedule(Extrapolation):
     function: Callable[[Any], Any] = static()
 
     def __post_init__(self):
-        if not callable(self.function):
+        if isinstance(self.function, type) or not callable(self.function):
             raise InvalidArgument(
                 "function", self.function, "is not callable", "pass Schedule(...) for an array"
             )

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from apo_sim.checks import as_count, as_float
-from apo_sim.errors import UnknownName
+from apo_sim.checks import as_count, as_float, one_of
 from apo_sim.policies.base import Params
 from apo_sim.problems import LogPolicy
 from apo_sim.pytree import pytree_dataclass, static
@@ -76,8 +75,7 @@ def check_layers(width: Any, depth: Any, activation: Any) -> None:
     """Refuse sizes that are no counts, and functions that nobody knows."""
     as_count("width", width)
     as_count("depth", depth)
-    if activation not in ACTIVATIONS:
-        raise UnknownName("activation", activation, ACTIVATIONS)
+    one_of(ACTIVATIONS)("activation", activation)
 
 
 def new_layers(key: Any, sizes: Sequence[int], activation: str, dtype: Any) -> list[Layer]:

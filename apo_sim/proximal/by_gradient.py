@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from apo_sim.checks import as_count, check_positive, check_single
+from apo_sim.checks import as_count, as_flag, check_positive, check_single
 from apo_sim.errors import InvalidArgument
 from apo_sim.optimizers import AdamW, as_optimizer
 from apo_sim.pytree import like, pytree_dataclass, static
@@ -68,6 +68,7 @@ class ByGradient:
     def __post_init__(self):
         object.__setattr__(self, "optimizer", as_optimizer(self.optimizer))
         as_count("steps", self.steps)
+        as_flag("keep_state", self.keep_state)
         if self.batch is not None:
             as_count("batch", self.batch)
             if self.tolerance is not None:

@@ -3,8 +3,10 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from apo_sim.checks import POSITIVE, checked
 from apo_sim.losses import Loss, population_rewards
-from apo_sim.problems import LogPolicy, Problem
+from apo_sim.losses.base import as_loss
+from apo_sim.problems import PROBLEM, LogPolicy, Problem, log_policy_of
 from apo_sim.proximal.newton import Comparisons, minimise
 
 EXACT_REWARD_BOUND = 40.0
@@ -12,6 +14,7 @@ EXACT_REWARD_BOUND = 40.0
 only, whose minimiser would be infinite."""
 
 
+@checked(loss=as_loss, problem=PROBLEM, reward_bound=POSITIVE.one())
 def exact_rewards(
     loss: Loss,
     problem: Problem,
@@ -38,6 +41,7 @@ def exact_rewards(
         >>> exact_rewards(DPO(), bandit, bandit.log_ref, jnp.array(2.0))[0].tolist()
         [[1.0, 0.0]]
     """
+    log_policy = log_policy_of(problem, log_policy)
     known = population_rewards(loss, problem, log_policy)
     if known is not None:
         return known, jnp.zeros((), known.dtype)

@@ -6,8 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from apo_sim.checks import POSITIVE, Real, checked
+from apo_sim.errors import InvalidArgument
 from apo_sim.losses import Loss
-from apo_sim.problems import LogPolicy
+from apo_sim.losses.base import as_loss
+from apo_sim.problems import LogPolicy, as_log_policy
 from apo_sim.proximal.newton import Comparisons, components, minimise
 from apo_sim.pytree import hidden, revealed
 
@@ -19,6 +22,12 @@ least R under which Assumption 4.3 leaves every such reward realisable."""
 _CACHE = 2**17
 # A block is as long as the processor's vectors at least, and no longer than pays.
 _SHORTEST, _LONGEST = 8, 64
+_COUNTS = Real(
+    "must be counts",
+    lambda wins: (wins >= 0) & (wins <= 2.0**53),
+    "pass numbers from 0 to 2^53",
+    shape=(None, None, None),
+)
 
 
 def _block(arms: int) -> int:
@@ -31,6 +40,7 @@ def _block(arms: int) -> int:
     return min(1 << (fit.bit_length() - 1), _LONGEST)
 
 
+@checked(loss=as_loss, wins=_COUNTS, beta=POSITIVE.one(), reward_bound=POSITIVE.one())
 def rewards_from_counts(
     loss: Loss,
     wins: Float[Array, "contexts arms arms"],
@@ -68,6 +78,16 @@ def rewards_from_counts(
         >>> round(float(jnp.exp(r[0, 0] - r[0, 1])), 4), abs(float(r[0, 2])) < 1e-6
         (3.0, True)
     """
+    if wins.shape[1] != wins.shape[2]:
+        raise InvalidArgument("wins", wins, "is not square in its arms", "pass (X, K, K)")
+    log_policy = as_log_policy("log_policy", log_policy, wins.shape[:2])
+    rewards, residual = _minimiser(loss, wins, log_policy, beta, reward_bound)
+    # Counts that are no numbers link nobody, and would pass for no data.
+    known = jnp.isfinite(jnp.sum(wins, axis=(1, 2)))
+    return jnp.where(known[:, None], rewards, jnp.nan), residual
+
+
+def _minimiser(loss: Any, wins: Array, log_policy: Array, beta: Array, reward_bound: Array):
     own = getattr(loss, "empirical_rewards", None)
     if own is not None:
         rewards = jax.vmap(own, (0, 0, None, None))(wins, log_policy, beta, reward_bound)

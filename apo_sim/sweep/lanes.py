@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from apo_sim.checks import as_array, as_count, as_function, checked
+from apo_sim.errors import InvalidArgument
 from apo_sim.loop import run
 from apo_sim.problems import Problem
 from apo_sim.sweep.devices import EVERYWHERE, LANES, shared_out
@@ -93,10 +95,23 @@ def _program(shape: Shape, names: tuple[str, ...], batch: int, x64: bool) -> Any
     return shared_out(lanes, EVERYWHERE, LANES, LANES)
 
 
+def _as_integer(name: str, value: Any) -> Any:
+    """A whole number, maybe traced."""
+    array = as_array(name, value)
+    if array.ndim or not jnp.issubdtype(jnp.result_type(value), jnp.integer):
+        raise InvalidArgument(name, value, "is no whole number", "pass an integer")
+    return value
+
+
+@checked(
+    family=as_function, seed=_as_integer, replicate=_as_integer, contexts=as_count, arms=as_count
+)
 def replicate_problem(
     family: Family, seed: Any, replicate: Any, contexts: int, arms: int, **parameters: Any
 ) -> tuple[Problem, Any]:
     """The problem that a replicate of a sweep meets, and the key of its labels."""
+    for name, value in parameters.items():
+        as_array(name, value)
     own = jax.random.fold_in(jax.random.key(seed), replicate)
     of_problem, of_data = jax.random.split(own)
     return family(of_problem, contexts, arms, **parameters), of_data

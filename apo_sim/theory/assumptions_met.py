@@ -2,13 +2,13 @@
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
-from apo_sim.problems import Bandit, PerContext, Problem
+from apo_sim.checks import POSITIVE, checked
+from apo_sim.problems import PROBLEM, Bandit, PerContext, Problem
 from apo_sim.pytree import pytree_dataclass
-from apo_sim.theory.arguments import as_proximal_weight
-from apo_sim.theory.paths import PerIteration, PolicyPath, saved
+from apo_sim.theory.arguments import Number, as_proximal_weight
+from apo_sim.theory.paths import PerIteration, SavedPath, check_fits, path_with
 
 Scalar = Float[Array, ""]
 
@@ -62,7 +62,8 @@ class VisitedBounds:
     all_pairs: PerIteration
 
 
-def visited_bounds(solution: PolicyPath, beta: ArrayLike) -> VisitedBounds:
+@checked(solution=path_with("log_policy", "behaviour"), beta=POSITIVE)
+def visited_bounds(solution: SavedPath, beta: Number) -> VisitedBounds:
     """How the R of Assumption 4.3 grows along a run.
 
     Args:
@@ -80,11 +81,11 @@ def visited_bounds(solution: PolicyPath, beta: ArrayLike) -> VisitedBounds:
     Example:
         >>> from types import SimpleNamespace
         >>> path = jnp.log(jnp.array([[[0.5, 0.5]], [[0.8, 0.2]], [[0.9, 0.1]]]))
-        >>> run = SimpleNamespace(gamma=jnp.ones(2), log_policy=path, behaviour=path, rewards=None)
+        >>> run = SimpleNamespace(log_policy=path, behaviour=path)
         >>> visited_bounds(run, 2.0).all_pairs.round(4).tolist()  # 2 log(0.5/0.1) at last
         [1.8326, 3.2189]
     """
-    log_policy, behaviour = saved(solution, "log_policy"), saved(solution, "behaviour")
+    log_policy, behaviour = solution.log_policy, solution.behaviour
     beta = as_proximal_weight(beta, behaviour.shape[0] - 1)
     centres = behaviour[:-1]
     highest = jax.lax.cummax(jnp.maximum(log_policy, behaviour))[1:]
@@ -102,7 +103,8 @@ def visited_bounds(solution: PolicyPath, beta: ArrayLike) -> VisitedBounds:
     )
 
 
-def assumptions(problem: Problem, solution: PolicyPath, beta: ArrayLike) -> Assumptions:
+@checked(problem=PROBLEM, solution=path_with("log_policy", "behaviour", "rewards"), beta=POSITIVE)
+def assumptions(problem: Problem, solution: SavedPath, beta: Number) -> Assumptions:
     """Measure the constants of Assumptions 4.3, 4.6 and B.1 on a run.
 
     Assumption 4.2 (realizability) needs no measure on a table, which contains every policy.
@@ -129,8 +131,8 @@ def assumptions(problem: Problem, solution: PolicyPath, beta: ArrayLike) -> Assu
         >>> round(float(assumptions(problem, run, 2.0).reward_bound), 4)  # 2 log(0.5/0.2)
         1.8326
     """
-    log_policy, behaviour = saved(solution, "log_policy"), saved(solution, "behaviour")
-    rewards = saved(solution, "rewards")
+    check_fits(problem, solution)
+    log_policy, behaviour, rewards = solution.log_policy, solution.behaviour, solution.rewards
     beta = as_proximal_weight(beta, rewards.shape[0])
     centres = behaviour[:-1]
     by_update = beta * jnp.max(jnp.abs(log_policy[1:] - centres), axis=(1, 2))

@@ -4,17 +4,25 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from apo_sim.checks import as_float
+from apo_sim.checks import NUMBER, POSITIVE, Real, as_flag, as_float, checked
 from apo_sim.errors import InvalidArgument
-from apo_sim.problems import Bandit, LogPolicy, Problem
+from apo_sim.problems import PROBLEM, Bandit, LogPolicy, Problem
+from apo_sim.theory.arguments import Number
 from apo_sim.theory.extrapolation import reward_weights
 
 
+@checked(
+    problem=PROBLEM,
+    rewards=Real(shape=(None, None, None)),
+    beta=POSITIVE,
+    extrapolated=as_flag,
+    unrestricted=as_flag,
+)
 def closed_form(
     problem: Problem,
-    rewards: ArrayLike,
+    rewards: Number,
     alpha: ArrayLike,
-    beta: ArrayLike,
+    beta: Number,
     *,
     extrapolated: bool = False,
     unrestricted: bool = False,
@@ -58,7 +66,8 @@ def closed_form(
     return jax.nn.log_softmax(problem.log_ref + moved, axis=-1)
 
 
-def exact_policy(problem: Problem, gamma: ArrayLike) -> LogPolicy:
+@checked(problem=PROBLEM, gamma=NUMBER.one())
+def exact_policy(problem: Problem, gamma: Number) -> LogPolicy:
     r"""The policy of exact Bradley-Terry preferences, $\pi^* \propto \pi_{\rm ref} e^{\gamma r^*}$.
 
     This is pi*_T of the paper's section 4 at gamma = gamma_T.
@@ -80,7 +89,6 @@ def exact_policy(problem: Problem, gamma: ArrayLike) -> LogPolicy:
         3.0
     """
     problem = with_reward(problem)
-    gamma = as_float("gamma", gamma, ())
     regret = jnp.max(problem.reward, axis=1, keepdims=True) - problem.reward
     return jax.nn.log_softmax(problem.log_ref - gamma * regret, axis=-1)
 

@@ -1,11 +1,11 @@
 """The coverage coefficient kappa_t: how well the data of update t cover the final policies."""
 
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from apo_sim.checks import as_float
+from apo_sim.checks import NUMBER, Real, as_float, checked
 from apo_sim.pytree import pytree_dataclass
+from apo_sim.theory.arguments import Number
 
 PerUpdate = Float[Array, " updates"]
 
@@ -34,7 +34,8 @@ class Coverage:
         return jnp.exp(self.log_corrected)
 
 
-def coverage(log_policy: ArrayLike, log_exact: ArrayLike, behaviour: ArrayLike) -> Coverage:
+@checked(behaviour=Real(shape=(None, None, None)), log_policy=NUMBER, log_exact=NUMBER)
+def coverage(log_policy: Number, log_exact: Number, behaviour: Number) -> Coverage:
     r"""Both versions of the coverage coefficient of (4.1).
 
     The proof changes measure from $\pi^*_T\otimes\hat\pi_T$ to $\pi_t\otimes\pi_t$ on pairs of
@@ -59,7 +60,6 @@ def coverage(log_policy: ArrayLike, log_exact: ArrayLike, behaviour: ArrayLike) 
         >>> round(float(kappa.printed[0]), 4), round(float(kappa.corrected[0]), 4)
         (0.36, 3.24)
     """
-    behaviour = as_float("behaviour", behaviour, (None, None, None))
     run = as_float("log_policy", log_policy, behaviour.shape[1:]) - behaviour
     exact = as_float("log_exact", log_exact, behaviour.shape[1:]) - behaviour
     separate = jnp.max(run, axis=2) + jnp.max(exact, axis=2)

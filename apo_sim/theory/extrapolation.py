@@ -14,10 +14,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from apo_sim.checks import as_count, as_float, check_extrapolation, check_positive
-from apo_sim.theory.arguments import Schedule, as_extrapolation, as_proximal_weight
+from apo_sim.checks import POSITIVE, SHARE, as_count, as_flag, checked
+from apo_sim.theory.arguments import Number, Schedule, as_extrapolation, as_proximal_weight
 
 
+@checked(iterations=as_count, unrestricted=as_flag)
 def weights(alpha: ArrayLike, iterations: int, *, unrestricted: bool = False) -> Schedule:
     r"""The weights w_1 ... w_T of the rewards in log pi_hat_T, the latest reward first.
 
@@ -39,13 +40,13 @@ def weights(alpha: ArrayLike, iterations: int, *, unrestricted: bool = False) ->
         >>> weights(0.5, 3)
         Array([1.  , 1.5 , 1.75], dtype=...)
     """
-    iterations = as_count("iterations", iterations)
     schedule = as_extrapolation(alpha, iterations, unrestricted)
     return _accumulate(schedule[:-1][::-1], jnp.ones_like(schedule))
 
 
+@checked(beta=POSITIVE, iterations=as_count, unrestricted=as_flag)
 def reward_weights(
-    alpha: ArrayLike, beta: ArrayLike, iterations: int, *, unrestricted: bool = False
+    alpha: ArrayLike, beta: Number, iterations: int, *, unrestricted: bool = False
 ) -> Schedule:
     r"""The factors of r_0 ... r_{T-1} in log pi_hat_T, $w_{T-i}/\beta_i$ (Theorem 4.1).
 
@@ -65,12 +66,13 @@ def reward_weights(
         >>> reward_weights(0.5, 2.0, 3)
         Array([0.875, 0.75 , 0.5  ], dtype=...)
     """
-    proximal = as_proximal_weight(beta, as_count("iterations", iterations))
+    proximal = as_proximal_weight(beta, iterations)
     return weights(alpha, iterations, unrestricted=unrestricted)[::-1] / proximal
 
 
+@checked(beta=POSITIVE, iterations=as_count, unrestricted=as_flag)
 def gamma(
-    alpha: ArrayLike, beta: ArrayLike, iterations: int, *, unrestricted: bool = False
+    alpha: ArrayLike, beta: Number, iterations: int, *, unrestricted: bool = False
 ) -> Schedule:
     r"""gamma_1 ... gamma_T: the factor of r* in log pi_hat_t when every reward is r*.
 
@@ -98,7 +100,8 @@ def gamma(
     return jnp.cumsum(_step_sizes(alpha, beta, iterations, unrestricted))
 
 
-def gamma_printed(alpha: ArrayLike, beta: ArrayLike, iterations: int) -> Schedule:
+@checked(alpha=SHARE.one(), beta=POSITIVE.one(), iterations=as_count)
+def gamma_printed(alpha: ArrayLike, beta: Number, iterations: int) -> Schedule:
     r"""gamma_1 ... gamma_T as printed below (C.6), with the slip in its last exponent.
 
     The text has $\alpha^{t+1}$ where the sum gives $\alpha^{t+2}$ (T = t + 1), which adds
@@ -119,15 +122,13 @@ def gamma_printed(alpha: ArrayLike, beta: ArrayLike, iterations: int) -> Schedul
         >>> round(float(gamma_printed(0.6, 0.7, 6)[-1]), 5)
         16.488
     """
-    check_extrapolation(alpha, unrestricted=False)
-    check_positive("beta", beta)
-    alpha, beta = as_float("alpha", alpha, ()), as_float("beta", beta, ())
-    exponent = jnp.arange(1, as_count("iterations", iterations) + 1)
+    exponent = jnp.arange(1, iterations + 1)
     return gamma(alpha, beta, iterations) + alpha**exponent / (beta * (1 - alpha))
 
 
+@checked(beta=POSITIVE, iterations=as_count, unrestricted=as_flag)
 def matched_beta(
-    alpha: ArrayLike, beta: ArrayLike, iterations: int, *, unrestricted: bool = False
+    alpha: ArrayLike, beta: Number, iterations: int, *, unrestricted: bool = False
 ) -> Schedule:
     r"""The proximal weights at which plain proximal point follows the path of APO.
 
@@ -154,8 +155,9 @@ def matched_beta(
     return 1 / _step_sizes(alpha, beta, iterations, unrestricted)
 
 
+@checked(beta=POSITIVE, iterations=as_count, unrestricted=as_flag)
 def effective_updates(
-    alpha: ArrayLike, iterations: int, beta: ArrayLike = 1.0, *, unrestricted: bool = False
+    alpha: ArrayLike, iterations: int, beta: Number | float = 1.0, *, unrestricted: bool = False
 ) -> Float[Array, ""]:
     r"""How many updates the averaged reward averages over, $(\sum w)^2/\sum w^2$.
 
@@ -184,6 +186,7 @@ def effective_updates(
     return jnp.sum(relative) ** 2 / jnp.sum(relative**2)
 
 
+@checked(iterations=as_count)
 def nesterov_schedule(iterations: int) -> Schedule:
     r"""Nesterov's own schedule, alpha_t = t/(t+3) for t = 1 ... T.
 
@@ -198,13 +201,12 @@ def nesterov_schedule(iterations: int) -> Schedule:
         >>> round(float(gamma(nesterov_schedule(2000), 1.0, 2000)[-1]) / 2000**2, 4)
         0.1254
     """
-    t = jnp.arange(1, as_count("iterations", iterations) + 1, dtype=float)
+    t = jnp.arange(1, iterations + 1, dtype=float)
     return t / (t + 3)
 
 
-def _step_sizes(alpha: ArrayLike, beta: ArrayLike, iterations: int, unrestricted: bool) -> Schedule:
+def _step_sizes(alpha: ArrayLike, beta: Number, iterations: int, unrestricted: bool) -> Schedule:
     """s_1 ... s_T: the factor by which update t moves the log-policy along r*."""
-    iterations = as_count("iterations", iterations)
     schedule = as_extrapolation(alpha, iterations, unrestricted)
     return _accumulate(schedule[:-1], 1 / as_proximal_weight(beta, iterations))
 

@@ -4,12 +4,12 @@ The bounds of `apo_sim.theory.optimisation` on the total variation cover exact S
 Assumption B.1 too, with its Delta for the reward gap (N10).
 """
 
-from jax.typing import ArrayLike
+from apo_sim.checks import LOG_PROBABILITY, POSITIVE, PROBABILITY, checked, optional
+from apo_sim.theory.arguments import Number, log_probability
 
-from apo_sim.theory.arguments import Number, as_positive, log_probability
 
-
-def ipo_reward_scale(tau: ArrayLike) -> Number:
+@checked(tau=POSITIVE)
+def ipo_reward_scale(tau: Number) -> Number:
     r"""The factor of P(y > pi_t) in the exact reward of IPO, $2/\tau$.
 
     With the paper's scaling of the loss, $(h_w - h_l - 1/\tau)^2$, least squares over ordered
@@ -22,10 +22,11 @@ def ipo_reward_scale(tau: ArrayLike) -> Number:
         >>> float(ipo_reward_scale(0.5))
         4.0
     """
-    return 2 / as_positive("tau", tau)
+    return 2 / tau
 
 
-def ipo_beta(beta: ArrayLike, tau: ArrayLike) -> Number:
+@checked(beta=POSITIVE, tau=POSITIVE)
+def ipo_beta(beta: Number, tau: Number) -> Number:
     r"""The proximal weight at which exact SPPO follows exact IPO(tau), $\beta\tau/2$.
 
     Source: ours (N12).
@@ -44,15 +45,21 @@ def ipo_beta(beta: ArrayLike, tau: ArrayLike) -> Number:
         >>> float(ipo_beta(3.0, 0.5))
         0.75
     """
-    return as_positive("beta", beta) / ipo_reward_scale(tau)
+    return beta / ipo_reward_scale(tau)
 
 
+@checked(
+    beta=POSITIVE,
+    iterations=POSITIVE,
+    p_min=optional(PROBABILITY),
+    log_p_min=optional(LOG_PROBABILITY),
+)
 def average_exploitability(
-    beta: ArrayLike,
-    iterations: ArrayLike,
-    p_min: ArrayLike | None,
+    beta: Number,
+    iterations: Number,
+    p_min: Number | None,
     *,
-    log_p_min: ArrayLike | None = None,
+    log_p_min: Number | None = None,
 ) -> Number:
     r"""How exploitable the average policy of exact SPPO without momentum can be.
 
@@ -77,6 +84,5 @@ def average_exploitability(
         >>> round(float(average_exploitability(5.0, 2000, 1 / 3)), 4)
         0.0277
     """
-    beta = as_positive("beta", beta)
-    log_p = log_probability(p_min, log_p_min)
-    return -beta * log_p / as_positive("iterations", iterations) + 1 / (8 * beta)
+    log_p = log_probability(p_min, log_p_min, "p_min")
+    return -beta * log_p / iterations + 1 / (8 * beta)

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from apo_sim.problems import Bandit, Problem
+from apo_sim.checks import checked
+from apo_sim.problems import PROBLEM, Bandit, Problem
 from apo_sim.pytree import pytree_dataclass
 from apo_sim.theory.closed_forms import exact_policy, with_reward
-from apo_sim.theory.paths import Path, PerIteration, PolicyPath, saved
+from apo_sim.theory.paths import Path, PerIteration, SavedPath, check_fits, path_with
 
 
 @pytree_dataclass
@@ -38,7 +39,8 @@ class Split:
     paper_difference: PerIteration
 
 
-def split(problem: Problem, solution: PolicyPath) -> Split:
+@checked(problem=PROBLEM, solution=path_with("log_policy", "gamma"))
+def split(problem: Problem, solution: SavedPath) -> Split:
     r"""Split the gap of a run in two ways, at every iteration.
 
     The paper goes through $\pi^*_T \propto \pi_{\rm ref}e^{\gamma_T r^*}$, the run on exact
@@ -69,7 +71,8 @@ def split(problem: Problem, solution: PolicyPath) -> Split:
         (0.2773, -0.0773)
     """
     problem = with_reward(problem)
-    log_policy, gamma = saved(solution, "log_policy")[1:], jnp.asarray(solution.gamma)
+    check_fits(problem, solution)
+    log_policy, gamma = solution.log_policy[1:], solution.gamma
     log_exact = jax.vmap(exact_policy, (None, 0))(problem, gamma)
     policy, exact = jnp.exp(log_policy), jnp.exp(log_exact)
     regret = _regret(problem, problem.reward)

@@ -11,17 +11,28 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from apo_sim.checks import check_extrapolation
+from apo_sim.checks import (
+    LOG_PROBABILITY,
+    NUMBER,
+    POSITIVE,
+    PROBABILITY,
+    SHARE,
+    checked,
+    optional,
+)
+from apo_sim.errors import InvalidArgument
 from apo_sim.problems import Bandit
-from apo_sim.theory.arguments import Number, as_number, as_positive, log_probability
+from apo_sim.theory.arguments import Number, log_probability
 
 # Newton's method in `wright_omega` doubles its digits each time; six reach float64 everywhere.
 _NEWTON_STEPS = 6
 # exp(-745.2) is the smallest positive float64: below it the answer is 0 anyway.
 _LOG_SMALLEST = -746.0
+_HUGE = 1e30
 
 
-def wright_omega(x: ArrayLike) -> Number:
+@checked(x=NUMBER)
+def wright_omega(x: Number) -> Number:
     r"""W_0(exp(x)), W_0 the Lambert function, without forming exp(x).
 
     The root of $w + \log w = x$, found in $u = \log w$ by Newton's method on the convex
@@ -33,29 +44,40 @@ def wright_omega(x: ArrayLike) -> Number:
         >>> round(float(wright_omega(1000.0)), 2)  # 993.1 + log(993.1)
         993.1
     """
-    x = jnp.maximum(jnp.asarray(x, float), _LOG_SMALLEST)
+    return _wright_omega(x)
+
+
+def _wright_omega(x: Number) -> Number:
+    given = jnp.maximum(jnp.asarray(x, float), _LOG_SMALLEST)
+    # Beyond it w is x less its logarithm in every digit, and the products below overflow.
+    x = jnp.minimum(given, _HUGE)
     log_w = jnp.where(x <= 0, x, jnp.log1p(jnp.maximum(x, 0.0)))
     for _ in range(_NEWTON_STEPS):
         w = jnp.exp(log_w)
         log_w = (x + w * (log_w - 1)) / (1 + w)
     # Each form where it keeps all digits.
-    return jnp.where(x > 1, x - log_w, jnp.exp(log_w))
+    w = jnp.where(x > 1, x - log_w, jnp.exp(log_w))
+    return jnp.where(given > _HUGE, given - jnp.log(jnp.maximum(given, 1.0)), w)
 
 
-def log_odds_against(log_p: ArrayLike) -> Number:
+@checked(log_p=LOG_PROBABILITY)
+def log_odds_against(log_p: Number) -> Number:
     """log((1 - p)/p) from log p, exact near p = 1 and below the smallest float.
 
     Example:
         >>> round(float(log_odds_against(jnp.log(0.01))), 4)
         4.5951
     """
+    return _log_odds_against(log_p)
+
+
+def _log_odds_against(log_p: Number) -> Number:
     log_p = jnp.asarray(log_p, float)
     return jnp.log(-jnp.expm1(log_p)) - log_p
 
 
-def sharp_gap(
-    p_star: ArrayLike | None, gamma: ArrayLike, *, log_p_star: ArrayLike | None = None
-) -> Number:
+@checked(p_star=optional(PROBABILITY), gamma=POSITIVE, log_p_star=optional(LOG_PROBABILITY))
+def sharp_gap(p_star: Number | None, gamma: Number, *, log_p_star: Number | None = None) -> Number:
     r"""The largest gap over all rewards, $W_0\left(\frac{1-p}{e\,p}\right)/\gamma$.
 
     Proof: at fixed p the worst rewards have two levels; with $z = e^{-\gamma\Delta}$ maximise
@@ -76,13 +98,12 @@ def sharp_gap(
         >>> round(float(sharp_gap(0.01, 1.0)), 3)
         2.629
     """
-    return wright_omega(log_odds_against(log_probability(p_star, log_p_star)) - 1) / as_positive(
-        "gamma", gamma
-    )
+    return _wright_omega(_log_odds_against(log_probability(p_star, log_p_star)) - 1) / gamma
 
 
+@checked(p_star=optional(PROBABILITY), gamma=POSITIVE, log_p_star=optional(LOG_PROBABILITY))
 def gap_printed(
-    p_star: ArrayLike | None, gamma: ArrayLike, *, log_p_star: ArrayLike | None = None
+    p_star: Number | None, gamma: Number, *, log_p_star: Number | None = None
 ) -> Number:
     r"""The bound as printed in (C.8), $\log\frac{1-p}{p}/\gamma$. It is false for large p.
 
@@ -93,12 +114,11 @@ def gap_printed(
         >>> round(float(gap_printed(0.01, 1.0)), 3)
         4.595
     """
-    return log_odds_against(log_probability(p_star, log_p_star)) / as_positive("gamma", gamma)
+    return _log_odds_against(log_probability(p_star, log_p_star)) / gamma
 
 
-def gap_gibbs(
-    p_star: ArrayLike | None, gamma: ArrayLike, *, log_p_star: ArrayLike | None = None
-) -> Number:
+@checked(p_star=optional(PROBABILITY), gamma=POSITIVE, log_p_star=optional(LOG_PROBABILITY))
+def gap_gibbs(p_star: Number | None, gamma: Number, *, log_p_star: Number | None = None) -> Number:
     r"""The corrected bound, $\log\frac1p/\gamma$, by the Gibbs variational principle.
 
     It replaces (C.8) for every p. Arguments, shapes and errors as `sharp_gap`.
@@ -107,11 +127,12 @@ def gap_gibbs(
         >>> round(float(gap_gibbs(0.01, 1.0)), 3)
         4.605
     """
-    return -log_probability(p_star, log_p_star) / as_positive("gamma", gamma)
+    return -log_probability(p_star, log_p_star) / gamma
 
 
+@checked(p_star=optional(PROBABILITY), gamma=POSITIVE, log_p_star=optional(LOG_PROBABILITY))
 def worst_case_gap(
-    p_star: ArrayLike | None, gamma: ArrayLike, *, log_p_star: ArrayLike | None = None
+    p_star: Number | None, gamma: Number, *, log_p_star: Number | None = None
 ) -> Number:
     r"""The reward gap of the two-level rewards that attain `sharp_gap`, $(1 + W_0)/\gamma$.
 
@@ -121,12 +142,11 @@ def worst_case_gap(
         >>> round(float(worst_case_gap(0.01, 1.0)), 3)
         3.629
     """
-    return 1 / as_positive("gamma", gamma) + sharp_gap(p_star, gamma, log_p_star=log_p_star)
+    return 1 / gamma + sharp_gap(p_star, gamma, log_p_star=log_p_star)
 
 
-def two_level(
-    p_star: ArrayLike | None, gap: ArrayLike, *, log_p_star: ArrayLike | None = None
-) -> Bandit:
+@checked(p_star=optional(PROBABILITY), gap=POSITIVE, log_p_star=optional(LOG_PROBABILITY))
+def two_level(p_star: Number | None, gap: Number, *, log_p_star: Number | None = None) -> Bandit:
     """The worst case of N2 and N3: a best arm of mass p and another one `gap` below it.
 
     Any number of arms on the lower level, sharing its mass, behaves as this single one does.
@@ -148,19 +168,25 @@ def two_level(
         >>> round(float(bandit.suboptimality(policy)) / float(sharp_gap(0.01, 5.0)), 6)
         1.0
     """
-    log_p, gap = jnp.broadcast_arrays(
-        jnp.atleast_1d(log_probability(p_star, log_p_star)), as_positive("gap", gap)
-    )
+    log_p = jnp.atleast_1d(log_probability(p_star, log_p_star))
+    if gap.ndim > 1 or log_p.ndim > 1 or gap.size not in (1, log_p.size):
+        raise InvalidArgument(
+            "gap", gap, f"does not go with {log_p.size} contexts", "pass one for each, or one"
+        )
+    log_p, gap = jnp.broadcast_arrays(log_p, gap)
     reward = jnp.stack([gap / 2, -gap / 2], axis=-1)
     return Bandit(reward, jnp.stack([log_p, jnp.log(-jnp.expm1(log_p))], axis=-1))
 
 
+@checked(
+    p_star=optional(PROBABILITY), gap=NUMBER, gamma=POSITIVE, log_p_star=optional(LOG_PROBABILITY)
+)
 def sharp_tv(
-    p_star: ArrayLike | None,
-    gap: ArrayLike,
-    gamma: ArrayLike,
+    p_star: Number | None,
+    gap: Number,
+    gamma: Number,
     *,
-    log_p_star: ArrayLike | None = None,
+    log_p_star: Number | None = None,
 ) -> Number:
     r"""The largest total variation to the optimal policy, $\frac{1-p}{p e^{\gamma\Delta}+1-p}$.
 
@@ -187,12 +213,15 @@ def sharp_tv(
     return jnp.exp(log_sharp_tv(p_star, gap, gamma, log_p_star=log_p_star))
 
 
+@checked(
+    p_star=optional(PROBABILITY), gap=NUMBER, gamma=POSITIVE, log_p_star=optional(LOG_PROBABILITY)
+)
 def log_sharp_tv(
-    p_star: ArrayLike | None,
-    gap: ArrayLike,
-    gamma: ArrayLike,
+    p_star: Number | None,
+    gap: Number,
+    gamma: Number,
     *,
-    log_p_star: ArrayLike | None = None,
+    log_p_star: Number | None = None,
 ) -> Number:
     """Natural logarithm of `sharp_tv`, for totals that underflow. Arguments as there.
 
@@ -200,16 +229,19 @@ def log_sharp_tv(
         >>> round(float(log_sharp_tv(0.5, 1.0, 2000.0)), 3)
         -2000.0
     """
-    log_odds = log_odds_against(log_probability(p_star, log_p_star))
-    return jax.nn.log_sigmoid(log_odds - as_positive("gamma", gamma) * as_number("gap", gap))
+    log_odds = _log_odds_against(log_probability(p_star, log_p_star))
+    return jax.nn.log_sigmoid(log_odds - gamma * gap)
 
 
+@checked(
+    p_star=optional(PROBABILITY), gap=NUMBER, gamma=POSITIVE, log_p_star=optional(LOG_PROBABILITY)
+)
 def tv_printed(
-    p_star: ArrayLike | None,
-    gap: ArrayLike,
-    gamma: ArrayLike,
+    p_star: Number | None,
+    gap: Number,
+    gamma: Number,
     *,
-    log_p_star: ArrayLike | None = None,
+    log_p_star: Number | None = None,
 ) -> Number:
     r"""The printed bound of Theorem 4.8, $\sqrt{\frac12 e^{-\gamma\Delta}/p}$.
 
@@ -224,12 +256,15 @@ def tv_printed(
     return jnp.exp(log_tv_printed(p_star, gap, gamma, log_p_star=log_p_star))
 
 
+@checked(
+    p_star=optional(PROBABILITY), gap=NUMBER, gamma=POSITIVE, log_p_star=optional(LOG_PROBABILITY)
+)
 def log_tv_printed(
-    p_star: ArrayLike | None,
-    gap: ArrayLike,
-    gamma: ArrayLike,
+    p_star: Number | None,
+    gap: Number,
+    gamma: Number,
     *,
-    log_p_star: ArrayLike | None = None,
+    log_p_star: Number | None = None,
 ) -> Number:
     """Natural logarithm of `tv_printed`. Arguments as there.
 
@@ -237,11 +272,12 @@ def log_tv_printed(
         >>> round(float(log_tv_printed(0.5, 1.0, 2.0)), 4)
         -1.0
     """
-    exponent = as_positive("gamma", gamma) * as_number("gap", gap)
+    exponent = gamma * gap
     return (-jnp.log(2.0) - exponent - log_probability(p_star, log_p_star)) / 2
 
 
-def asymptotic_slope(gap: ArrayLike, alpha: ArrayLike, beta: ArrayLike) -> Number:
+@checked(gap=NUMBER, alpha=SHARE, beta=POSITIVE)
+def asymptotic_slope(gap: Number, alpha: ArrayLike, beta: Number) -> Number:
     r"""How much -log pi_hat_T(y) grows with every update in the end, $\Delta_y/(\beta(1-\alpha))$.
 
     Exact Bradley-Terry preferences; Delta_y is the reward gap of arm y. Linear growth, where
@@ -262,6 +298,4 @@ def asymptotic_slope(gap: ArrayLike, alpha: ArrayLike, beta: ArrayLike) -> Numbe
         >>> float(asymptotic_slope(0.5, 0.75, 2.0))
         1.0
     """
-    check_extrapolation(alpha, unrestricted=False)
-    beta, alpha = as_positive("beta", beta), as_number("alpha", alpha)
-    return as_number("gap", gap) / (beta * (1 - alpha))
+    return gap / (beta * (1 - alpha))

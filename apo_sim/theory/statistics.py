@@ -19,22 +19,21 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from apo_sim.checks import as_count, as_float, check_extrapolation, concrete
-from apo_sim.errors import InvalidArgument, UnknownName
-from apo_sim.theory.arguments import Number, as_number, as_positive, as_proximal_weight
+from apo_sim.checks import NUMBER, OPEN_SHARE, POSITIVE, SHARE, Real, as_count, checked, one_of
+from apo_sim.theory.arguments import Number
 from apo_sim.theory.extrapolation import reward_weights
 
 Flavour = Literal["printed", "corrected", "sharp"]
 Scalar = Float[Array, ""]
 
-_FLAVOURS = ("printed", "corrected", "sharp")
+_FLAVOUR = one_of(("printed", "corrected", "sharp"))
+_PER_UPDATE = Real(shape=(None,))
 # N = A entropy(N) is a fixed point whose slope is about 1/log N: this many steps reach float64.
 _FIXED_POINT_STEPS = 100
 
 
-def tabular_entropy(
-    arms: int, samples: ArrayLike, reward_bound: ArrayLike, contexts: int = 1
-) -> Number:
+@checked(arms=as_count, samples=POSITIVE, reward_bound=POSITIVE, contexts=as_count)
+def tabular_entropy(arms: int, samples: Number, reward_bound: Number, contexts: int = 1) -> Number:
     r"""Metric entropy of the tabular class, $X K \log(1 + 4RN)$, in place of $\log|\Pi|$.
 
     The paper's class is finite. A table is not: this counts a grid of spacing 1/(2N) on
@@ -56,13 +55,11 @@ def tabular_entropy(
         >>> round(float(tabular_entropy(10, 1000, 1.0)), 2)
         82.94
     """
-    cells = as_count("arms", arms) * as_count("contexts", contexts)
-    return cells * jnp.log1p(
-        4 * as_positive("reward_bound", reward_bound) * as_positive("samples", samples)
-    )
+    return arms * contexts * jnp.log1p(4 * reward_bound * samples)
 
 
-def log_slope(reward_bound: ArrayLike, flavour: Flavour = "corrected") -> Number:
+@checked(reward_bound=POSITIVE, flavour=_FLAVOUR)
+def log_slope(reward_bound: Number, flavour: Flavour = "corrected") -> Number:
     r"""Logarithm of the least slope of the sigmoid that the bounds divide by.
 
     Printed and corrected: $\log\sigma'(1+R)$. Sharp: the secant
@@ -83,19 +80,25 @@ def log_slope(reward_bound: ArrayLike, flavour: Flavour = "corrected") -> Number
         >>> [round(float(log_slope(50.0, flavour)), 2) for flavour in ("corrected", "sharp")]
         [-51.0, -6.71]
     """
-    _check_flavour(flavour)
-    bound = as_positive("reward_bound", reward_bound)
+    bound = reward_bound
     if flavour == "sharp":
         fitted, true = _log_cosh(bound), _log_cosh(jnp.minimum(bound, 1.0))
         return _log_sinhc(jnp.maximum(bound - 1, 0.0)) - jnp.log(4.0) - true - fitted
     return jax.nn.log_sigmoid(1 + bound) + jax.nn.log_sigmoid(-1 - bound)
 
 
+@checked(
+    samples=POSITIVE,
+    log_class_size=NUMBER,
+    reward_bound=POSITIVE,
+    delta=OPEN_SHARE,
+    flavour=_FLAVOUR,
+)
 def log_reward_error_bound(
-    samples: ArrayLike,
-    log_class_size: ArrayLike,
-    reward_bound: ArrayLike,
-    delta: ArrayLike,
+    samples: Number,
+    log_class_size: Number,
+    reward_bound: Number,
+    delta: Number,
     *,
     flavour: Flavour = "corrected",
 ) -> Number:
@@ -106,18 +109,25 @@ def log_reward_error_bound(
         19997.4
     """
     return _log_reward_error(
-        jnp.log(as_positive("samples", samples)),
-        as_number("log_class_size", log_class_size) + _log_inverse(delta),
+        jnp.log(samples),
+        log_class_size - jnp.log(delta),
         reward_bound,
         flavour,
     )
 
 
+@checked(
+    samples=POSITIVE,
+    log_class_size=NUMBER,
+    reward_bound=POSITIVE,
+    delta=OPEN_SHARE,
+    flavour=_FLAVOUR,
+)
 def reward_error_bound(
-    samples: ArrayLike,
-    log_class_size: ArrayLike,
-    reward_bound: ArrayLike,
-    delta: ArrayLike,
+    samples: Number,
+    log_class_size: Number,
+    reward_bound: Number,
+    delta: Number,
     *,
     flavour: Flavour = "corrected",
 ) -> Number:
@@ -154,14 +164,23 @@ def reward_error_bound(
     )
 
 
+@checked(
+    log_coverage=_PER_UPDATE,
+    beta=POSITIVE,
+    samples=POSITIVE.one(),
+    reward_bound=POSITIVE.one(),
+    log_class_size=NUMBER.one(),
+    delta=OPEN_SHARE.one(),
+    flavour=_FLAVOUR,
+)
 def log_tv_statistical(
-    log_coverage: ArrayLike,
+    log_coverage: Number,
     alpha: ArrayLike,
-    beta: ArrayLike,
-    samples: ArrayLike,
-    reward_bound: ArrayLike,
-    log_class_size: ArrayLike,
-    delta: ArrayLike,
+    beta: Number,
+    samples: Number,
+    reward_bound: Number,
+    log_class_size: Number,
+    delta: Number,
     *,
     flavour: Flavour = "corrected",
 ) -> Scalar:
@@ -171,25 +190,33 @@ def log_tv_statistical(
         >>> round(float(log_tv_statistical(jnp.full(4, 2e3), 0.3, 1.0, 1000, 1e3, 2.0, 0.05)), 1)
         2000.6
     """
-    log_coverage = as_float("log_coverage", log_coverage, (None,))
-    failure = _log_inverse(delta) + jnp.log(log_coverage.shape[0])
+    failure = -jnp.log(delta) + jnp.log(log_coverage.shape[0])
     log_error = _log_reward_error(
-        jnp.log(as_float("samples", as_positive("samples", samples), ())),
-        as_float("log_class_size", log_class_size, ()) + failure,
-        as_float("reward_bound", reward_bound, ()),
+        jnp.log(samples),
+        log_class_size + failure,
+        reward_bound,
         flavour,
     )
     return _log_propagated(log_coverage, alpha, beta, flavour) + log_error / 2
 
 
+@checked(
+    log_coverage=_PER_UPDATE,
+    beta=POSITIVE,
+    samples=POSITIVE.one(),
+    reward_bound=POSITIVE.one(),
+    log_class_size=NUMBER.one(),
+    delta=OPEN_SHARE.one(),
+    flavour=_FLAVOUR,
+)
 def tv_statistical(
-    log_coverage: ArrayLike,
+    log_coverage: Number,
     alpha: ArrayLike,
-    beta: ArrayLike,
-    samples: ArrayLike,
-    reward_bound: ArrayLike,
-    log_class_size: ArrayLike,
-    delta: ArrayLike,
+    beta: Number,
+    samples: Number,
+    reward_bound: Number,
+    log_class_size: Number,
+    delta: Number,
     *,
     flavour: Flavour = "corrected",
 ) -> Scalar:
@@ -238,15 +265,24 @@ def tv_statistical(
     )
 
 
+@checked(
+    log_coverage=_PER_UPDATE,
+    beta=POSITIVE,
+    reward_bound=POSITIVE.one(),
+    log_class_size=NUMBER.one(),
+    delta=OPEN_SHARE.one(),
+    threshold=POSITIVE.one(),
+    flavour=_FLAVOUR,
+)
 def log_samples_needed(
-    log_coverage: ArrayLike,
+    log_coverage: Number,
     alpha: ArrayLike,
-    beta: ArrayLike,
-    reward_bound: ArrayLike,
-    log_class_size: ArrayLike,
-    delta: ArrayLike,
+    beta: Number,
+    reward_bound: Number,
+    log_class_size: Number,
+    delta: Number,
     *,
-    threshold: ArrayLike = 1.0,
+    threshold: Number | float = 1.0,
     flavour: Flavour = "corrected",
 ) -> Scalar:
     """The log N above which `tv_statistical` says something, for a finite class.
@@ -262,23 +298,33 @@ def log_samples_needed(
         >>> round(float(log_n), 3)
         6.7
     """
-    log_threshold = jnp.log(as_float("threshold", as_positive("threshold", threshold), ()))
+    log_threshold = jnp.log(threshold)
     one_pair = log_tv_statistical(
         log_coverage, alpha, beta, 1.0, reward_bound, log_class_size, delta, flavour=flavour
     )
     return jnp.maximum(2 * (one_pair - log_threshold), 0.0)
 
 
+@checked(
+    log_coverage=_PER_UPDATE,
+    beta=POSITIVE,
+    reward_bound=POSITIVE.one(),
+    arms=as_count,
+    delta=OPEN_SHARE.one(),
+    contexts=as_count,
+    threshold=POSITIVE.one(),
+    flavour=_FLAVOUR,
+)
 def log_samples_needed_tabular(
-    log_coverage: ArrayLike,
+    log_coverage: Number,
     alpha: ArrayLike,
-    beta: ArrayLike,
-    reward_bound: ArrayLike,
+    beta: Number,
+    reward_bound: Number,
     arms: int,
-    delta: ArrayLike,
+    delta: Number,
     *,
     contexts: int = 1,
-    threshold: ArrayLike = 1.0,
+    threshold: Number | float = 1.0,
     flavour: Flavour = "corrected",
 ) -> Scalar:
     """The log N above which `tv_statistical` says something, for a table of policies.
@@ -291,8 +337,7 @@ def log_samples_needed_tabular(
         >>> round(float(log_n), 3)
         9.631
     """
-    cells = as_count("arms", arms) * as_count("contexts", contexts)
-    log_scale = jnp.log(4 * as_float("reward_bound", as_positive("reward_bound", reward_bound), ()))
+    log_scale = jnp.log(4 * reward_bound)
 
     def solve(_, log_samples: Scalar) -> Scalar:
         return log_samples_needed(
@@ -300,7 +345,7 @@ def log_samples_needed_tabular(
             alpha,
             beta,
             reward_bound,
-            cells * jnp.logaddexp(0.0, log_scale + log_samples),
+            arms * contexts * jnp.logaddexp(0.0, log_scale + log_samples),
             delta,
             threshold=threshold,
             flavour=flavour,
@@ -314,7 +359,7 @@ def log_samples_needed_tabular(
 def _log_propagated(
     log_coverage: Float[Array, " iterations"],
     alpha: ArrayLike,
-    beta: ArrayLike,
+    beta: Number,
     flavour: Flavour,
 ) -> Scalar:
     """Log of the factor from a root-mean-square reward error to total variation."""
@@ -322,31 +367,16 @@ def _log_propagated(
     if flavour == "sharp":
         factors = reward_weights(alpha, beta, iterations)
         return jax.nn.logsumexp(jnp.log(factors) + log_coverage / 2) - jnp.log(2.0)
-    check_extrapolation(alpha, unrestricted=False)
-    alpha, beta = as_float("alpha", alpha, ()), as_proximal_weight(as_float("beta", beta, ()), 1)[0]
+    alpha, beta = SHARE.one()("alpha", alpha), POSITIVE.one()("beta", beta)
     total = jnp.log(iterations) + jax.nn.logsumexp(log_coverage)
     return total / 2 - jnp.log(beta) - jnp.log1p(-alpha)
 
 
 def _log_reward_error(
-    log_samples: Number, complexity: Number, reward_bound: ArrayLike, flavour: Flavour
+    log_samples: Number, complexity: Number, reward_bound: Number, flavour: Flavour
 ) -> Number:
-    _check_flavour(flavour)
     dropped = 0.0 if flavour == "printed" else jnp.log(2.0)
     return dropped + jnp.log(complexity) - log_samples - 2 * log_slope(reward_bound, flavour)
-
-
-def _log_inverse(delta: ArrayLike) -> Number:
-    values = concrete(delta)
-    number = as_number("delta", delta)
-    if values is not None and not (values.min() > 0 and values.max() < 1):
-        raise InvalidArgument("delta", delta, "lies outside (0, 1)", "pass a probability like 0.05")
-    return -jnp.log(number)
-
-
-def _check_flavour(flavour: str) -> None:
-    if flavour not in _FLAVOURS:
-        raise UnknownName("flavour", flavour, _FLAVOURS)
 
 
 def _log_sinhc(x: Number) -> Number:

@@ -81,7 +81,7 @@ def test_inside_transformations():
         (lambda: theory.ipo_beta(-1.0, 1.0), "beta"),
         (lambda: theory.average_exploitability(0.0, 10, 0.1), "beta"),
         (lambda: theory.average_exploitability(1.0, 0, 0.1), "iterations"),
-        (lambda: theory.average_exploitability(1.0, 10, 2.0), "p_star"),
+        (lambda: theory.average_exploitability(1.0, 10, 2.0), "p_min"),
     ],
 )
 def test_bad_input(call, argument):
