@@ -1,7 +1,9 @@
 """The command `apo-sim`: one function a subcommand, and nothing imported before it is needed."""
 
 import contextlib
+import io
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from rich.console import Console
 
+from apo_sim import start
 from apo_sim.errors import InvalidArgument, UnknownName
+from apo_sim.files import as_path, read_text, writable_folder
+from apo_sim.interruption import interruptible
 
 if TYPE_CHECKING:
     from apo_sim.claims.verdict import Control, Verdict
@@ -261,6 +266,9 @@ def main(arguments: list[str] | None = None) -> int:
         2
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not be text
+            stream.reconfigure(errors="backslashreplace")
     if arguments == ["--version"]:
         from apo_sim.report.ledger import package_version
 
@@ -281,15 +289,38 @@ def main(arguments: list[str] | None = None) -> int:
     except SystemExit as stop:  # help, or usage that tyro has explained
         return stop.code if isinstance(stop.code, int) else USAGE
     try:
+        with _hearing() as look:
+            return _run(command, look)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(command: Any, look: Callable[[], None]) -> int:
+    try:
         return RUN[type(command)](command)
     except InvalidArgument as error:
         print(f"apo-sim: {error}", file=sys.stderr)
         return USAGE
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BrokenPipeError:  # `apo-sim claims | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except Exception:
+        look()  # Ctrl-C amid an import may come out as an error of any kind
+        raise
+
+
+@contextlib.contextmanager
+def _hearing() -> Iterator[Callable[[], None]]:
+    """Ctrl-C as an interruption; before, it ends the process, and once all is done, it does not."""
+    command = isinstance(signal.getsignal(signal.SIGINT), start.Quiet)
+    if command:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with interruptible() as look:
+            yield look
+    finally:
+        if command:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def run_validate(command: Validate) -> int:
@@ -299,11 +330,12 @@ def run_validate(command: Validate) -> int:
     from apo_sim.report.validate import validate
 
     console = _console()
-    earlier = read_ledger(command.out / "claims.json")
+    out = as_path("out", command.out)
+    earlier = read_ledger(out / "claims.json")
     with _Watch(console) as watch:
         ledger = validate(
             command.claim or None,
-            out=command.out,
+            out=out,
             effort=command.effort,
             seed=command.seed,
             jobs=command.jobs,
@@ -315,11 +347,12 @@ def run_validate(command: Validate) -> int:
         ids = {verdict.id for verdict in done}
         _print_verdicts(console, [verdict for verdict in ledger.verdicts if verdict.id in ids])
         if command.claim and earlier is not None and not ledger.continues(earlier):
-            console.print(
+            _say(
+                console,
                 f"The folder held a run with seed {earlier.seed}, effort {earlier.effort} and "
-                f"version {earlier.version}: replaced."
+                f"version {earlier.version}: replaced.",
             )
-        console.print(f"Report: {command.out / 'report.html'}", soft_wrap=True)
+        _say(console, f"Report: {out / 'report.html'}")
     if interrupted:
         kept = "those above are written" if done else "nothing is written"
         console.print(f"Interrupted after {len(done)} of {watch.total} claims; {kept}.")
@@ -353,19 +386,17 @@ def run_show(command: Show) -> int:
 
     claim = registry.describe(command.id)
     console = _console()
-    console.print(f"[bold]{claim.id}[/]  {claim.title}  [dim]({claim.source})[/]\n")
+    console.print(f"[bold]{claim.id}[/]  {_plain(claim.title)}  [dim]({claim.source})[/]\n")
     console.print(_plain(claim.statement), "\n")
     if claim.scope is not None:
         settings = [f"{symbol} {values}" for symbol, values in claim.scope.settings().items()]
         scope = "; ".join([f"{claim.scope.quantifier}: {claim.scope.problems}", *settings])
         console.print(f"[dim]Scope, {_plain(scope)}[/]\n")
-    ledger = read_ledger(command.out / "claims.json")
+    out = as_path("out", command.out)
+    ledger = read_ledger(out / "claims.json")
     verdicts = {verdict.id: verdict for verdict in ledger.verdicts} if ledger else {}
     if ledger is None or claim.id not in verdicts:
-        console.print(
-            f"No verdict in {command.out} yet: apo-sim validate --claim {claim.id}",
-            soft_wrap=True,
-        )
+        _say(console, f"No verdict in {out} yet: apo-sim validate --claim {claim.id}")
         return DONE
     verdict = verdicts[claim.id]
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -399,6 +430,7 @@ def run_show(command: Show) -> int:
 def run_sweep(command: Sweep) -> int:
     """`apo-sim sweep`."""
     _float64()
+    from apo_sim.studies.intervals import mean_and_half
     from apo_sim.sweep import ClusterLost, sweep
 
     arguments = _from_toml(command.file) if command.file else {}
@@ -420,11 +452,15 @@ def run_sweep(command: Sweep) -> int:
         return UNSOUND
     if "suboptimality" in dataset:
         final = dataset.suboptimality.sel(iteration=dataset.iterations)
-        error = final.std("seed") / max(final.sizes["seed"] - 1, 1) ** 0.5
-        for at, mean, half in _cells(final.mean("seed"), 1.96 * error):
-            console.print(f"{at:<60} {mean:10.4g} ± {half:.2g}", soft_wrap=True)
-        console.print("Final gap, mean and 95 % interval over the seeds; the first 20 cells.")
-    console.print(f"Store: {arguments['out']}", soft_wrap=True)
+        one = final.sizes["seed"] == 1
+        mean, half = (final.isel(seed=0),) * 2 if one else mean_and_half(final)
+        for at, value, width in _cells(mean, half):
+            # Equal numbers say as little as one about how far off they are.
+            interval = "" if one or width == 0 else f" ± {width:.2g}"
+            _say(console, f"{at:<60} {value:10.4g}{interval}")
+        what = "of one seed" if one else "mean and 95 % interval over the seeds"
+        console.print(f"Final gap, {what}; the first 20 cells.")
+    _say(console, f"Store: {as_path('out', arguments['out'])}")
     return DONE
 
 
@@ -438,7 +474,7 @@ def run_advise(command: Advise) -> int:
     advice = advise(**vars(command))
     console = _console()
     headline, *lines = str(advice).splitlines()
-    console.print(f"[bold]{headline}[/]")
+    console.print(f"[bold]{_plain(headline)}[/]")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("alpha", "expected gap", "saved of alpha = 0", "saved of matched beta", "worse"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -455,7 +491,7 @@ def run_advise(command: Advise) -> int:
             style="bold" if alpha == advice.alpha else None,
         )
     for line in lines:
-        console.print(_plain(line), soft_wrap=True)
+        _say(console, line)
     console.print(table)
     return DONE
 
@@ -487,6 +523,10 @@ def run_llm(command: Llm) -> int:
         accumulate=command.accumulate,
         epochs=command.epochs,
     )
+    if not command.beta:
+        raise InvalidArgument("beta", command.beta, "is empty", "pass one number or more")
+    iterations = len(command.beta) if command.iterations is None else command.iterations
+    save = None if command.save is None else _as_future_folder("save", command.save)
     prompts, held_out = llm.chosen_prompts(
         _number_or_path(command.prompts), _number_or_path(command.held_out), command.seed
     )
@@ -497,7 +537,7 @@ def run_llm(command: Llm) -> int:
     console = _console()
     rule = momentum.Constant(command.alpha) if command.alpha else momentum.NoMomentum()
     try:
-        with _in_plain_words(llm.PromptsLeftOut):
+        with _in_plain_words(llm.PromptsLeftOut, llm.StageLost):
             outcome = llm.train(
                 model,
                 prompts,
@@ -506,7 +546,7 @@ def run_llm(command: Llm) -> int:
                 loss=known[command.loss](),
                 momentum=rule,
                 beta=command.beta[0] if len(command.beta) == 1 else command.beta,
-                iterations=command.iterations or len(command.beta),
+                iterations=iterations,
                 sampling=sizes,
                 tuning=tuning,
                 lora=None if command.lora is None else llm.LoRA(command.lora, float(command.lora)),
@@ -517,7 +557,10 @@ def run_llm(command: Llm) -> int:
     except KeyboardInterrupt:
         console.print("Interrupted; the same command goes on from there.")
         return INTERRUPTED
-    saved = None if command.save is None else llm.save(outcome.model, command.save)
+    except llm.StepDiverged as error:
+        print(f"apo-sim: {error}", file=sys.stderr)
+        return UNSOUND
+    saved = None if save is None else llm.save(outcome.model, save)
     if jax.process_index() > 0:  # what follows is the first one's to say
         return DONE
     console.print(transformer.table(outcome.rows))
@@ -529,16 +572,18 @@ def run_llm(command: Llm) -> int:
         soft_wrap=True,
     )
     path = style.save(
-        lambda figure: transformer.draw_run(figure, outcome.rows), "policies", command.out
+        lambda figure: transformer.draw_run(figure, outcome.rows),
+        "policies",
+        outcome.folder or command.out,
     )
-    console.print(f"Figure: {path}", soft_wrap=True)
+    _say(console, f"Figure: {path}")
     if saved is not None:
-        console.print(f"Model: {saved}", soft_wrap=True)
+        _say(console, f"Model: {saved}")
     return DONE
 
 
 @contextlib.contextmanager
-def _in_plain_words(ours: type[Warning]) -> Iterator[None]:
+def _in_plain_words(*ours: type[Warning]) -> Iterator[None]:
     """Within it, a warning of ours is a line, without the place in the code that it comes from."""
     with warnings.catch_warnings():
         usual = warnings.showwarning
@@ -551,6 +596,14 @@ def _in_plain_words(ours: type[Warning]) -> Iterator[None]:
 
         warnings.showwarning = show
         yield
+
+
+def _as_future_folder(argument: str, path: Path) -> Path:
+    """A folder that could be made, without making it yet."""
+    folder = as_path(argument, path)
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    writable_folder(argument, there)
+    return folder
 
 
 def _number_or_path(given: str) -> int | str:
@@ -570,13 +623,10 @@ RUN: dict[type, Callable[[Any], int]] = {
 def _from_toml(path: Path) -> dict[str, Any]:
     import tomllib
 
+    text = read_text("file", path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidArgument(
-            "file", str(path), f"cannot be read ({error.strerror})", "name a TOML file"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidArgument("file", str(path), f"is not TOML ({error})", "mend it") from error
 
 
@@ -608,8 +658,13 @@ def _float64() -> None:
 
 def _console() -> Console:
     # A log has no width of its own: wide enough for the table, whatever wrote it.
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=120)
+    console = Console(highlight=False, emoji=False)
+    return console if console.is_terminal else Console(highlight=False, emoji=False, width=120)
+
+
+def _say(console: Console, line: str) -> None:
+    """A line as it is: no markup in it, and no other breaks."""
+    console.print(line, soft_wrap=True, markup=False)
 
 
 class _Watch:

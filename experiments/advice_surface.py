@@ -36,7 +36,9 @@ def main(options: Options) -> None:
     made = surface.make(seed=options.seed, out=options.out, seeds=seeds)
     file = options.out / "quick.nc" if options.quick else options.file
     surface.save(made, file)
-    console.print(f"{made.attrs['runs']:,} runs, {file.stat().st_size / 1024:.0f} KiB: {file}")
+    console.print(
+        f"{made.attrs['runs']:,} runs, {file.stat().st_size / 1024:.0f} KiB: {file}", markup=False
+    )
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def main(options: Options) -> None:
     console.print()
     console.print(transformer.finding(results), soft_wrap=True, markup=False)
     path = style.save(lambda figure: transformer.draw(figure, results), "llm", options.out)
-    console.print(f"Figure: {path}", soft_wrap=True)
+    console.print(f"Figure: {path}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

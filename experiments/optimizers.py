@@ -65,7 +65,7 @@ def main(options: Options) -> None:
     path = style.save(
         lambda figure: optimizers.draw_losses(figure, data), f"{name}_losses", options.out
     )
-    console.print(f"Losses: {path}", soft_wrap=True)
+    console.print(f"Losses: {path}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ def main(options: Options) -> None:
     draws = {"policies": ring.draw_policies, "spaces": ring.draw_spaces}
     for part, draw in draws.items():
         path = style.save(partial(draw, data=data), f"{name}_{part}", options.out)
-        console.print(f"Figure: {path}", soft_wrap=True)
+        console.print(f"Figure: {path}", soft_wrap=True, markup=False)
     film = ring.animate(data, options.out / f"{name}.gif")
-    console.print(f"Animation: {film}", soft_wrap=True)
+    console.print(f"Animation: {film}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

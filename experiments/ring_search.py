@@ -46,7 +46,7 @@ def main(options: Options) -> None:
     )
     path = options.out / "trials.csv"
     ring_search.table(data).to_csv(path, index=False)
-    console.print(f"All trials: {path}", soft_wrap=True)
+    console.print(f"All trials: {path}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

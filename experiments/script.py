@@ -1,5 +1,6 @@
 """What every script does: read its options, run its study, say what is wrong, end cleanly."""
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
@@ -12,9 +13,11 @@ import tyro
 from rich.console import Console
 
 from apo_sim import InvalidArgument
+from apo_sim.files import as_path
+from apo_sim.interruption import interruptible
 from apo_sim.report import style
 
-console = Console(highlight=False)
+console = Console(highlight=False, emoji=False)
 
 
 def start(main: Callable[[Any], None], options: type) -> None:
@@ -22,13 +25,21 @@ def start(main: Callable[[Any], None], options: type) -> None:
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     try:
-        main(tyro.cli(options))
+        with interruptible():
+            main(_with_whole_paths(tyro.cli(options)))
     except InvalidArgument as error:
         console.print(str(error), soft_wrap=True, markup=False)
         sys.exit(2)
     except KeyboardInterrupt:
         console.print("Interrupted; what is stored is kept, and the same command goes on from it.")
         sys.exit(130)
+
+
+def _with_whole_paths(options: Any) -> Any:
+    """The same options, with `~` and links resolved."""
+    given = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
+    paths = {n: as_path(n, value) for n, value in given.items() if isinstance(value, Path)}
+    return dataclasses.replace(options, **paths)
 
 
 def show(study: ModuleType, out: Path, name: str = "", **arguments: Any) -> Any:
@@ -47,5 +58,5 @@ def show(study: ModuleType, out: Path, name: str = "", **arguments: Any) -> Any:
     data = study.measure(out=out / name, **arguments)
     path = style.save(lambda figure: study.draw(figure, data), name, out)
     console.print(study.finding(data), soft_wrap=True, markup=False)
-    console.print(f"Figure: {path}", soft_wrap=True)
+    console.print(f"Figure: {path}", soft_wrap=True, markup=False)
     return data

@@ -14,7 +14,7 @@ from typing import Any
 
 from apo_sim.claims.registry import names
 from apo_sim.claims.verdict import Study, Verdict
-from apo_sim.report.files import write_text
+from apo_sim.files import write_text
 
 PACKAGES = ("jax", "optax", "numpy", "scipy", "matplotlib")
 
@@ -72,8 +72,12 @@ class Ledger:
         Raises:
             ValueError, KeyError, TypeError: for the content of some other file.
         """
-        texts = [content["version"], content["created"], *content["environment"].values()]
-        if not all(isinstance(text, str) for text in (*texts, *content.get("missing", ()))):
+        environment, missing = content["environment"], content.get("missing", [])
+        lists = isinstance(content["claims"], list) and isinstance(missing, list)
+        if not (lists and isinstance(environment, dict)):
+            raise TypeError("a ledger lists its claims, and what they were checked on")
+        texts = [content["version"], content["created"], *environment.values(), *missing]
+        if not all(isinstance(text, str) for text in texts):
             raise TypeError("a ledger is described in words")
         Study("", content["effort"], content["seed"])  # says what is wrong with either
         return cls(
@@ -81,9 +85,9 @@ class Ledger:
             created=content["created"],
             seed=content["seed"],
             effort=content["effort"],
-            environment=dict(content["environment"]),
+            environment=dict(environment),
             verdicts=tuple(Verdict.from_json(entry) for entry in content["claims"]),
-            missing=tuple(content.get("missing", ())),
+            missing=tuple(missing),
         )
 
     def merged(self, earlier: "Ledger | None") -> "Ledger":
@@ -98,6 +102,11 @@ class Ledger:
         return dataclasses.replace(
             self, verdicts=_in_order(verdicts.values()), missing=_order(missing)
         )
+
+    def without(self, id: str | None) -> "Ledger":
+        """This ledger but for one claim, which it has not come to."""
+        verdicts = tuple(verdict for verdict in self.verdicts if verdict.id != id)
+        return dataclasses.replace(self, verdicts=verdicts)
 
     def continues(self, earlier: "Ledger") -> bool:
         """Whether both have the same version, seed and effort."""

@@ -9,7 +9,7 @@ import matplotlib.style
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 
-from apo_sim.report.files import write_bytes
+from apo_sim.files import cannot_write, writable_folder, write_bytes
 
 # Okabe and Ito's palette: told apart with any colour vision. The meaning is fixed throughout:
 # blue for what was measured, vermillion for what the paper prints, green for the sharp bound.
@@ -100,7 +100,7 @@ def save(draw: Callable[[Figure], object], name: str, folder: str | Path) -> Pat
         The path of the SVG.
 
     Raises:
-        OSError: if the folder cannot be written.
+        InvalidArgument: if the folder cannot be written.
 
     Example:
         >>> import tempfile
@@ -108,9 +108,10 @@ def save(draw: Callable[[Figure], object], name: str, folder: str | Path) -> Pat
         ...     save(lambda figure: figure.subplots().plot([0, 1]), "line", folder).name
         'line.svg'
     """
-    folder = Path(folder)
-    images = render(draw, name)
-    folder.mkdir(parents=True, exist_ok=True)
-    for kind, image in images.items():
-        write_bytes(folder / f"{name}.{kind}", image)
+    folder = writable_folder("folder", folder)
+    for kind, image in render(draw, name).items():
+        try:
+            write_bytes(folder / f"{name}.{kind}", image)
+        except OSError as error:
+            raise cannot_write("folder", folder, error) from None
     return folder / f"{name}.svg"

@@ -6,21 +6,28 @@ import importlib
 import multiprocessing
 import os
 import signal
-import threading
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from types import FrameType
 
+from apo_sim.checks import as_count, as_function, as_text, checked, optional, sequence_of
 from apo_sim.claims import registry
 from apo_sim.claims.verdict import Study, Verdict
-from apo_sim.errors import InvalidArgument
+from apo_sim.files import (
+    alone_in,
+    cannot_write,
+    clear_drafts,
+    writable_folder,
+    write_bytes,
+    write_text,
+)
+from apo_sim.interruption import interruptible
 from apo_sim.report import style
-from apo_sim.report.files import writable_folder, write_text
 from apo_sim.report.ledger import Ledger, new_ledger, read_ledger
 from apo_sim.report.page import render_page
+from apo_sim.start import PARENT
 
 # A worker is one thread of work: two of them must not fight for the same cores.
 WORKER = {
@@ -32,6 +39,10 @@ WORKER = {
 }
 
 HEARTBEAT = 0.2  # seconds between two looks whether Ctrl-C was pressed
+
+
+# A verdict, and its figure by format.
+Checked = tuple[Verdict, dict[str, bytes]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +60,10 @@ class Progress:
     running: tuple[str, ...]
 
 
+_IDS = sequence_of(as_text, "are no ids", 'pass a list such as ["N2"], or None for all')
+
+
+@checked(claims=optional(_IDS), jobs=optional(as_count), watch=as_function)
 def validate(
     claims: Sequence[str] | None = None,
     *,
@@ -60,10 +75,10 @@ def validate(
 ) -> Ledger:
     """Check claims and write `claims.json`, `report.html` and `figures/` into a folder.
 
-    A check that raises is reported as broken and the others go on. An interruption (Ctrl-C)
-    ends the run, and what was finished is written. If the folder holds a run of the same
-    version, seed and effort, then a run of some of the claims updates their entries there;
-    a run of other settings replaces it.
+    A check that raises is reported as broken and the others go on. Every verdict is written as
+    it is reached, with its figure, so that an interruption (Ctrl-C) or a kill loses nothing that
+    was finished. If the folder holds a run of the same version, seed and effort, then a run of
+    some of the claims updates their entries there; a run of other settings replaces it.
 
     Args:
         claims: ids; None for all.
@@ -79,7 +94,8 @@ def validate(
 
     Raises:
         UnknownName: for an unknown claim or effort.
-        InvalidArgument: for a bad seed, a bad number of jobs, or a folder that cannot be written.
+        InvalidArgument: for a bad seed, a bad number of jobs, or a folder that cannot be written
+            or that another process is writing.
 
     Example:
         >>> import tempfile
@@ -95,55 +111,91 @@ def validate(
     workers = _workers(jobs, len(ids))
     folder = writable_folder("out", out)
     writable_folder("out", folder / "figures")
-
-    done: list[Verdict] = []
-    steps = _check_all(ids, folder, effort, seed, workers)
-    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(steps):
-        for verdict, running in steps:
-            if verdict is not None:
-                done.append(verdict)
-            watch(Progress(len(ids), tuple(done), running))
-
-    missing = set(ids) - {verdict.id for verdict in done}
-    ledger = new_ledger(done, seed=seed, effort=effort, missing=missing)
-    if claims is not None:
-        ledger = ledger.merged(read_ledger(folder / "claims.json"))
-    if done:  # an interruption before the first verdict leaves an earlier run as it was
-        ledger.write(folder / "claims.json")
-        write_text(folder / "report.html", render_page(ledger, folder))
+    earlier = read_ledger(folder / "claims.json") if claims is not None else None
+    record = _Record(folder, ids, seed, effort, earlier)
+    with alone_in("out", folder):
+        clear_drafts([*folder.iterdir(), *(folder / "figures").iterdir()])
+        steps = _check_all(ids, effort, seed, workers)
+        with contextlib.suppress(KeyboardInterrupt), contextlib.closing(steps):
+            for checked, running in steps:
+                if checked is not None:
+                    record.add(checked)
+                watch(Progress(len(ids), tuple(record.done), running))
+        ledger = record.ledger()
+        if ledger.missing and record.done:  # the interruption may have come amid the writing
+            record.write(ledger)
     return ledger
 
 
-Step = tuple[Verdict | None, tuple[str, ...]]
+class _Record:
+    """The folder of a run: no verdict ever stands beside the figure of another run."""
+
+    def __init__(
+        self, folder: Path, ids: Sequence[str], seed: int, effort: str, earlier: Ledger | None
+    ):
+        self.folder, self.ids, self.seed, self.effort = folder, ids, seed, effort
+        self.earlier = earlier
+        self.done: list[Verdict] = []
+
+    def ledger(self, without: str | None = None) -> Ledger:
+        """The verdicts so far, with those of the earlier run that this one has not come to."""
+        missing = {*self.ids} - {verdict.id for verdict in self.done}
+        ledger = new_ledger(self.done, seed=self.seed, effort=self.effort, missing=missing)
+        return ledger.merged(None if self.earlier is None else self.earlier.without(without))
+
+    def add(self, checked: Checked) -> None:
+        """Write a verdict and its figure, or neither; then the page."""
+        verdict, images = checked
+        try:
+            # A kill from here on leaves the claim without verdict, not one with a wrong figure.
+            self.ledger(without=verdict.id).write(self.folder / "claims.json")
+            for kind in style.METADATA:
+                file = self.folder / "figures" / f"{verdict.id}.{kind}"
+                if kind in images:
+                    write_bytes(file, images[kind])
+                else:
+                    file.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write("out", self.folder, error) from None
+        self.done.append(verdict)
+        self.write(self.ledger())
+
+    def write(self, ledger: Ledger) -> None:
+        """Write the verdicts, then the page."""
+        try:
+            ledger.write(self.folder / "claims.json")
+            write_text(self.folder / "report.html", render_page(ledger, self.folder))
+        except OSError as error:
+            raise cannot_write("out", self.folder, error) from None
 
 
-def _check_all(
-    ids: Sequence[str], folder: Path, effort: str, seed: int, workers: int
-) -> Generator[Step]:
+Step = tuple[Checked | None, tuple[str, ...]]
+
+
+def _check_all(ids: Sequence[str], effort: str, seed: int, workers: int) -> Generator[Step]:
     """Verdicts as they are reached (None when a claim starts), with the ids now running."""
     if workers == 1:
-        for id in ids:
-            yield None, (id,)
-            yield check_into(id, registry.module(id), folder, effort, seed), ()
+        with interruptible() as look:
+            for id in ids:
+                yield None, (id,)
+                yield check_and_draw(id, registry.module(id), effort, seed), ()
+                look()
         return
     waiting = list(ids)
-    with _interruption() as check_interruption:
+    # Raised wherever the program happens to be, Ctrl-C could leave a lock of the pool held, and
+    # the program waiting for it forever.
+    with interruptible(at_once=False) as look:
         while waiting:
-            yield from _check_in_pool(waiting, folder, effort, seed, workers, check_interruption)
+            yield from _check_in_pool(waiting, effort, seed, workers, look)
 
 
 def _check_in_pool(
-    waiting: list[str],
-    folder: Path,
-    effort: str,
-    seed: int,
-    workers: int,
-    check_interruption: Callable[[], None],
+    waiting: list[str], effort: str, seed: int, workers: int, look: Callable[[], None]
 ) -> Generator[Step]:
     """Check the ids in `waiting`, taking them off it, until it is empty or a worker dies."""
-    running: dict[Future[Verdict], str] = {}
+    running: dict[Future[Checked], str] = {}
     lost: list[str] = []
-    with _environment(WORKER), _pool(workers) as pool:
+    with _environment({**WORKER, PARENT: str(os.getpid())}), _pool(workers) as pool:
         try:
             while waiting or running:
                 # No more than can run at once, so that `running` means it.
@@ -151,56 +203,24 @@ def _check_in_pool(
                     id = waiting[0]
                     place = registry.module(id)
                     with _deaf_children():
-                        task = pool.submit(check_into, id, place, folder, effort, seed)
+                        task = pool.submit(check_and_draw, id, place, effort, seed)
                     running[task] = id
                     del waiting[0]
                     yield None, tuple(running.values())
                 finished = wait(running, HEARTBEAT, FIRST_COMPLETED).done
-                check_interruption()
+                look()
                 for task in finished:
-                    verdict = task.result()
+                    checked = task.result()
                     del running[task]
-                    yield verdict, tuple(running.values())
+                    yield checked, tuple(running.values())
         except BrokenProcessPool:
             lost = list(running.values())
     # What was running died together: each is tried again in a process of its own.
     for id in lost:
         if workers == 1:
-            yield registry.broken(id, "The worker process died."), ()
+            yield (registry.broken(id, "The worker process died."), {}), ()
         else:
-            yield from _check_in_pool([id], folder, effort, seed, 1, check_interruption)
-
-
-@contextlib.contextmanager
-def _interruption() -> Iterator[Callable[[], None]]:
-    """A function that raises `KeyboardInterrupt` if Ctrl-C was pressed since.
-
-    Raised wherever the program happens to be, it could leave a lock of the pool held, and the
-    program waiting for it forever. A second Ctrl-C is raised wherever it is.
-    """
-    pressed = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def check() -> None:
-        if pressed:
-            raise KeyboardInterrupt
-
-    before = signal.getsignal(signal.SIGINT)
-    ours = (
-        before is signal.default_int_handler
-        and threading.current_thread() is threading.main_thread()
-    )
-    if ours:
-        signal.signal(signal.SIGINT, note)
-    try:
-        yield check
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, before)
+            yield from _check_in_pool([id], effort, seed, 1, look)
 
 
 @contextlib.contextmanager
@@ -220,30 +240,30 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def check_into(id: str, module: str, folder: Path, effort: str, seed: int) -> Verdict:
+def check_and_draw(id: str, module: str, effort: str, seed: int) -> Checked:
     """Check one claim and draw its figure; whatever goes wrong becomes a broken entry.
 
     Args:
         id: the claim.
         module: where it is declared, imported first: a new process knows only the package's own.
-        folder: the results folder; the figure goes to `figures/` in it.
         effort: `"quick"` or `"full"`.
         seed: the seed of the run.
 
     Returns:
-        The verdict, without `draw` and with the path of the figure.
+        The verdict, without `draw` and with the path that its figure has in the folder of
+        results; the figure, by format.
     """
     try:
         importlib.import_module(module)
         verdict = registry.check(id, effort, seed)
         if verdict.draw is None:
-            return verdict
-        path = style.save(verdict.draw, id, folder / "figures")
-        return dataclasses.replace(verdict, draw=None, figure=path.relative_to(folder).as_posix())
+            return verdict, {}
+        images = style.render(verdict.draw, id)
+        return dataclasses.replace(verdict, draw=None, figure=f"figures/{id}.svg"), images
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
-        return registry.broken(id, reason)
+        return registry.broken(id, reason), {}
 
 
 def _known(claims: Sequence[str] | None) -> list[str]:
@@ -258,8 +278,6 @@ def _known(claims: Sequence[str] | None) -> list[str]:
 def _workers(jobs: int | None, claims: int) -> int:
     if jobs is None:
         jobs = min(2, os.cpu_count() or 1)
-    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
-        raise InvalidArgument("jobs", jobs, "is not a count", "pass an integer >= 1")
     return min(jobs, max(claims, 1))
 
 

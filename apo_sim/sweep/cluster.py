@@ -39,7 +39,7 @@ def compute_elsewhere(
     ours = not isinstance(cluster, distributed.Client)
     try:
         client = distributed.Client(cluster, timeout=_PATIENCE) if ours else cluster
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, TimeoutError, TypeError, ValueError) as error:
         raise InvalidArgument(
             "cluster", cluster, "does not answer", "pass the address of a running scheduler"
         ) from error

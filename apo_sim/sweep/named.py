@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from apo_sim import families
 from apo_sim.errors import InvalidArgument, UnknownName
+from apo_sim.identity import identity
 from apo_sim.problems import Bandit, Problem
 
 Family = Callable[..., Problem]
@@ -106,28 +107,56 @@ def as_family(family: str | Family) -> Family:
     """
     if callable(family):
         return family
-    if family not in NAMED:
+    if not isinstance(family, str) or family not in NAMED:
         raise UnknownName("family", family, NAMED)
     return NAMED[family]
 
 
 def name_of(family: Family) -> str:
-    """What a store calls a family: a name, or module and name of a user's function."""
-    if family in NAMED.values():
+    """What to call a family in a sentence: a name, or module and name of a user's function."""
+    if any(own is family for own in NAMED.values()):
         return family.__name__
-    return f"{family.__module__}:{getattr(family, '__qualname__', repr(family))}"
+    named = family if hasattr(family, "__qualname__") else type(family)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def identity_of(family: Family) -> str:
+    """What tells a family from every other: the name of ours, the content of a user's.
+
+    Raises:
+        InvalidArgument: its content cannot be told; a `version` is the remedy.
+
+    Example:
+        >>> identity_of(uniform)
+        'uniform'
+        >>> identity_of(lambda key, contexts, arms: 1) == identity_of(lambda key, contexts, arms: 2)
+        False
+    """
+    if NAMED.get(getattr(family, "__name__", "")) is family and family.__module__ == __name__:
+        return family.__name__
+    return identity("family", family)
 
 
 def parameters_of(family: Family) -> dict[str, Any]:
     """The family's own parameters with their defaults.
 
+    Raises:
+        InvalidArgument: it does not take a key and sizes, or does not say what it takes.
+
     Example:
         >>> parameters_of(two_level)
         {'p_star': 0.1, 'gap': 1.0}
     """
-    parameters = inspect.signature(family).parameters
+    remedy = "write family(key, contexts, arms, **parameters)"
+    try:
+        parameters = inspect.signature(family).parameters
+    except (TypeError, ValueError):
+        raise InvalidArgument("family", family, "does not say what it takes", remedy) from None
+    if not {*SIZES} <= {*parameters}:
+        raise InvalidArgument("family", family, "takes other arguments", remedy)
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return {
         name: None if parameter.default is parameter.empty else parameter.default
         for name, parameter in parameters.items()
-        if name not in SIZES
+        if name not in SIZES and parameter.kind not in several
     }

@@ -1,9 +1,11 @@
 """What a sweep computes: settings, which of them are axes, and the units that the work comes in."""
 
 import dataclasses
+import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import jax
@@ -11,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from apo_sim.arguments import as_samples
-from apo_sim.checks import as_count, check_positive, check_single
+from apo_sim.checks import as_count, as_seed, check_positive, check_room, check_single
 from apo_sim.errors import InvalidArgument, UnknownName
 from apo_sim.losses import DPO, IPO, SPPO, Loss
 from apo_sim.momentum import Averaging, Constant, FromBehaviour, Momentum, Nesterov, NoMomentum
-from apo_sim.problems import Bandit
-from apo_sim.sweep.named import Family, as_family, name_of, parameters_of
+from apo_sim.problems import Bandit, Game
+from apo_sim.sweep.named import Family, as_family, identity_of, name_of, parameters_of
 from apo_sim.sweep.series import SERIES
 
 LOSSES: dict[str, Loss] = {"dpo": DPO(), "ipo": IPO(), "sppo": SPPO()}
@@ -50,15 +52,21 @@ REQUIRED = ("beta", "iterations")
 STATIC = ("contexts", "arms", "loss", "momentum", "draws", "iterations")
 COUNTS = ("contexts", "arms", "iterations")
 
+# Settings that are names.
+TEXTS = ("loss", "momentum", "draws")
+
+# Tables of contexts times arms that the smallest run has alive.
+_TABLES = 4
 # Bytes that the results of a unit may have.
 _UNIT_BYTES = 2**26
 
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """What one compiled program is made for."""
+    """What one compiled program is made for: families of the same content share it."""
 
-    family: Family
+    family: Family = dataclasses.field(compare=False)
+    identity: str
     contexts: int
     arms: int
     loss: str
@@ -109,6 +117,14 @@ class Plan:
     seed: int
     variables: tuple[str, ...]
     chunk: int
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """What tells the family from every other; this sweep's own if its content cannot be."""
+        try:
+            return identity_of(self.family)
+        except InvalidArgument:
+            return f"{name_of(self.family)} [{uuid.uuid4().hex}]"
 
     @property
     def axes(self) -> dict[str, tuple]:
@@ -187,17 +203,17 @@ class Plan:
             numbers["matched"] = np.full(math.prod(sizes), float(rule == MATCHED))
             numbers["alpha"] = numbers["alpha"] * (rule != "none")
         replicate = np.broadcast_to(np.arange(self.seeds)[place[-1]], sizes).reshape(-1)
-        shape = Shape(self.family, variables=self.variables, **static)
+        shape = Shape(self.family, self.identity, variables=self.variables, **static)
         return Unit(place, shape, numbers, replicate)
 
     def configuration(self) -> dict[str, Any]:
         """All that determines the numbers, as JSON: `sweep(**configuration)` computes them again.
 
-        A user's own family is named only; pass the function itself.
+        A user's own family is named, with a hash of its content; pass the function itself.
         """
         settings = {n: list(v) if isinstance(v, tuple) else v for n, v in self.settings.items()}
         return {
-            "family": name_of(self.family),
+            "family": self.identity,
             "seeds": self.seeds,
             "seed": self.seed,
             "variables": list(self.variables),
@@ -210,7 +226,7 @@ def make_plan(
     settings: Mapping[str, Any],
     seeds: Any,
     seed: Any,
-    variables: Sequence[str],
+    variables: Any,
     chunk: Any = 4096,
 ) -> Plan:
     """Check every argument of a sweep.
@@ -239,28 +255,35 @@ def make_plan(
     for name, value in missing.items():
         if name in own and value is None:
             raise InvalidArgument(name, None, "is missing", "the family needs it")
-    variables = (variables,) if isinstance(variables, str) else variables
-    unknown = [name for name in variables if name not in SERIES]
-    if unknown or not variables:
-        raise UnknownName("variables", unknown[0] if unknown else None, SERIES)
+        missing[name] = None if value is None else _plain(name, value)
     plan = Plan(
         function,
         {**given, **missing},
         as_count("seeds", seeds),
-        _seed(seed),
-        tuple(variables),
+        as_seed("seed", seed),
+        _variables(variables),
         as_count("chunk", chunk),
     )
     _check_values(plan, own)
     return plan
 
 
+def _variables(names: Any) -> tuple[str, ...]:
+    names = (names,) if isinstance(names, str) or not isinstance(names, Iterable) else tuple(names)
+    for name in names or (None,):
+        if not isinstance(name, str) or name not in SERIES:
+            raise UnknownName("variables", name, SERIES)
+    return tuple(dict.fromkeys(names))
+
+
 def _values(name: str, value: Any) -> Any:
     """A single value, or a tuple of distinct ones."""
-    if value is None or isinstance(value, str):
-        return value
-    if np.ndim(value) == 0 and not isinstance(value, range):
+    if value is None or isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        return None if value is None else _plain(name, value)
+    if isinstance(value, np.ndarray | jax.Array) and value.ndim == 0:
         return _plain(name, value)
+    if isinstance(value, Mapping | Set):
+        raise InvalidArgument(name, value, "has no order", "pass a value, or a list of values")
     values = tuple(_plain(name, one) for one in value)
     if not values:
         raise InvalidArgument(name, value, "is an empty axis", "pass at least one value")
@@ -270,25 +293,29 @@ def _values(name: str, value: Any) -> Any:
 
 
 def _plain(name: str, value: Any) -> Any:
-    if isinstance(value, str):
-        return value
+    if name in TEXTS:
+        if not isinstance(value, str):
+            raise InvalidArgument(name, value, "is not a name", "pass names, one or a flat list")
+        return str(value)
     if name in COUNTS:
         return as_count(name, value)
-    if isinstance(value, bool) or np.ndim(value) != 0:
-        raise InvalidArgument(name, value, "is not a number", "pass numbers, one or a flat list")
+    remedy = "pass numbers, one or a flat list"
+    if _is_no_number(value):
+        raise InvalidArgument(name, value, "is not a number", remedy)
     try:
         number = float(value)
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(name, value, "is not a number", "pass a number") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidArgument(name, value, "is not a number", remedy) from error
     if not math.isfinite(number):
         raise InvalidArgument(name, value, "is not finite", "pass a finite number")
     return number
 
 
-def _seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-        raise InvalidArgument("seed", seed, "is not a seed", "pass an integer in [0, 2**32)")
-    return int(seed)
+def _is_no_number(value: Any) -> bool:
+    """Whether it is something that a float could be made of all the same."""
+    if isinstance(value, np.ndarray | jax.Array):
+        return value.ndim > 0 or value.dtype == bool
+    return isinstance(value, bool | np.bool_ | str | bytes | Iterable)
 
 
 def _check_values(plan: Plan, own: Mapping[str, Any]) -> None:
@@ -308,7 +335,12 @@ def _check_values(plan: Plan, own: Mapping[str, Any]) -> None:
     # The family knows best what its parameters and sizes may be.
     first = {name: plan.values(name)[0] for name in own}
     for contexts, arms in itertools.product(plan.values("contexts"), plan.values("arms")):
+        check_room("arms", arms, (contexts, arms), _TABLES)
         problem = plan.family(jax.random.key(0), contexts, arms, **first)
+        if not isinstance(problem, Bandit | Game):
+            raise InvalidArgument(
+                "family", plan.family, "returns no problem", "return an apo_sim.Bandit or Game"
+            )
         for name in plan.variables:
             if SERIES[name].needs_reward and not isinstance(problem, Bandit):
                 raise InvalidArgument(

@@ -1,25 +1,29 @@
-"""The zarr store of a sweep: written unit by unit, checked by its sums, resumed or refused."""
+"""The zarr store of a sweep: written unit by unit, checked, mended, resumed or refused."""
 
-import importlib.metadata
+import contextlib
+import hashlib
 import json
-import os
 import shutil
-import tempfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.dtype import VariableLengthUTF8
-from zarr.storage import MemoryStore
+from zarr.errors import BaseZarrError, ZarrUserWarning
+from zarr.storage import LocalStore, MemoryStore
 
-from apo_sim.configuration import check_same
+from apo_sim.configuration import check_same, environment
 from apo_sim.errors import InvalidArgument
+from apo_sim.files import alone_in, as_path, cannot_write, clear_drafts, is_draft, write_bytes
+from apo_sim.sweep.named import identity_of
 from apo_sim.sweep.plan import Plan, Unit
+from apo_sim.sweep.room import check_disk, check_memory
 from apo_sim.sweep.series import SERIES
 
 LONG_NAMES = {
@@ -32,89 +36,165 @@ LONG_NAMES = {
     "reward_bound": "bound on the learned rewards",
 }
 _PROGRAM = "apo_sim sweep"
-# Results may need this share of what is free.
-_SHARE = 0.9
+# Of what lies in a store; another one is refused.
+_LAYOUT = 2
+_MARKER = "zarr.json"
+_REMEDY = "choose an empty or a new folder"
 
 
 class Store:
     """A group of arrays with the dimensions of the grid, `seed` and `iteration`.
 
-    Each unit of work is one chunk of every array, and each chunk carries its sum: what a killed
-    sweep left half-written, or what was changed since, is recognised and computed again. There is
-    no other record of what is done.
+    Each unit of work is one chunk of every array, and the sum of these is written once they are:
+    what a killed sweep left half-written, and what was changed, lost or moved since, is recognised
+    and computed again. All other files follow from the plan, byte for byte: those that differ are
+    written again.
+
+    Args:
+        plan: of the sweep.
+        out: folder; None for the memory.
+
+    Raises:
+        InvalidArgument: the folder holds something else, or the results do not fit. Nothing is
+            written before `opened`.
     """
 
-    def __init__(self, plan: Plan, out: str | Path | None):
+    def __init__(self, plan: Plan, out: Any):
         self.plan = plan
-        self.path = None if out is None else Path(out)
-        _check_room(plan, self.path)
+        self.path = None if out is None else as_path("out", out)
+        self.mark = _mark(plan)
+        what = f"{plan.runs:,} runs"
         if self.path is None:
-            self.place: Any = MemoryStore()
-            _lay_out(plan, self.place)
+            remedy = "pass out= to keep them on disk, or make the grid smaller"
+            check_memory("grid", what, plan.bytes, remedy)
         else:
-            self.place = self.path
-            _make_or_check(plan, self.path)
-        self.group = zarr.open_group(self.place, mode="r+")
+            identity_of(plan.family)  # one without is no part of what can be resumed
+            _check_ours(plan, self.path)
+            if _is_empty(self.path):
+                check_disk("grid", what, plan.bytes, self.path)
+        content: dict[str, Any] = {}
+        laid_out = MemoryStore(content)
+        _lay_out(plan, laid_out)
+        self.files = {name: kept.to_bytes() for name, kept in content.items()}
+        self.place: Any = laid_out if self.path is None else LocalStore(self.path)
 
-    def holds(self, unit: Unit) -> bool:
-        """Whether a unit is there, whole and unchanged."""
-        return all(self._whole(name, unit) for name in self.plan.variables)
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[list[Unit]]:
+        """The units that are to be computed; other processes are kept out until they are.
 
-    def _whole(self, name: str, unit: Unit) -> bool:
-        try:
-            first = self._array(name)[(*unit.place, slice(0, 1))]
-        except Exception:  # every codec has errors of its own for bytes that it cannot read
-            return False
-        return not np.isnan(np.asarray(first)).any()
+        What is finished and undamaged is only read: it may lie on a full or a read-only disk.
+
+        Raises:
+            InvalidArgument: the folder cannot be written, or is in use.
+        """
+        if self.path is None:
+            yield list(self.plan.units())
+        elif self._damaged() or self._missing():
+            self._make_folder(self.path)
+            with alone_in("out", self.path):
+                _check_ours(self.plan, self.path)  # another process may have been quicker
+                self._mend(self.path)
+                missing = self._missing()
+                runs = sum(len(unit.replicate) for unit in missing)
+                needed = self.plan.bytes // self.plan.runs * runs
+                check_disk("grid", f"{runs:,} runs", needed, self.path)
+                yield missing
+        else:
+            yield []
 
     def write(self, unit: Unit, results: dict[str, np.ndarray]) -> None:
         """Store the results of a unit; runs shorter than the longest end in NaN."""
-        for name, values in results.items():
-            missing = self.plan.longest - values.shape[-1]
-            padding = [(0, 0)] * (values.ndim - 1) + [(0, missing)]
-            whole = np.pad(values, padding, constant_values=np.nan)
-            self._array(name)[(*unit.place, slice(None))] = whole
+        try:
+            group = zarr.open_group(self.place, mode="r+")
+            for name, values in results.items():
+                missing = self.plan.longest - values.shape[-1]
+                padding = [(0, 0)] * (values.ndim - 1) + [(0, missing)]
+                array: Any = group[name]
+                whole = np.pad(values, padding, constant_values=np.nan)
+                array[(*unit.place, slice(None))] = whole
+            if self.path is not None:
+                file = self._sum_file(self.path, unit)
+                file.parent.mkdir(exist_ok=True)
+                write_bytes(file, self._sum(self.path, unit))
+        except (OSError, BaseZarrError, KeyError) as error:  # the latter: it is no longer there
+            raise _unwritable(self.path, error) from None
 
     def dataset(self) -> xr.Dataset:
         """What is stored: read when it is used if it is on disk, else in memory."""
-        dataset = xr.open_zarr(self.place, consolidated=False, chunks=None)
-        return dataset if self.path else dataset.load()
+        if self.path is None:
+            return self._read(self.place, []).load()
+        try:
+            strangers = {path.name for path in self.path.iterdir()}
+            strangers -= {name.partition("/")[0] for name in self.files}
+            return self._read(LocalStore(self.path, read_only=True), sorted(strangers))
+        except (OSError, BaseZarrError) as error:
+            raise InvalidArgument(
+                "out", str(self.path), f"can no longer be read ({error})", "run the sweep again"
+            ) from None
 
-    def _array(self, name: str) -> Any:
-        return self.group[name]
+    def _read(self, place: Any, strangers: list[str]) -> xr.Dataset:
+        with warnings.catch_warnings():
+            # Of files beside the arrays, such as those that file managers leave.
+            warnings.simplefilter("ignore", ZarrUserWarning)
+            return xr.open_zarr(place, consolidated=False, chunks=None, drop_variables=strangers)
 
+    def _damaged(self) -> list[str]:
+        """Files that are not as the plan would write them."""
+        assert self.path is not None
+        return [name for name, kept in self.files.items() if _content(self.path / name) != kept]
 
-def environment() -> dict[str, str]:
-    """What the last bit of a number may depend on beside the configuration."""
-    return {
-        "apo_sim": importlib.metadata.version("apo-sim"),
-        "jax": jax.__version__,
-        "platform": jax.default_backend(),
-        "precision": str(jnp.zeros(()).dtype),
-    }
+    def _missing(self) -> list[Unit]:
+        """Units that are not there, whole and unchanged."""
+        assert self.path is not None
+        return [unit for unit in self.plan.units() if not self._holds(self.path, unit)]
 
+    def _holds(self, path: Path, unit: Unit) -> bool:
+        try:
+            return _content(self._sum_file(path, unit)) == self._sum(path, unit)
+        except OSError:
+            return False
 
-def _make_or_check(plan: Plan, path: Path) -> None:
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        _check_same(plan, path)
-        return
-    # Whole or not at all: a folder half laid out would be nobody's.
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    except OSError as error:
-        raise InvalidArgument(
-            "out", str(path), f"cannot be written ({error.strerror})", "choose another folder"
-        ) from error
-    try:
-        _lay_out(plan, draft)
-        draft.chmod(0o755)
-        draft.rename(path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    def _sum(self, path: Path, unit: Unit) -> bytes:
+        """Of what lies in the chunks of a unit, and of what should: sweep, place, variable."""
+        index = self._index(unit)
+        found = hashlib.sha256(json.dumps([self.mark, index]).encode())
+        for name in self.plan.variables:
+            chunk = path.joinpath(name, "c", *map(str, index), "0").read_bytes()
+            found.update(hashlib.sha256(chunk).digest())
+        return found.hexdigest().encode()
+
+    def _sum_file(self, path: Path, unit: Unit) -> Path:
+        # Within an array, where those who read the group see nothing of it.
+        name = ".".join(map(str, self._index(unit)))
+        return path / self.plan.variables[0] / "sums" / name
+
+    def _index(self, unit: Unit) -> list[int]:
+        steps = self.plan.unit_extent()
+        return [part.start // step for part, step in zip(unit.place, steps, strict=True)]
+
+    def _make_folder(self, path: Path) -> None:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write("out", path, error) from None
+
+    def _mend(self, path: Path) -> None:
+        """Write what follows from the plan; the file that makes a folder a store comes last."""
+        try:
+            clear_drafts(path.rglob("*"))
+            for name in self.plan.variables:
+                # Whose the chunks are is written beside them.
+                if _attributes(path / name).get("sweep") != self.mark:
+                    shutil.rmtree(path / name, ignore_errors=True)
+            for name in sorted(self._damaged(), key=lambda name: name == _MARKER):
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
+                write_bytes(path / name, self.files[name])
+        except OSError as error:
+            raise _unwritable(path, error) from None
 
 
 def _lay_out(plan: Plan, place: Any) -> None:
+    """Write all of a store but its results."""
     group = zarr.open_group(place, mode="w", zarr_format=3)
     dims = (*plan.axes, "seed", "iteration")
     shape = (*plan.extent, plan.longest)
@@ -127,9 +207,9 @@ def _lay_out(plan: Plan, place: Any) -> None:
             fill_value=float("nan"),
             compressors=(ZstdCodec(level=1), Crc32cCodec()),
             dimension_names=dims,
-            overwrite=True,
         )
-        array.attrs.update({"long_name": SERIES[name].long_name, "units": SERIES[name].units})
+        own = {"long_name": SERIES[name].long_name, "units": SERIES[name].units}
+        array.attrs.update({**own, "sweep": _mark(plan)})
     single = {n: v for n, v in plan.settings.items() if n not in plan.axes and v is not None}
     coordinates = {
         **plan.axes,
@@ -145,13 +225,15 @@ def _lay_out(plan: Plan, place: Any) -> None:
             shape=data.shape,
             dtype=VariableLengthUTF8() if text else data.dtype,
             dimension_names=(name,) if data.ndim else (),
-            overwrite=True,
+            # Zeros too: a file that is not there could not be told from one that was lost.
+            config={"write_empty_chunks": True},
         )
         array[...] = data.astype(object) if text else data
         array.attrs["long_name"] = LONG_NAMES.get(name, name)
     group.attrs.update(
         {
             "program": _PROGRAM,
+            "layout": _LAYOUT,
             "configuration": json.dumps(plan.configuration()),
             "environment": json.dumps(environment()),
             "coordinates": " ".join(single),
@@ -159,51 +241,89 @@ def _lay_out(plan: Plan, place: Any) -> None:
     )
 
 
-def _check_same(plan: Plan, path: Path) -> None:
-    remedy = "choose an empty or a new folder"
-    try:
-        attributes = dict(zarr.open_group(path, mode="r").attrs)
-        theirs = json.loads(str(attributes["configuration"]))
-        where = json.loads(str(attributes["environment"]))
-        ours = attributes["program"] == _PROGRAM
-    except Exception:  # whatever it is that lies there
-        ours, theirs, where = False, {}, {}
-    if not ours:
-        raise InvalidArgument("out", str(path), "is not the store of a sweep", remedy)
-    check_same(path, "sweep", theirs, plan.configuration())
-    check_same(path, "sweep", where, environment())
-    if [name for name in theirs if name in plan.axes] != list(plan.axes):
-        raise InvalidArgument("out", str(path), "has its axes in another order", remedy)
-    chunks = zarr.open_array(path, path=plan.variables[0], mode="r").chunks
-    if chunks[:-1] != plan.unit_extent():
+def _mark(plan: Plan) -> str:
+    """What tells this sweep's results from all others."""
+    content = json.dumps([_LAYOUT, plan.configuration(), environment()])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _check_ours(plan: Plan, path: Path) -> None:
+    """Refuse a folder with something else in it; a damaged store of this sweep is none."""
+    if _is_empty(path):
+        return
+    mark = _mark(plan)
+    found = [_attributes(path / name) for name in plan.variables]
+    if not any(attributes.get("sweep") == mark for attributes in found):
+        _check_marker(plan, path)
+    chunks = {_chunks(path / name) for name in plan.variables}
+    ours = (*plan.unit_extent(), plan.longest)
+    if len(chunks) == 1 and not chunks & {ours, None}:
         raise InvalidArgument(
             "chunk",
             plan.chunk,
-            f"is not that of the store, {chunks}",
+            f"is not that of the store, {chunks.pop()}",
             "pass the same, or another out",
         )
 
 
-def _check_room(plan: Plan, path: Path | None) -> None:
-    """Refuse results that do not fit into what is free."""
-    if path is None:
-        free, place = _free_memory(), "memory"
-        remedy = "pass out= to keep them on disk, or make the grid smaller"
-    else:
-        exists = next((p for p in (path, *path.absolute().parents) if p.exists()), Path("/"))
-        free, place = shutil.disk_usage(exists).free, "disk"
-        remedy = "choose another disk, or make the grid smaller"
-    if plan.bytes > _SHARE * free:
-        raise InvalidArgument(
-            "grid",
-            f"{plan.runs:,} runs",
-            f"needs {plan.bytes / 2**30:.3g} GiB of {place}, and {free / 2**30:.3g} GiB are free",
-            remedy,
-        )
-
-
-def _free_memory() -> float:
+def _check_marker(plan: Plan, path: Path) -> None:
+    attributes = _attributes(path)
     try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError, AttributeError):
-        return float("inf")
+        theirs = dict(json.loads(attributes["configuration"]))
+        where = dict(json.loads(attributes["environment"]))
+        ours = attributes["program"] == _PROGRAM
+    except (KeyError, TypeError, ValueError, RecursionError):  # whatever it is that lies there
+        ours, theirs, where = False, {}, {}
+    if not ours:
+        raise InvalidArgument("out", str(path), "is not the store of a sweep", _REMEDY)
+    if attributes.get("layout") != _LAYOUT:
+        raise InvalidArgument(
+            "out", str(path), "is the store of another version of apo-sim", _REMEDY
+        )
+    check_same(path, "sweep", theirs, plan.configuration())
+    check_same(path, "sweep", where, environment())
+    if [name for name in theirs if name in plan.axes] != list(plan.axes):
+        raise InvalidArgument("out", str(path), "has its axes in another order", _REMEDY)
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether there is nothing but empty folders and what killed processes left."""
+    try:
+        return not path.exists() or (
+            path.is_dir() and all(found.is_dir() or is_draft(found) for found in path.rglob("*"))
+        )
+    except OSError as error:
+        raise cannot_write("out", path, error) from None
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+    """What a folder's `zarr.json` says; nothing where there is none that can be read."""
+    try:
+        found = json.loads(_content(folder / _MARKER) or b"")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _attributes(folder: Path) -> dict[str, Any]:
+    found = _metadata(folder).get("attributes")
+    return found if isinstance(found, dict) else {}
+
+
+def _chunks(folder: Path) -> tuple[int, ...] | None:
+    try:
+        return tuple(_metadata(folder)["chunk_grid"]["configuration"]["chunk_shape"])
+    except (KeyError, TypeError):
+        return None
+
+
+def _unwritable(store: Path | None, error: Exception) -> InvalidArgument:
+    named = [getattr(error, name, None) for name in ("filename2", "filename")]
+    return cannot_write("out", str(next(filter(None, named), store)), error)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from apo_sim.checks import as_flag
+from apo_sim.errors import InvalidArgument
+from apo_sim.interruption import interruptible
 from apo_sim.progress import bar
 from apo_sim.sweep.cluster import compute_elsewhere
 from apo_sim.sweep.lanes import compute
@@ -43,7 +46,9 @@ def sweep(
         seed: all randomness is folded from it; an integer in [0, 2**32).
         variables: which series to keep, see `apo_sim.sweep.SERIES`.
         out: folder of a zarr store, written unit by unit. A sweep that was killed goes on where
-            it was when it is started again; a store of another sweep is refused. None: in memory.
+            it was when it is started again; a store of another sweep is refused, and so is one
+            that another process is writing. What is damaged is found and computed again. A
+            family of one's own counts by its content. None: in memory.
         chunk: runs that are computed and stored as one; a kill loses no more, and memory holds
             few of them at a time, whatever the size of the grid.
         cluster: a Dask cluster, client or address that shares the work; None: this process.
@@ -63,7 +68,8 @@ def sweep(
     Raises:
         UnknownName: for an unknown family, setting, variable, loss or momentum rule.
         InvalidArgument: for a value that a run would refuse, an empty axis, results that do not
-            fit, a folder that cannot be used. Nothing is computed before that.
+            fit, a folder that cannot be used. Nothing is computed before that. While it runs,
+            for a run whose numbers grow too large, or a disk that fills up.
         ClusterLost: the cluster went away; what was finished is kept.
 
     Example:
@@ -74,17 +80,21 @@ def sweep(
         >>> bool((last.sel(alpha=0.9) < last.sel(alpha=0.0)).all())
         True
     """
+    progress = as_flag("progress", progress)
     plan = make_plan(family, settings, seeds, seed, variables, chunk)
     store = Store(plan, out)
-    missing = [unit for unit in plan.units() if not store.holds(unit)]
-    results = (
-        ((unit, compute(unit, plan.seed)) for unit in missing)
-        if cluster is None
-        else compute_elsewhere(cluster, missing, plan.seed)
-    )
-    for unit, found in _watched(results, plan, missing, progress):
-        store.write(unit, found)
+    with store.opened() as missing, interruptible() as look:
+        for unit, found in _watched(_computed(plan, missing, cluster), plan, missing, progress):
+            _refuse_what_is_no_number(unit, found)
+            store.write(unit, found)
+            look()
     return store.dataset()
+
+
+def _computed(plan: Plan, missing: Sequence[Unit], cluster: Any) -> Results:
+    if cluster is None:
+        return ((unit, compute(unit, plan.seed)) for unit in missing)
+    return compute_elsewhere(cluster, missing, plan.seed) if missing else iter(())
 
 
 def _watched(results: Results, plan: Plan, missing: Iterable[Unit], progress: bool) -> Results:
@@ -94,3 +104,20 @@ def _watched(results: Results, plan: Plan, missing: Iterable[Unit], progress: bo
         for unit, found in results:
             yield unit, found
             advance(len(unit.replicate))
+
+
+def _refuse_what_is_no_number(unit: Unit, found: dict[str, np.ndarray]) -> None:
+    """Name the first run of a unit that is no longer finite, and the iteration."""
+    for name, values in found.items():
+        lost = np.argwhere(np.isnan(values.reshape(-1, values.shape[-1])))
+        if lost.size:
+            lane, iteration = lost[0]
+            cell = {n: f"{v[lane]:g}" for n, v in unit.numbers.items() if n != "matched"}
+            cell["seed"] = str(unit.replicate[lane])
+            raise InvalidArgument(
+                "settings",
+                ", ".join(f"{n}={value}" for n, value in cell.items()),
+                f"lead to numbers too large to be held: {name} is none in iteration "
+                f"{iteration + 1}",
+                "take fewer iterations, a larger beta or a smaller alpha",
+            )

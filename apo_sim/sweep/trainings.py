@@ -1,10 +1,12 @@
 """Many trainings at once: one compiled program, blocks of iterations, a checkpoint after each."""
 
+import contextlib
+import dataclasses
 import functools
+import io
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from apo_sim.checks import as_count
-from apo_sim.configuration import check_same
-from apo_sim.errors import InvalidArgument
+from apo_sim.configuration import check_same, environment
+from apo_sim.errors import InvalidArgument, UnknownName
+from apo_sim.files import (
+    alone_in,
+    as_path,
+    cannot_write,
+    clear_drafts,
+    writable_folder,
+    write_bytes,
+)
+from apo_sim.identity import fingerprint, identity
+from apo_sim.interruption import interruptible
 from apo_sim.losses import DPO
 from apo_sim.momentum import NoMomentum
 from apo_sim.preferences import Pairwise
@@ -23,7 +35,6 @@ from apo_sim.proximal.by_gradient import ByGradient
 from apo_sim.pytree import hidden
 from apo_sim.spaces import InParameters
 from apo_sim.sweep.devices import EVERYWHERE, LANES, shared_out
-from apo_sim.sweep.store import environment
 from apo_sim.training import SERIES, TrainingDiverged, TrainingState, advance, start
 
 Lane = dict[str, Any]
@@ -54,7 +65,7 @@ def trainings(
         iterations: T.
         block: iterations between two checkpoints and two ticks of the bar.
         configuration: what else the numbers depend on, as plain data: a checkpoint of another
-            configuration is refused.
+            configuration is refused, and so is one of another `setup`, told by its content.
         out: folder of the checkpoint. A training that was stopped goes on from the last block
             when it is started again, to the same numbers; None: in memory.
         progress: show a bar, on a terminal.
@@ -67,7 +78,9 @@ def trainings(
 
     Raises:
         TrainingDiverged: a lane diverged.
-        InvalidArgument: the folder holds something else, or cannot be written.
+        InvalidArgument: the folder holds something else, cannot be written or is in use by
+            another process; lanes of different lengths; a setup whose content cannot be told,
+            with `out`.
 
     Source: ours.
 
@@ -89,21 +102,29 @@ def trainings(
         (2, 4)
     """
     iterations, block = as_count("iterations", iterations), as_count("block", block)
-    count = len(next(iter(lanes.values())))
+    if diverging not in ("refuse", "report"):
+        raise UnknownName("diverging", diverging, ("refuse", "report"))
+    count = _count(lanes)
     rows = _rows(count)
     padded = {name: np.asarray(values)[rows] for name, values in lanes.items()}
-    plan = {"iterations": iterations, "lanes": _as_lists(lanes), **(configuration or {})}
-    checkpoint = None if out is None else _Checkpoint(Path(out), plan, rows)
+    checkpoint = None
+    if out is not None:
+        plan = {"iterations": iterations, "lanes": _as_lists(lanes), **(configuration or {})}
+        plan["setup"] = identity("setup", setup)
+        checkpoint = _Checkpoint(as_path("out", out), plan, rows)
     block = min(block, iterations)
-    begin, go_on = _programs(setup, iterations)
+    begin, go_on = _programs(_by_content(setup), iterations)
     state: Any = None
     done, found = 0, {}
     if checkpoint is not None:
         done, state, found = checkpoint.load(jax.eval_shape(begin, padded))
-    if done == 0:
-        state = begin(padded)
-    _refuse_divergence(state, count, diverging)
-    with bar("iterations", iterations, done, progress) as advance_bar:
+    alone = contextlib.nullcontext()
+    if checkpoint is not None and done < iterations:
+        alone = checkpoint.alone()
+    with alone, interruptible() as look, bar("iterations", iterations, done, progress) as tick:
+        if done == 0:
+            state = begin(padded)
+        _refuse_divergence(state, count, diverging)
         while done < iterations:
             size = min(block, iterations - done)
             part, state = go_on(padded, state, done, size)
@@ -116,9 +137,39 @@ def trainings(
             done += size
             if checkpoint is not None:
                 checkpoint.save(done, state, found)
-            advance_bar(size)
+            tick(size)
+            look()
     series = {name: values[:count] for name, values in found.items()}
     return {**series, "diverged": np.asarray(state.diverged)[:count]}
+
+
+def _count(lanes: Mapping[str, Any]) -> int:
+    """Number of lanes."""
+    remedy = "pass arrays by name, whose first axis is the lanes"
+    if not isinstance(lanes, Mapping) or not lanes:
+        raise InvalidArgument("lanes", lanes, "are none", remedy)
+    for name, values in lanes.items():
+        if np.ndim(values) == 0 or len(values) == 0:
+            raise InvalidArgument(f"lanes[{name!r}]", values, "has no lanes", remedy)
+    counts = {len(values) for values in lanes.values()}
+    if len(counts) > 1:
+        raise InvalidArgument("lanes", sorted(counts), "are not as many of each name", remedy)
+    return counts.pop()
+
+
+@dataclasses.dataclass(frozen=True)
+class _ByContent:
+    """A setup that equals another of the same content, and is none's equal once changed."""
+
+    setup: Setup = dataclasses.field(compare=False)
+    content: str
+
+
+def _by_content(setup: Setup) -> _ByContent:
+    try:
+        return _ByContent(setup, fingerprint("setup", setup))
+    except InvalidArgument:  # it cannot be told from another, and shares no program with any
+        return _ByContent(setup, uuid.uuid4().hex)
 
 
 def _rows(count: int) -> np.ndarray:
@@ -133,7 +184,9 @@ def _together() -> int | None:
 
 # Trained again with the same setup, nothing is compiled again.
 @functools.lru_cache(maxsize=8)
-def _programs(setup: Setup, iterations: int) -> tuple[Any, Any]:
+def _programs(of: _ByContent, iterations: int) -> tuple[Any, Any]:
+    setup = of.setup
+
     def each(function: Any, lanes: Any) -> Any:
         return jax.lax.map(function, lanes, batch_size=_together())
 
@@ -217,13 +270,20 @@ class _Checkpoint:
     def __init__(self, folder: Path, plan: Mapping[str, Any], rows: np.ndarray):
         self.path = folder / _FILE
         self.rows = rows
-        self.plan = json.loads(json.dumps({**plan, "environment": environment()}))
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+            self.plan = json.loads(json.dumps(plan))
+        except (TypeError, ValueError):
             raise InvalidArgument(
-                "out", str(folder), f"cannot be written ({error.strerror})", "choose another folder"
-            ) from error
+                "configuration", plan, "is no plain data", "pass numbers, texts, lists and dicts"
+            ) from None
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other processes out of the folder, which is made if it is not there."""
+        folder = writable_folder("out", self.path.parent)
+        with alone_in("out", folder):
+            clear_drafts(folder.glob(f".{_FILE}.*"))
+            yield
 
     def load(self, state: Any) -> tuple[int, Any, dict[str, np.ndarray]]:
         """What is there, in the shape of `state`; the beginning if nothing is."""
@@ -232,13 +292,14 @@ class _Checkpoint:
         try:
             with self.path.open("rb") as whole, np.load(whole) as file:
                 stored = {name: file[name] for name in file.files}
-            theirs = json.loads(str(stored.pop("plan")))
+            theirs, where = (json.loads(str(stored.pop(n))) for n in ("plan", "environment"))
             done = int(stored.pop("done"))
         except Exception as error:  # every layer of the format has errors of its own
             raise InvalidArgument(
                 "out", str(self.path), "cannot be read", "remove it, or choose another folder"
             ) from error
         check_same(self.path, "training", theirs, self.plan)
+        check_same(self.path, "training", where, environment())
         leaves, shape = jax.tree.flatten(state)
         kept = [
             _from_numpy(stored.pop(f"state {i}")[self.rows], leaf) for i, leaf in enumerate(leaves)
@@ -250,15 +311,14 @@ class _Checkpoint:
         leaves = {f"state {i}": _to_numpy(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
         lanes = self.rows[-1] + 1
         kept = {name: values[:lanes] for name, values in {**leaves, **found}.items()}
-        content = {"plan": json.dumps(self.plan), "done": done, **kept}
-        number, draft = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}-")
+        texts = {"plan": json.dumps(self.plan), "environment": json.dumps(environment())}
+        content = {**texts, "done": done, **kept}
+        file = io.BytesIO()
+        np.savez(file, **content)  # type: ignore[arg-type]
         try:
-            with os.fdopen(number, "wb") as file:
-                np.savez(file, **content)  # type: ignore[arg-type]
-            os.replace(draft, self.path)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
+            write_bytes(self.path, file.getvalue())
+        except OSError as error:
+            raise cannot_write("out", self.path, error) from None
 
 
 def _is_key(leaf: Any) -> bool:

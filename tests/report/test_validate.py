@@ -11,8 +11,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import fake_claims  # noqa: F401  (declares the claims)
 
+from apo_sim import files
 from apo_sim.errors import InvalidArgument, UnknownName
-from apo_sim.report import files, validate
+from apo_sim.report import validate
 from apo_sim.report.ledger import read_ledger
 
 KEYS = ["version", "created", "seed", "effort", "environment", "claims"]
