@@ -8,12 +8,11 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy import stats
 
 from apo_sim.advice.advise import TOLERANCE, advise
 from apo_sim.advice.lookup import NEGLIGIBLE, excess
 from apo_sim.advice.surface import ALPHAS
-from apo_sim.studies.intervals import bootstrap, place
+from apo_sim.studies.intervals import bootstrap, clopper_pearson, place
 from apo_sim.sweep import sweep
 
 SETTINGS: dict[str, Any] = {
@@ -137,11 +136,8 @@ def finding(data: xr.Dataset) -> str:
 
 def _share(good: xr.DataArray) -> str:
     count, total = int(good.sum()), good.size
-    interval = stats.binomtest(count, total).proportion_ci(method="exact")
-    return (
-        f"{count} of {total} ({100 * count / total:.0f} % "
-        f"[{100 * interval.low:.0f}, {100 * interval.high:.0f}])"
-    )
+    low, high = clopper_pearson(count, total)
+    return f"{count} of {total} ({100 * count / total:.0f} % [{100 * low:.0f}, {100 * high:.0f}])"
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:

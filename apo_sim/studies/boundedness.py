@@ -18,7 +18,7 @@ from apo_sim import theory
 from apo_sim.errors import InvalidArgument
 from apo_sim.problems import Bandit
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import bootstrap, mean_and_half
+from apo_sim.studies.intervals import bootstrap, mean_and_half, several
 from apo_sim.studies.limit import sweep_to_limit
 from apo_sim.studies.wording import plus_minus
 from apo_sim.sweep import replicate_problem
@@ -63,7 +63,7 @@ def measure(
         arms=arms,
         beta=beta,
         iterations=iterations,
-        seeds=seeds,
+        seeds=several(seeds),
         seed=seed,
         variables=VARIABLES,
         progress=progress,

@@ -19,7 +19,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from apo_sim import theory
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import mean_and_half
+from apo_sim.studies.intervals import mean_and_half, several
 from apo_sim.studies.limit import sweep_to_limit
 from apo_sim.studies.wording import plus_minus
 
@@ -66,7 +66,7 @@ def measure(
         alpha=list(alphas),
         arms=arms,
         beta=beta,
-        seeds=seeds,
+        seeds=several(seeds),
         seed=seed,
         variables=["log_coverage_printed", "log_coverage_corrected", "bound_of_all_pairs"],
         progress=progress,

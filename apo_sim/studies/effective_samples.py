@@ -18,7 +18,7 @@ from matplotlib.ticker import LogLocator
 
 from apo_sim import theory
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import bootstrap, place
+from apo_sim.studies.intervals import bootstrap, place, several
 from apo_sim.sweep import sweep
 
 ALPHAS = (0.0, 0.6, 0.9, 0.99)
@@ -61,7 +61,7 @@ def measure(
         arms=arms,
         samples=samples,
         iterations=iterations,
-        seeds=seeds,
+        seeds=several(seeds),
         seed=seed,
         variables=["update_error", "average_error"],
         progress=progress,

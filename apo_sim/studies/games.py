@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from apo_sim.errors import InvalidArgument
 from apo_sim.studies.caption import caption
 from apo_sim.studies.game_kinds import KINDS, three_arms
-from apo_sim.studies.intervals import mean_and_half, place
+from apo_sim.studies.intervals import mean_and_half, place, several
 from apo_sim.studies.wording import plus_minus
 from apo_sim.sweep import sweep
 
@@ -70,7 +70,7 @@ def measure(
             **settings,
             arms=3,
             beta=beta,
-            seeds=seeds,
+            seeds=several(seeds),
             seed=seed,
             variables=list(POLICIES.values()),
             progress=progress,

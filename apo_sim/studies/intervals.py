@@ -1,5 +1,9 @@
-"""Intervals for what is random, over the dimension `seed`, whose members are independent."""
+"""Intervals for what is random: means, shares, and any statistic, of independent members.
 
+No rule here returns an interval without width for want of data: a single member has none.
+"""
+
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +11,47 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from apo_sim.checks import as_count
+from apo_sim.errors import InvalidArgument
+
 CONFIDENCE = 0.95
+
+
+def student(values: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+    """Student's interval for the mean of numbers (n,); None for one number, or for equal ones.
+
+    Example:
+        >>> low, high = student(np.array([1.0, 2.0, 3.0]))
+        >>> round(low, 3), round(high, 3)
+        (-0.484, 4.484)
+        >>> student(np.array([1.0, 1.0]))
+    """
+    if values.size < 2 or np.ptp(values) == 0:
+        return None
+    ends = stats.t.interval(confidence, values.size - 1, values.mean(), stats.sem(values))
+    return float(ends[0]), float(ends[1])
+
+
+def clopper_pearson(
+    successes: float | int, trials: int, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """The exact interval for the probability behind `successes` out of `trials`.
+
+    A part of a success, such as a tie, counts as none at the lower end and as one at the upper, so
+    that the interval is never too narrow.
+
+    Example:
+        >>> [round(end, 4) for end in clopper_pearson(4, 4)]
+        [0.3976, 1.0]
+        >>> [round(end, 4) for end in clopper_pearson(2.5, 4)]
+        [0.0676, 0.9937]
+    """
+    whole = round(successes, 9)  # thirds may sum to a little less than one
+    low, high = (
+        stats.binomtest(count, trials).proportion_ci(confidence, "exact")
+        for count in (math.floor(whole), math.ceil(whole))
+    )
+    return float(low.low), float(high.high)
 
 
 def mean_and_half(
@@ -15,12 +59,15 @@ def mean_and_half(
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """The mean over the seeds, and half its Student interval.
 
+    Raises:
+        InvalidArgument: a single seed, of which nothing tells how far off it is.
+
     Example:
         >>> mean, half = mean_and_half(xr.DataArray([1.0, 2.0, 3.0], dims="seed"))
         >>> float(mean), round(float(half), 3)
         (2.0, 2.484)
     """
-    count = values.sizes["seed"]
+    count = several(values.sizes["seed"])
     quantile = float(stats.t.ppf(0.5 + confidence / 2, count - 1))
     return values.mean("seed"), quantile * values.std("seed", ddof=1) / count**0.5
 
@@ -44,12 +91,16 @@ def bootstrap(
     Returns:
         Lower and upper ends, each of the statistic's shape.
 
+    Raises:
+        InvalidArgument: a single seed.
+
     Example:
         >>> values = xr.DataArray(np.arange(101.0), dims="seed")
         >>> low, high = bootstrap(lambda v: v.mean(axis=-1), values)
         >>> bool(40 < low < 50 < high < 60)
         True
     """
+    several(parts[0].sizes["seed"])
     tail = 50 * (1 - confidence)
     found = resampled(statistic, *parts, draws=draws, seed=seed)
     low, high = np.percentile(found, [tail, 100 - tail], axis=0)
@@ -96,6 +147,27 @@ def log_log_slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """
     centred = np.log(x) - np.log(x).mean()
     return np.asarray(np.tensordot(centred, np.log(y), axes=1) / np.sum(centred**2))
+
+
+def several(seeds: int, least: int = 2) -> int:
+    """A number of seeds that an interval can be had from, asked for before they are run.
+
+    Args:
+        seeds: how many.
+        least: 4 where one half of them is chosen on, and the other half judged on.
+
+    Raises:
+        InvalidArgument: fewer.
+
+    Example:
+        >>> several(1)
+        Traceback (most recent call last):
+        ...
+        apo_sim.errors.InvalidArgument: seeds = 1 gives no interval; pass at least 2
+    """
+    if as_count("seeds", seeds) < least:
+        raise InvalidArgument("seeds", seeds, "gives no interval", f"pass at least {least}")
+    return seeds
 
 
 def place(out: str | Path | None, name: str) -> Path | None:

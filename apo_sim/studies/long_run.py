@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import mean_and_half, place
+from apo_sim.studies.intervals import mean_and_half, place, several
 from apo_sim.sweep import sweep
 
 ALPHAS = (0.0, 0.3, 0.9)
@@ -42,7 +42,7 @@ def measure(
     iterations must be among them, and every length must divide the budget.
 
     Example:
-        >>> data = measure(seeds=2, arms=3, lengths=[3, 6], budget=60, betas=[1.0])
+        >>> data = measure(seeds=4, arms=3, lengths=[3, 6], budget=60, betas=[1.0])
         >>> data.samples.values, data.length.values
         (array([20., 10.]), array([3, 6]))
     """
@@ -53,7 +53,7 @@ def measure(
         samples=[budget / length for length in lengths],
         arms=arms,
         iterations=max(lengths),
-        seeds=seeds,
+        seeds=several(seeds, least=4),
         seed=seed,
         variables=["suboptimality"],
         progress=progress,

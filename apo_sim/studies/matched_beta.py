@@ -26,6 +26,7 @@ from apo_sim.studies.intervals import (
     mean_and_half,
     place,
     ratio_of_means,
+    several,
 )
 from apo_sim.sweep import sweep
 
@@ -70,7 +71,7 @@ def measure(
         "beta": list(betas),
         "arms": arms,
         "iterations": iterations,
-        "seeds": seeds,
+        "seeds": several(seeds),
         "seed": seed,
         "variables": ["suboptimality"],
         "progress": progress,

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import bootstrap, mean_and_half, place, ratio_of_means
+from apo_sim.studies.intervals import bootstrap, mean_and_half, place, ratio_of_means, several
 from apo_sim.sweep import sweep
 from apo_sim.sweep.plan import MOMENTA
 
@@ -51,7 +51,7 @@ def measure(
         >>> data.gap.dims, data.equal.values.tolist()
         (('rule', 'equal', 'samples', 'seed'), ['gamma', 'beta'])
     """
-    shared = {"arms": arms, "iterations": iterations, "seeds": seeds, "seed": seed}
+    shared = {"arms": arms, "iterations": iterations, "seeds": several(seeds), "seed": seed}
     parts = []
     for rule in rules:
         momentum, alpha = RULES[rule]

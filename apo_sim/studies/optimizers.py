@@ -29,7 +29,7 @@ from apo_sim.proximal import ByGradient
 from apo_sim.pytree import pytree_dataclass
 from apo_sim.studies import ring_protocol
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import bootstrap, mean_and_half, ratio_of_means
+from apo_sim.studies.intervals import bootstrap, mean_and_half, ratio_of_means, several
 from apo_sim.studies.ring_protocol import ALPHA, BETA, Protocol
 from apo_sim.studies.wording import plus_minus
 from apo_sim.sweep import trainings
@@ -197,6 +197,7 @@ def measure(
     than another has no numbers after its last one. Of the protocol, sequences take the steps and
     whether the optimiser keeps its state.
     """
+    several(seeds)
     of_lane = {task: setup(task, seed, protocol, optimizers) for task in tasks}
 
     def run(task: str, stage: str, cells: list[tuple[str, Variant, float]], number: int):

@@ -16,7 +16,7 @@ from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 from apo_sim.errors import InvalidArgument
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import CONFIDENCE, mean_and_half, place
+from apo_sim.studies.intervals import CONFIDENCE, mean_and_half, place, several
 from apo_sim.sweep import sweep
 
 ALPHAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
@@ -49,7 +49,7 @@ def measure(
     The rival is plain iteration with the beta that takes the same path with exact preferences.
 
     Example:
-        >>> data = measure(seeds=2, arms=3, iterations=2, alphas=[0.0, 0.5], samples=[100])
+        >>> data = measure(seeds=4, arms=3, iterations=2, alphas=[0.0, 0.5], samples=[100])
         >>> list(data.momentum.values)
         ['constant', 'matched_beta']
     """
@@ -65,7 +65,7 @@ def measure(
         arms=arms,
         beta=beta,
         iterations=iterations,
-        seeds=seeds,
+        seeds=several(seeds, least=4),
         seed=seed,
         variables=["suboptimality"],
         progress=progress,

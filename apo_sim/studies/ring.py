@@ -19,9 +19,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from apo_sim import theory
+from apo_sim.files import as_path, cannot_write
 from apo_sim.spaces import InLogProbabilities
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import mean_and_half
+from apo_sim.studies.intervals import mean_and_half, several
 from apo_sim.studies.ring_protocol import (
     ALPHA,
     BETA,
@@ -69,6 +70,7 @@ def measure(
     `policy` has dimensions (pictured, frame, action): the policy that acts, for one seed, of the
     standard method and of extrapolation, every tenth iteration.
     """
+    several(seeds)
     in_parameters = [name for name in methods if name != EXACT]
     parts = []
     for names, options in ((in_parameters, {}), ([EXACT], {"space": InLogProbabilities()})):
@@ -354,9 +356,12 @@ def animate(data: xr.Dataset, path: str | Path) -> Path:
         return [*images, title]
 
     film = matplotlib.animation.FuncAnimation(figure, show, data.sizes["frame"])  # type: ignore[arg-type]
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    film.save(path, writer=matplotlib.animation.PillowWriter(fps=6), dpi=figure.dpi)
+    path = as_path("path", path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        film.save(path, writer=matplotlib.animation.PillowWriter(fps=6), dpi=figure.dpi)
+    except OSError as error:
+        raise cannot_write("path", path, error) from None
     return path
 
 

@@ -4,7 +4,9 @@ The search looks at nothing but the standard method. What extrapolation then doe
 found is a prediction, made by another study with other seeds.
 """
 
+import contextlib
 import dataclasses
+import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,9 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
+from apo_sim.configuration import environment
+from apo_sim.files import alone_in, cannot_write, writable_folder, write_text
+from apo_sim.interruption import interruptible
 from apo_sim.progress import bar
 from apo_sim.studies.caption import caption
 from apo_sim.studies.ring_protocol import (
@@ -98,17 +103,22 @@ def measure(
     seeds; the best once more with `seeds` new seeds, among which the nearest is chosen. With `out`
     each batch is a line of a log, and a search that was stopped goes on.
     """
-    log = None if out is None else Path(out) / FILE
+    log = None if out is None else writable_folder("out", out) / FILE
+    settings = {"seed": seed, "seeds": seeds, "batches": batches, "draws": draws}
+    settings |= environment()
     chosen = combinations(seed)[:batches]
-    found = _read(log, seed)
-    with bar("batches", len(chosen) + 2 * FINALISTS, len(found), progress) as advance:
-        for stage in STAGES:
-            for batch in _planned(stage, found, chosen, draws, seed):
-                if (stage, batch.number) not in found:
-                    lines = _run(batch, seeds if stage == "again" else 2, seed)
-                    found[stage, batch.number] = lines
-                    _append(log, seed, lines)
-                    advance(1)
+    alone = contextlib.nullcontext() if log is None else alone_in("out", log.parent)
+    with alone, interruptible() as look:
+        found = _read(log, settings)
+        with bar("batches", len(chosen) + 2 * FINALISTS, len(found), progress) as advance:
+            for stage in STAGES:
+                for batch in _planned(stage, found, chosen, draws, seed):
+                    if (stage, batch.number) not in found:
+                        lines = _run(batch, seeds if stage == "again" else 2, seed)
+                        found[stage, batch.number] = lines
+                        _append(log, {"settings": settings, "trials": lines})
+                        advance(1)
+                        look()
     return _dataset([line for lines in found.values() for line in lines])
 
 
@@ -279,27 +289,36 @@ def _run(batch: Batch, seeds: int, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def _read(log: Path | None, seed: int) -> Found:
-    if log is None or not log.exists():
-        return {}
+def _read(log: Path | None, settings: dict[str, Any]) -> Found:
     found: Found = {}
-    for text in log.read_text(encoding="utf-8").splitlines():
-        try:
+    for text in [] if log is None else _text(log).splitlines():
+        with contextlib.suppress(
+            ValueError, TypeError, KeyError, AttributeError
+        ):  # not as it was written
             entry = json.loads(text)
-        except json.JSONDecodeError:  # a line that was being written when the search was killed
-            continue
-        if entry["seed"] == seed:
-            first = entry["trials"][0]
-            found[first["stage"], first["number"]] = entry["trials"]
+            if entry.pop("sum") == _sum(entry) and entry["settings"] == settings:
+                first = entry["trials"][0]
+                found[first["stage"], first["number"]] = entry["trials"]
     return found
 
 
-def _append(log: Path | None, seed: int, lines: list[dict[str, Any]]) -> None:
+def _append(log: Path | None, entry: dict[str, Any]) -> None:
     if log is None:
         return
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"seed": seed, "trials": lines}) + "\n")
+    line = json.dumps({**entry, "sum": _sum(entry)})
+    try:
+        write_text(log, "".join(f"{text}\n" for text in [*_text(log).splitlines(), line]))
+    except OSError as error:
+        raise cannot_write("out", log, error) from None
+
+
+def _text(log: Path) -> str:
+    return log.read_bytes().decode(errors="replace") if log.exists() else ""
+
+
+def _sum(entry: dict[str, Any]) -> str:
+    """Of a line of the log, so that a changed one is found and computed again."""
+    return hashlib.sha256(json.dumps(entry).encode()).hexdigest()[:16]
 
 
 def _dataset(lines: list[dict[str, Any]]) -> xr.Dataset:

@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 
 from apo_sim import theory
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import CONFIDENCE, bootstrap, log_log_slope, place
+from apo_sim.studies.intervals import CONFIDENCE, bootstrap, log_log_slope, place, several
 from apo_sim.sweep import sweep
 
 ALPHAS = (0.0, 0.3, 0.6, 0.8, 0.9)
@@ -90,7 +90,7 @@ def measure(
         samples=list(samples),
         arms=arms,
         iterations=iterations,
-        seeds=seeds,
+        seeds=several(seeds),
         seed=seed,
         variables=["paper_optimisation", *SIZES],
         progress=progress,

@@ -26,7 +26,7 @@ from apo_sim.proximal import ByGradient
 from apo_sim.pytree import pytree_dataclass
 from apo_sim.spaces import InLogProbabilities, InParameters, InTokens, Space
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import bootstrap, mean_and_half, ratio_of_means
+from apo_sim.studies.intervals import bootstrap, mean_and_half, ratio_of_means, several
 from apo_sim.studies.wording import plus_minus
 from apo_sim.sweep.trainings import trainings
 
@@ -141,6 +141,7 @@ def measure(
     momentum, whatever alpha says. `diverged` is the iteration from which on a training stands
     still, because its loss grew beyond bounds; 0 for never.
     """
+    several(seeds)
     cases = [(NONE, 0.0), *((space, alpha) for space in SPACES for alpha in alphas)]
     places = [0 if space == NONE else list(SPACES).index(space) for space, _ in cases]
     case, beta, replicate = (

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from apo_sim import families
 from apo_sim.problems import Bandit
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import bootstrap, mean_and_half, place, ratio_of_means
+from apo_sim.studies.intervals import bootstrap, mean_and_half, place, ratio_of_means, several
 from apo_sim.studies.momentum_rules import total_weight
 from apo_sim.sweep import replicate_problem, sweep
 
@@ -87,7 +87,7 @@ def measure(
         arms=arms,
         beta=beta,
         iterations=iterations,
-        seeds=seeds,
+        seeds=several(seeds),
         seed=seed,
         variables=["behaviour_suboptimality"],
         progress=progress,

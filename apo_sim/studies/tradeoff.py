@@ -28,6 +28,7 @@ from apo_sim.studies.intervals import (
     mean_and_half,
     place,
     ratio_of_means,
+    several,
 )
 from apo_sim.sweep import sweep
 
@@ -64,7 +65,7 @@ def measure(
         arms=arms,
         beta=beta,
         iterations=iterations,
-        seeds=seeds,
+        seeds=several(seeds),
         seed=seed,
         variables=["suboptimality", "paper_optimisation", "paper_difference"],
         progress=progress,

@@ -19,6 +19,7 @@ from rich.table import Table
 from apo_sim import theory
 from apo_sim.checks import as_count
 from apo_sim.errors import InvalidArgument
+from apo_sim.files import cannot_write, writable_folder, write_text
 from apo_sim.momentum import Constant, Momentum, NoMomentum
 from apo_sim.studies.caption import caption
 
@@ -90,6 +91,7 @@ def measure(
     from apo_sim import llm
 
     as_count("seeds", seeds)
+    folder = writable_folder("out", out)
     chosen, judged = llm.chosen_prompts(prompts, held_out, seed)
     settings = dict(settings or {})
     runs = []
@@ -105,7 +107,7 @@ def measure(
                 beta=betas,
                 iterations=iterations,
                 seed=number,
-                out=Path(out) / f"{method.replace(' ', '-')}-{number}",
+                out=folder / f"{method.replace(' ', '-')}-{number}",
                 progress=progress,
                 **settings,
             )
@@ -131,7 +133,11 @@ def measure(
     }
     environment = {"jax": jax.__version__, "device": jax.devices()[0].device_kind}
     results = {"configuration": configuration, "environment": environment, "runs": runs}
-    (Path(out) / "results.json").write_text(json.dumps(results, indent=1))
+    file = folder / "results.json"
+    try:
+        write_text(file, json.dumps(results, indent=1))
+    except OSError as error:
+        raise cannot_write("out", file, error) from None
     return results
 
 
@@ -244,7 +250,7 @@ def gamma(results: Results, method: str) -> list[float]:
     return np.asarray(theory.gamma(alpha, np.asarray(betas), len(betas))).tolist()
 
 
-def difference(results: Results, method: str, rival: str) -> list[float]:
+def difference(results: Results, method: str, rival: str) -> list[float | None]:
     """Win rate of pi_hat_T over the reference, of a method less that of its rival.
 
     Both are judged on the same held-out prompts with the same random numbers, so the difference is
@@ -252,7 +258,8 @@ def difference(results: Results, method: str, rival: str) -> list[float]:
 
     Returns:
         The mean and its 95 % interval over prompts and, with several seeds, over seeds: a
-        bootstrap that draws both anew.
+        bootstrap that draws both anew. None at the ends where all prompts say the same, or there is
+        but one: then nothing tells how far off the mean is.
 
     Raises:
         InvalidArgument: a method without runs, or with other seeds than its rival.
@@ -270,6 +277,8 @@ def difference(results: Results, method: str, rival: str) -> list[float]:
         )
     paired = np.array([np.subtract(wins[method][s], wins[rival][s]) for s in seeds])
     random = np.random.default_rng(0)
+    if np.ptp(paired) == 0 or paired.shape[1] < 2:
+        return [float(paired.mean()), None, None]
     rows, columns = (random.integers(0, size, (_RESAMPLES, size)) for size in paired.shape)
     means = np.array([paired[r][:, c].mean() for r, c in zip(rows, columns, strict=True)])
     return [float(paired.mean()), *map(float, np.quantile(means, [0.025, 0.975]))]
@@ -311,7 +320,7 @@ def draw_run(figure: Figure, rows: Sequence[Mapping[str, Any]]) -> None:
 def _plot(place: Any, runs: Any, name: str, shift: float, colour: str, label: str) -> None:
     """Lines and full marks for pi_hat, hollow marks for the extrapolated pi that acts."""
     rows = runs[0]
-    figures = np.array([[row[name] for row in run] for run in runs])
+    figures = np.array([[row[name] for row in run] for run in runs], float)  # no end: NaN
     iterations = np.array([row["iteration"] for row in rows])
     hats = np.array(["hat" in row["policy"] or row["iteration"] == 0 for row in rows])
     if len(runs) > 1:
@@ -337,23 +346,38 @@ def _plot(place: Any, runs: Any, name: str, shift: float, colour: str, label: st
 def _verdict(results: Results, rival: str) -> str:
     """What extrapolation changes, against a rival."""
     lead, low, high = difference(results, "APO", rival)
+    changes = f"Extrapolation changes the win rate by {lead:+.3f}"
+    if low is None or high is None:
+        return f"{changes} against {rival}, within the noise that such alike prompts leave."
     word = "beyond" if low > 0 or high < 0 else "within"
-    return (
-        f"Extrapolation changes the win rate by {lead:+.3f} [{low:+.3f}, {high:+.3f}] against "
-        f"{rival}, {word} the noise."
-    )
+    return f"{changes} [{low:+.3f}, {high:+.3f}] against {rival}, {word} the noise."
 
 
-def cell(name: str, value: Sequence[float] | None) -> str:
-    """A figure with its interval, as text."""
-    if value is None:
-        return "-"
+def cell(name: str, value: Sequence[float | None] | None) -> str:
+    """A figure with its interval, if it has one, as text.
+
+    Example:
+        >>> cell("kl", [0.5, 0.25, 0.75]), cell("kl", [0.5, None, None])
+        ('0.50 [0.25, 0.75]', '0.50')
+    """
+    figure, low, high, digits = _parts(name, value)
+    if low is None or high is None:
+        return figure
+    return f"{figure} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _narrow(name: str, value: Sequence[float | None] | None) -> str:
+    figure, low, high, digits = _parts(name, value)
+    if low is None or high is None:
+        return figure
+    return f"{figure}±{0.5 * (high - low):.{digits}f}"
+
+
+def _parts(
+    name: str, value: Sequence[float | None] | None
+) -> tuple[str, float | None, float | None, int]:
+    """A figure as text, the ends of its interval, and the digits that they are written with."""
     digits = 0 if name == "characters" else 2
-    return f"{value[0]:.{digits}f} [{value[1]:.{digits}f}, {value[2]:.{digits}f}]"
-
-
-def _narrow(name: str, value: Sequence[float] | None) -> str:
-    if value is None:
-        return "-"
-    digits = 0 if name == "characters" else 2
-    return f"{value[0]:.{digits}f}±{0.5 * (value[2] - value[1]):.{digits}f}"
+    if value is None or value[0] is None:
+        return "-", None, None, digits
+    return f"{value[0]:.{digits}f}", value[1], value[2], digits

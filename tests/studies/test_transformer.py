@@ -49,7 +49,8 @@ def test_methods_are_compared_prompt_by_prompt(results):
     lead, low, high = transformer.difference(paired, "APO", "DPO")
     assert np.isclose(lead, np.mean(better - easy)) and 0.0 < low < lead < high
     assert high - low < 0.06 < 4 * np.std(easy) / np.sqrt(400)
-    assert transformer.difference(paired, "APO", "matched beta") == [0.0, 0.0, 0.0]
+    # Nothing differs, so nothing tells how far off the zero is.
+    assert transformer.difference(paired, "APO", "matched beta") == [0.0, None, None]
     found = transformer.finding(paired)
     assert "against DPO, beyond the noise" in found
     assert "against matched beta, within the noise" in found
