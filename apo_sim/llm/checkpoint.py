@@ -1,6 +1,6 @@
 """Weights of a Llama in Hugging Face's layout, and the network that they make."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,10 @@ import numpy as np
 from flax import nnx
 
 from apo_sim.errors import InvalidArgument
+from apo_sim.llm.adapters import effective
 from apo_sim.llm.devices import fetched
 from apo_sim.llm.llama import Config, Llama
+from apo_sim.llm.parameters import named
 from apo_sim.llm.text import Tokenizer
 
 # Hugging Face's names of architectures that are this one.
@@ -43,7 +45,7 @@ def network(checkpoint: Checkpoint, mesh: jax.sharding.Mesh | None, dtype: Any) 
     """A network of the weights, read one by one and sharded at once.
 
     Raises:
-        InvalidArgument: a tensor of another shape.
+        InvalidArgument: a tensor that holds NaN or infinity, in its file or in this precision.
     """
     config = checkpoint.config
     shell = nnx.eval_shape(lambda: Llama(config, rngs=nnx.Rngs(0)))
@@ -51,44 +53,76 @@ def network(checkpoint: Checkpoint, mesh: jax.sharding.Mesh | None, dtype: Any) 
     flat = _flat(state)
     layout = None if mesh is None else _flat(nnx.get_named_sharding(state, mesh))
     for name, path, kind in _tensors(config):
-        found, wanted = _into(checkpoint.read(name), kind, config), flat[path]
-        if found.shape != wanted.shape:
-            raise InvalidArgument(
-                name,
-                str(found.shape),
-                f"is not of the shape {wanted.shape} that the configuration asks for",
-                "check config.json against the weights",
-            )
         place = None if layout is None else layout[path].get_value()
         # Cast on the host: no device ever holds more than the model itself.
-        flat[path] = wanted.replace(_put(found.astype(dtype), place))
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = _into(checkpoint.read(name), kind, config).astype(dtype)
+        _check_finite(checkpoint.name, name, found)
+        flat[path] = flat[path].replace(_put(found, place))
     return nnx.merge(graph, nnx.statelib.from_flat_state(flat))
 
 
 def weights(model: Llama) -> dict[str, np.ndarray]:
-    """The other way: all tensors by name. Of several processes all call it, the first gets them."""
-    config, state, found = model.config, _flat(nnx.state(model, nnx.Param)), {}
+    """The other way: all tensors by name, with their adapters, if there are any.
+
+    Of several processes all call it, and the first gets them.
+    """
+    config, leaves, found = model.config, dict(named(model)), {}
     for name, path, kind in _tensors(config):
-        values = fetched(state[path].get_value())
+        values = fetched(effective(leaves, ".".join(map(str, path))))
         if jax.process_index() == 0:
             found[name] = np.ascontiguousarray(_out_of(values, kind, config))
     return found
 
 
-def names(config: Config) -> list[str]:
-    """Of all tensors."""
-    return [name for name, *_ in _tensors(config)]
+def check_tensors(source: Path, there: Mapping[str, tuple[int, ...]], config: Config) -> None:
+    """Refuse tensors that are not those of the configuration, before anything is allocated.
 
+    Args:
+        source: file or folder, for the message.
+        there: shapes of all tensors, by their names in Hugging Face's layout.
+        config: sizes.
 
-def check_all_used(source: Path, there: Iterable[str], used: Iterable[str]) -> None:
-    """Refuse weights that would be ignored: the model would be another, and no one would know."""
-    left = sorted(name for name in set(there) - set(used) if not name.endswith(_DERIVED))
+    Raises:
+        InvalidArgument: a tensor that is missing, of another shape, or would be ignored: the model
+            would be another, and no one would know.
+    """
+    # A configuration of a billion layers is refused before they are counted one by one.
+    if config.num_layers > len(there):
+        raise InvalidArgument(
+            "num_hidden_layers",
+            config.num_layers,
+            f"is more than the {len(there)} tensors of {source}",
+            "check its configuration against the weights, or download it again",
+        )
+    wanted = {name: _shape(name, config) for name, *_ in _tensors(config)}
+    for name in sorted(wanted):
+        if name not in there:
+            raise InvalidArgument("model", str(source), f"lacks {name}", "download it again")
+        if tuple(there[name]) != wanted[name]:
+            raise InvalidArgument(
+                name,
+                str(tuple(there[name])),
+                f"is not of the shape {wanted[name]} that the configuration asks for",
+                "check config.json against the weights",
+            )
+    left = sorted(name for name in set(there) - set(wanted) if not name.endswith(_DERIVED))
     if left:
         raise InvalidArgument(
             "model",
             str(source),
             f"holds {left[0]}, which is no part of a Llama of its configuration",
             "check its configuration, or load it with Tunix and pass llm.Model(network, ...)",
+        )
+
+
+def _check_finite(source: str, name: str, values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise InvalidArgument(
+            name,
+            str(values[~np.isfinite(values)][0]),
+            f"is among the weights of {source} in {values.dtype}",
+            "download the model again, or load it as float32",
         )
 
 
@@ -126,6 +160,24 @@ def _tensors(config: Config) -> Iterator[tuple[str, tuple[Any, ...], str]]:
             yield f"model.layers.{number}.{name}.weight", ("layers", number, *path), kind
 
 
+def _shape(name: str, config: Config) -> tuple[int, ...]:
+    """Of a tensor in Hugging Face's layout."""
+    width, inner, words = config.embed_dim, config.hidden_dim, config.vocab_size
+    queries, keys = (n * config.head_dim for n in (config.num_heads, config.num_kv_heads))
+    shapes = {
+        "embed_tokens": (words, width),
+        "lm_head": (words, width),
+        "q_proj": (queries, width),
+        "k_proj": (keys, width),
+        "v_proj": (keys, width),
+        "o_proj": (width, queries),
+        "gate_proj": (inner, width),
+        "up_proj": (inner, width),
+        "down_proj": (width, inner),
+    }
+    return shapes.get(name.split(".")[-2], (width,))
+
+
 def _into(tensor: np.ndarray, kind: str, config: Config) -> np.ndarray:
     width, head = config.embed_dim, config.head_dim
     shapes = {
@@ -136,8 +188,7 @@ def _into(tensor: np.ndarray, kind: str, config: Config) -> np.ndarray:
     if kind == "as it is":
         return tensor
     tensor = tensor.T
-    shape = shapes.get(kind, tensor.shape)
-    return tensor.reshape(shape) if tensor.size == np.prod(shape) else tensor
+    return tensor.reshape(shapes.get(kind, tensor.shape))
 
 
 def _out_of(tensor: np.ndarray, kind: str, config: Config) -> np.ndarray:

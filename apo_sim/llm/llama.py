@@ -10,16 +10,52 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 from tunix.models.llama3 import model as tunix
 
+from apo_sim.checks import as_count, check_positive, check_single
+from apo_sim.errors import InvalidArgument
+
+SIZES = (
+    "num_layers",
+    "vocab_size",
+    "embed_dim",
+    "hidden_dim",
+    "num_heads",
+    "head_dim",
+    "num_kv_heads",
+)
+
 
 @dataclass(frozen=True)
 class Config(tunix.ModelConfig):
     """Tunix's sizes of a Llama, and how its rotations are slowed down for a longer context.
 
     Attributes:
+        rope_theta: base of the rotations; no integer in some models.
         rope_scaling: fields of Hugging Face's entry of that name, as pairs; empty: none.
+
+    Raises:
+        InvalidArgument: sizes that no Llama has.
     """
 
+    rope_theta: float | int  # type: ignore[assignment]
     rope_scaling: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self):
+        for name in SIZES:
+            as_count(name, getattr(self, name))
+        for name in ("rope_theta", "norm_eps"):
+            check_single(name, getattr(self, name), "pass one number")
+            check_positive(name, getattr(self, name))
+        if self.head_dim % 2:
+            raise InvalidArgument(
+                "head_dim", self.head_dim, "is odd", "pass an even one: pairs are rotated"
+            )
+        if self.num_heads % self.num_kv_heads:
+            raise InvalidArgument(
+                "num_kv_heads",
+                self.num_kv_heads,
+                f"does not divide num_heads = {self.num_heads}",
+                "pass one that does",
+            )
 
 
 def rope_periods(config: Config) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
-from apo_sim.checks import as_count
-from apo_sim.errors import UnknownName
+from apo_sim.checks import as_count, check_positive, check_single
+from apo_sim.errors import InvalidArgument, UnknownName
 
 BYTES = {"float32": 4, "bfloat16": 2}
+# More than any model has, and few enough to count their bytes.
+_MOST = 1e15
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,9 @@ def memory(
     """What a model of so many parameters takes.
 
     On the devices: the parameters before and after a step, the gradient, and RMSProp's mean of
-    squares, or with LoRA the parameters and, when they are merged, one of them more. In the hosts'
-    memory: pi_hat_t for the extrapolation and, while policies are judged, the reference policy
-    and the policy that waits. Momentum adds nothing on the devices.
+    squares; with LoRA the parameters alone, which no step changes. In the hosts' memory: pi_hat_t
+    for the extrapolation and, while policies are judged, the reference policy and the policy that
+    waits (with LoRA only adapters wait). Momentum adds nothing on the devices.
 
     Args:
         parameters: how many.
@@ -39,12 +41,21 @@ def memory(
         devices: that share them (FSDP).
         lora: train adapters only.
 
+    Raises:
+        InvalidArgument: no number of parameters or devices, or another precision.
+
     Source: ours.
 
     Example:
         >>> memory(134_515_008).device
         2.0
     """
+    check_single("parameters", parameters, "pass one number")
+    check_positive("parameters", parameters)
+    if parameters > _MOST:
+        raise InvalidArgument(
+            "parameters", parameters, "is more than any model has", "pass how many there are"
+        )
     if dtype not in BYTES:
         raise UnknownName("dtype", dtype, BYTES)
     as_count("devices", devices)

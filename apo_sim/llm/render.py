@@ -1,0 +1,88 @@
+"""A process of its own in which chat templates are rendered: run as a script, it imports no JAX.
+
+A template is a program of whoever made the model. Neither jinja2's sandbox nor anything else inside
+one process bounds what it takes: a string times ten billion is one call. Here the operating system
+does: a request that takes too long ends this process, and one that takes too much memory fails.
+"""
+
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+# Of processor time for one prompt; of memory for this process; of characters for one prompt.
+SECONDS = 2.0
+BYTES = 1 << 30
+CHARACTERS = 1_000_000
+
+
+def main() -> None:
+    """Answer one request a line, until there are no more."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    # Ctrl-C is meant for the process that asks.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _bound_memory()
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        _bound_time(SECONDS)
+        found = answer(render_jinja_template, json.loads(line))
+        _bound_time(0.0)
+        print(json.dumps(found), flush=True)
+
+
+def answer(render: Callable[..., Any], request: dict[str, Any]) -> dict[str, str]:
+    """What a template makes of a prompt, or what is wrong.
+
+    Args:
+        render: transformers' `render_jinja_template`.
+        request: `template`, `text` and the names of special `tokens`.
+
+    Returns:
+        `text`; or `refused`, the template's own words; or `broken`, why it cannot be rendered.
+
+    Example:
+        >>> from transformers.utils.chat_template_utils import render_jinja_template as render
+        >>> asked = {"text": "Hi", "tokens": {"bos_token": "<s>"}}
+        >>> answer(render, asked | {"template": "{{ bos_token }}{{ messages[0].content }}"})
+        {'text': '<s>Hi'}
+        >>> answer(render, asked | {"template": "{{ raise_exception('no') }}"})
+        {'refused': 'no'}
+    """
+    chat = [{"role": "user", "content": request["text"]}]
+    try:
+        rendered, _ = render(
+            [chat],
+            chat_template=request["template"],
+            add_generation_prompt=True,
+            **request["tokens"],
+        )
+    except Exception as error:
+        # What `raise_exception` raises is of this very class, and not of one derived from it.
+        if type(error).__module__ == "jinja2.exceptions" and type(error).__name__ == (
+            "TemplateError"
+        ):
+            return {"refused": str(error)}
+        return {"broken": f"{type(error).__name__}: {error}"[:200]}
+    if len(rendered[0]) > CHARACTERS:
+        return {"broken": f"more than {CHARACTERS:,} characters for one prompt"}
+    return {"text": rendered[0]}
+
+
+def _bound_time(seconds: float) -> None:
+    # Nobody handles this signal, so that it ends the process even within one long call.
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+def _bound_memory() -> None:
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not on every system
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+
+
+if __name__ == "__main__":
+    main()
