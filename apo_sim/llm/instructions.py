@@ -3,9 +3,9 @@
 import random
 from pathlib import Path
 
-from apo_sim.checks import as_count
+from apo_sim.checks import as_count, as_seed
 from apo_sim.llm.prompts import Prompt, read
-from apo_sim.llm.rankers import registry
+from apo_sim.llm.verifiers import registry
 
 TASKS = (
     "Describe {}.",
@@ -69,6 +69,10 @@ INSTRUCTIONS = (
 )
 
 
+# Prompts that can be generated in seconds, all different.
+_MOST = 100_000
+
+
 def generate(number: int, seed: int = 0, most: int = 2) -> list[Prompt]:
     """Prompts that ask for something and lay down how, all different, as IFEval's are made.
 
@@ -89,8 +93,9 @@ def generate(number: int, seed: int = 0, most: int = 2) -> list[Prompt]:
         >>> len({prompt.text for prompt in prompts})
         3
     """
-    as_count("number", number)
+    as_count("number", number, most=_MOST)
     as_count("most", most)
+    as_seed("seed", seed)
     found: dict[str, Prompt] = {}
     chooser = random.Random(seed)
     # The classes draw their settings from the module's generator.
@@ -120,12 +125,14 @@ def chosen_prompts(
     counts = [given if isinstance(given, int) else 0 for given in (prompts, held_out)]
     for name, given in (("prompts", prompts), ("held_out", held_out)):
         if isinstance(given, int):
-            as_count(name, given)
+            as_count(name, given, most=_MOST)
     made = generate(sum(counts), seed) if any(counts) else []
     split = made[: counts[0]], made[counts[0] :]
     chosen, judged = (
-        part if isinstance(given, int) else read(given)
-        for part, given in zip(split, (prompts, held_out), strict=True)
+        part if isinstance(given, int) else read(given, name)
+        for name, part, given in zip(
+            ("prompts", "held_out"), split, (prompts, held_out), strict=True
+        )
     )
     return chosen, judged
 
@@ -137,6 +144,8 @@ def _one(chooser: random.Random, most: int) -> Prompt:
     settings = []
     for _ in range(chooser.randint(1, most)):
         open_to = [name for name in INSTRUCTIONS if not _in_conflict(name, names)]
+        if not open_to:
+            break
         name = chooser.choice(open_to)
         instruction = registry()[name](name)
         sentences.append(instruction.build_description(**_settings(name, chooser)))

@@ -1,7 +1,6 @@
 """Judging policies on held-out prompts, against the reference policy's responses to them."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ class Judge:
         trainer: computes log-probabilities.
         prompts: held out.
         sampler: draws responses from the model.
-        ranker: scores them.
+        ranker: scores them, each beside the reference's response to the same prompt.
         seed: all randomness comes from it.
     """
 
@@ -48,29 +47,43 @@ class Judge:
 
     def reference(self, stage: Path, watch: Watch) -> Row:
         """The row of the reference policy, which the model must be at; comes before all others."""
-        drawn, scores = self._draw(stage, watch)
+        drawn = self._draw(stage, watch)
+        scores = [
+            self._scores(prompt, r.text) for prompt, r in zip(self.prompts, drawn, strict=True)
+        ]
         self._tokens = [ended(response, self.model.tokenizer.end) for response in drawn]
-        self._reference = _judged(drawn, scores, np.zeros((2, len(drawn))))
-        return summary(self.prompts, self._reference, self._reference, self.seed)
+        self._reference = _judged(drawn, np.stack(scores, axis=1), np.zeros((2, len(drawn))))
+        return summary(self.prompts, self._reference, self._reference)
 
     def row(self, stage: Path, watch: Watch) -> Row:
         """The row of the policy that the model is at, or of what is kept of it."""
-        if not stages.ready(stage):
-            drawn, scores = self._draw(stage.with_name(f"{stage.name}-drawn"), watch)
+        of = parameters.digest(self.model.network)
+        if not stages.ready(stage, of):
+            drawn = self._draw(stage.with_name(f"{stage.name}-drawn"), watch)
+            scores = self._beside_scores(drawn)
             found = dataclasses.asdict(_judged(drawn, scores, self._divergences(drawn, watch)))
-            stages.complete(stage, lambda draft: stages.write_json(draft / "judged.json", found))
-        judged = Judged(**json.loads((stage / "judged.json").read_text()))
-        return summary(self.prompts, judged, self._reference, self.seed)
+            stages.complete(
+                stage, lambda draft: stages.write_json(draft / "judged.json", found), of
+            )
+        judged = Judged(**stages.read_json(stage / "judged.json"))
+        return summary(self.prompts, judged, self._reference)
 
-    def _draw(self, stage: Path, watch: Watch) -> tuple[list[Response], list[float]]:
+    def _draw(self, stage: Path, watch: Watch) -> list[Response]:
         asked = [prompt.text for prompt in self.prompts]
         seed = seed_of(self.seed, JUDGED)
-        drawn = responses(self.sampler, asked, seed, stage / "answers", watch)
-        scores = [
-            float(check_scores(self.ranker.scores(prompt, [r.text]), [r])[0])
-            for prompt, r in zip(self.prompts, drawn, strict=True)
-        ]
-        return drawn, scores
+        return responses(self.sampler, asked, seed, stage / "answers", watch)
+
+    def _beside_scores(self, drawn: Sequence[Response]) -> np.ndarray:
+        """Of each response and of the reference's, in one call: a ranker may compare, (2, prompts).
+
+        Source: yuchenlin/LLM-Blender #16.
+        """
+        texts = [response.text for response in drawn]
+        three = zip(self.prompts, texts, self._reference.texts, strict=True)
+        return np.stack([self._scores(prompt, *pair) for prompt, *pair in three], axis=1)
+
+    def _scores(self, prompt: Prompt, *texts: str) -> np.ndarray:
+        return check_scores(self.ranker.scores(prompt, list(texts)), texts)
 
     def _divergences(self, drawn: Sequence[Response], watch: Watch) -> np.ndarray:
         """Of the policy from the reference, along its responses, and the reverse, (2, prompts).
@@ -98,11 +111,13 @@ class Judge:
         return [pair(*three) for three in zip(self.prompts, drawn, self._tokens, strict=True)]
 
 
-def _judged(drawn: Sequence[Response], scores: list[float], divergences: np.ndarray) -> Judged:
+def _judged(drawn: Sequence[Response], scores: np.ndarray, divergences: np.ndarray) -> Judged:
+    own, *others = scores.tolist()
     return Judged(
         texts=[response.text for response in drawn],
         tokens=[len(response.tokens) for response in drawn],
-        scores=scores,
+        scores=own,
         divergence=divergences[0].tolist(),
         reverse_divergence=divergences[1].tolist(),
+        beside=others[0] if others else None,
     )

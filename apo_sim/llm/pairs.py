@@ -1,14 +1,15 @@
 """From scores of responses to preference pairs in tokens."""
 
 import json
+import operator
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from apo_sim.checks import as_count
+from apo_sim.checks import as_count, check_positive, check_single
 from apo_sim.errors import InvalidArgument
 from apo_sim.llm import stages
 
@@ -36,7 +37,11 @@ class Preference:
 
 @runtime_checkable
 class Pairing(Protocol):
-    """From the scores of n responses to one prompt to pairs of their places."""
+    """From the scores of n responses to one prompt to pairs of their places.
+
+    Optional: `scale`, which differences of scores are divided by where they become preferences; 1
+    where it is absent.
+    """
 
     def __call__(self, scores: np.ndarray, random: np.random.Generator) -> list[tuple[int, int]]:
         """(winner, loser) of every pair, as places among the responses."""
@@ -64,6 +69,8 @@ class TopAgainstBottom:
 class BradleyTerry:
     """Pairs of responses drawn at random, the winner with probability sigmoid(difference).
 
+    A single response makes no pair.
+
     Source: the paper's Algorithm 1; `apo_sim.Pairwise` on a bandit.
 
     Args:
@@ -71,7 +78,7 @@ class BradleyTerry:
         scale: scores are divided by it; how much noise there is in a preference.
 
     Raises:
-        InvalidArgument: a scale that is not positive.
+        InvalidArgument: pairs that are no count, a scale that is not positive.
 
     Example:
         >>> BradleyTerry(2)(np.array([50.0, 0.0]), np.random.default_rng(0))
@@ -83,35 +90,43 @@ class BradleyTerry:
 
     def __post_init__(self):
         as_count("pairs", self.pairs)
-        if not 0 < self.scale < np.inf:
-            raise InvalidArgument("scale", self.scale, "must be positive", "pass 1.0")
+        check_single("scale", self.scale, "pass one number")
+        check_positive("scale", self.scale)
 
     def __call__(self, scores: np.ndarray, random: np.random.Generator) -> list[tuple[int, int]]:
+        if len(scores) < 2:
+            return []
         drawn = [random.choice(len(scores), 2, replace=False) for _ in range(self.pairs)]
         wins = random.uniform(size=self.pairs)
         found = []
         for (first, second), uniform in zip(drawn, wins, strict=True):
-            chance = _sigmoid((scores[first] - scores[second]) / self.scale)
+            chance = _preferred(scores[first], scores[second], self.scale)
             order = (first, second) if uniform < chance else (second, first)
             found.append((int(order[0]), int(order[1])))
         return found
 
 
-def log_normalizer(scores: np.ndarray, beta: float) -> float:
+def log_normalizer(scores: np.ndarray, beta: float, scale: float = 1.0) -> float:
     """beta log Z, from how often each of n responses beats the others.
 
     Z is the mean of exp(P(y > policy) / beta) under the policy (the proximal step of SPPO), here
     over the responses drawn from it, with P of Bradley and Terry from their scores.
 
-    Source: ours.
+    Args:
+        scores: of the responses.
+        beta: proximal weight.
+        scale: of the preferences that the pairs are drawn by (`BradleyTerry`).
+
+    Source: ours; Wu et al. 2024 (SPPO). That P must be that of the preferences: uclaml/SPPO #15.
 
     Example:
         >>> log_normalizer(np.array([1.0, 1.0]), beta=1.0)
         0.5
     """
-    wins = _sigmoid(scores[:, None] - scores[None, :]).mean(axis=1) / beta
+    wins = _preferred(scores[:, None], scores[None, :], scale).mean(axis=1)
     top = wins.max()
-    return float(beta * (top + np.log(np.exp(wins - top).mean())))
+    with np.errstate(over="ignore"):  # of a tiny beta, only the best responses count
+        return float(top + beta * np.log(np.exp((wins - top) / beta).mean()))
 
 
 def preferences(
@@ -124,16 +139,19 @@ def preferences(
 ) -> list[Preference]:
     """The pairs of one prompt; identical responses make none.
 
+    Raises:
+        InvalidArgument: a pairing that returns anything but pairs of places.
+
     Example:
         >>> random, scores = np.random.default_rng(0), np.array([0.0, 1.0])
         >>> pair = preferences((1,), [(2,), (3,)], scores, TopAgainstBottom(), random, 1.0)[0]
         >>> pair.winner, pair.loser
         ((3,), (2,))
     """
-    beta_log_z = log_normalizer(scores, beta)
+    beta_log_z = log_normalizer(scores, beta, getattr(pairing, "scale", 1.0))
     return [
         Preference(prompt, responses[winner], responses[loser], 1.0, beta_log_z)
-        for winner, loser in pairing(scores, random)
+        for winner, loser in _places(pairing(scores, random), len(responses))
         if responses[winner] != responses[loser]
     ]
 
@@ -152,5 +170,23 @@ def read(folder: Path) -> list[Preference]:
     ]
 
 
-def _sigmoid(difference):
-    return 0.5 * (1.0 + np.tanh(0.5 * difference))
+def _places(found: Any, number: int) -> list[tuple[int, int]]:
+    """Of winners and losers among so many responses; a negative one would count from the end."""
+    try:
+        places = [(operator.index(winner), operator.index(loser)) for winner, loser in found]
+    except (TypeError, ValueError):
+        places = [(-1, -1)]
+    if any(not 0 <= place < number for pair in places for place in pair):
+        raise InvalidArgument(
+            "pairing",
+            found,
+            f"gives no pairs of places among {number} responses",
+            "let it return [(winner, loser), ...]",
+        )
+    return places
+
+
+def _preferred(first: Any, second: Any, scale: float) -> Any:
+    """P(first beats second) of Bradley and Terry; certain where the difference is beyond range."""
+    with np.errstate(over="ignore"):
+        return 0.5 * (1.0 + np.tanh(0.5 * ((first - second) / scale)))

@@ -5,11 +5,14 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, no_type_check
 
+from apo_sim import files
 from apo_sim.errors import InvalidArgument
+from apo_sim.llm.settings import check_settings
 
 
+@no_type_check  # every field is checked below, with a message that names it
 @dataclass(frozen=True)
 class Prompt:
     """What a response is asked for.
@@ -18,6 +21,10 @@ class Prompt:
         text: what the user says.
         instructions: ids of the verifiable instructions in it (IFEval's), if any.
         kwargs: settings of each instruction, as IFEval has them.
+
+    Raises:
+        InvalidArgument: no text; instructions and kwargs that do not belong together; a setting
+            that is missing or out of its range (`apo_sim.llm.settings`).
 
     Example:
         >>> Prompt("Say hello without commas.", ("punctuation:no_comma",), ({},)).instructions
@@ -30,7 +37,21 @@ class Prompt:
 
     def __post_init__(self):
         if not isinstance(self.text, str) or not self.text.strip():
-            raise InvalidArgument("prompt", self.text, "is empty", "pass what the user says")
+            raise InvalidArgument("prompt", self.text, "is no text", "pass what the user says")
+        try:
+            self.text.encode()
+        except UnicodeEncodeError:
+            raise InvalidArgument(
+                "prompt", self.text, "holds half a character", "write it in UTF-8"
+            ) from None
+        if not _is_list_of(str, self.instructions):
+            raise InvalidArgument(
+                "instructions", self.instructions, "is no list of ids", "pass a list of texts"
+            )
+        if not _is_list_of(Mapping, self.kwargs):
+            raise InvalidArgument(
+                "kwargs", self.kwargs, "is no list of settings", "pass a list of dictionaries"
+            )
         if len(self.instructions) != len(self.kwargs):
             raise InvalidArgument(
                 "kwargs",
@@ -38,6 +59,8 @@ class Prompt:
                 f"has {len(self.kwargs)} entries for {len(self.instructions)} instructions",
                 "pass one for each",
             )
+        for name, settings in zip(self.instructions, self.kwargs, strict=True):
+            check_settings(name, settings)
 
     def as_json(self) -> dict[str, Any]:
         """As a line of a file of prompts."""
@@ -48,14 +71,19 @@ class Prompt:
         }
 
 
-def read(path: str | Path) -> list[Prompt]:
+def read(path: str | Path, name: str = "prompts") -> list[Prompt]:
     """Prompts of a JSONL file: `prompt` in every line, or the first of `turns`.
 
-    IFEval's `instruction_id_list` and `kwargs` are kept where they are.
+    IFEval's `instruction_id_list` and `kwargs` are kept where they are. Lines end with a line feed
+    and nothing else: other signs that end one, such as U+2028, may stand within a text.
+
+    Args:
+        path: of the file, in UTF-8.
+        name: of the argument that it comes from, for messages.
 
     Raises:
-        InvalidArgument: a file that is missing or empty, a line that is no JSON object or holds
-            no prompt; the line is named.
+        InvalidArgument: a file that is missing or empty, a line that is no JSON object, holds no
+            prompt, or instructions whose settings cannot be used; the line is named.
 
     Example:
         >>> read("missing.jsonl")
@@ -63,23 +91,23 @@ def read(path: str | Path) -> list[Prompt]:
         ...
         apo_sim.errors.InvalidArgument: prompts = 'missing.jsonl' is not there; pass a JSONL file
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise InvalidArgument("prompts", str(path), "is not there", "pass a JSONL file")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InvalidArgument("prompts", str(path), "is not text", "pass a JSONL file") from error
-    found = [_line(path, n, line) for n, line in enumerate(lines, 1) if line.strip()]
+    if not files.as_path(name, path).is_file():
+        raise InvalidArgument(name, str(path), "is not there", "pass a JSONL file")
+    lines = files.read_text(name, path).split("\n")
+    found = [
+        _line(name, f"line {number} of {path}", line)
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
     if not found:
-        raise InvalidArgument("prompts", str(path), "is empty", "pass a file with prompts")
+        raise InvalidArgument(name, str(path), "is empty", "pass a file with prompts")
     return found
 
 
 def as_prompts(name: str, given: Any) -> list[Prompt]:
     """Prompts from a path, or from texts and prompts in a list."""
     if isinstance(given, str | Path):
-        return read(given)
+        return read(given, name)
     if not isinstance(given, Iterable):
         raise InvalidArgument(name, given, "are no prompts", "pass a JSONL file or a list")
     found = [prompt if isinstance(prompt, Prompt) else Prompt(prompt) for prompt in given]
@@ -120,21 +148,35 @@ def digest(prompts: Sequence[Prompt]) -> str:
     return f"{len(prompts)} prompts, {zlib.crc32(lines.encode()):08x}"
 
 
-def _line(path: Path, number: int, line: str) -> Prompt:
-    where = f"line {number} of {path}"
+def _line(name: str, where: str, line: str) -> Prompt:
     try:
         entry = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", None) or str(error)
         raise InvalidArgument(
-            "prompts", where, f"is not JSON ({error.msg})", "write one JSON object a line"
+            name, where, f"is not JSON ({reason})", "write one JSON object a line"
         ) from error
-    turns = entry.get("turns") if isinstance(entry, dict) else None
-    text = turns[0] if turns else entry.get("prompt") if isinstance(entry, dict) else None
+    if not isinstance(entry, dict):
+        entry = {}
+    turns = entry.get("turns")
+    text = turns[0] if isinstance(turns, list) and turns else entry.get("prompt")
     if not isinstance(text, str) or not text.strip():
-        raise InvalidArgument("prompts", where, "holds no prompt", 'write {"prompt": "..."}')
-    names = tuple(entry.get("instruction_id_list") or ())
-    kwargs = tuple(entry.get("kwargs") or ({},) * len(names))
+        raise InvalidArgument(name, where, "holds no prompt", 'write {"prompt": "..."}')
+    asked, settings = entry.get("instruction_id_list") or [], entry.get("kwargs") or []
+    if isinstance(asked, list) and settings == []:
+        settings = [{}] * len(asked)
     try:
-        return Prompt(text, names, kwargs)
+        return Prompt(text, _tuple(asked), _tuple(settings))
     except InvalidArgument as error:
-        raise InvalidArgument("prompts", where, error.problem, error.remedy) from error
+        raise InvalidArgument(
+            name, where, f"{error.argument}: {error.problem}", error.remedy
+        ) from (error)
+
+
+def _tuple(found: Any) -> Any:
+    """A list as a tuple, its empty entries as no settings; anything else is refused later."""
+    return tuple({} if one is None else one for one in found) if isinstance(found, list) else found
+
+
+def _is_list_of(kind: type, given: Any) -> bool:
+    return isinstance(given, tuple | list) and all(isinstance(one, kind) for one in given)

@@ -1,19 +1,26 @@
 """Rankers: what says how good the responses to a prompt are."""
 
 import importlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from apo_sim.checks import as_function, check_positive, check_single
 from apo_sim.errors import InvalidArgument, UnknownName
 from apo_sim.llm.prompts import Prompt
+from apo_sim.llm.settings import check_settings, given_settings
+from apo_sim.llm.verifiers import verifiers
 
 
 @runtime_checkable
 class Ranker(Protocol):
     """Scores of responses to one prompt; a higher one is better.
+
+    Scores are held against each other only where they come from one call: a ranker may score each
+    response by itself, or compare them.
 
     Optional: `accepts(prompt)`, whether a prompt can be ranked at all; others are left out.
     """
@@ -31,6 +38,9 @@ class Length:
         sign: 1 for length, -1 for brevity.
         unit: characters that are worth one point.
 
+    Raises:
+        InvalidArgument: another sign, or a unit that is not positive.
+
     Example:
         >>> Length(-1).scores(Prompt("?"), ["a", "abc"]).tolist()
         [-0.01, -0.03]
@@ -38,6 +48,12 @@ class Length:
 
     sign: int = 1
     unit: float = 100.0
+
+    def __post_init__(self):
+        if self.sign not in (1, -1):
+            raise InvalidArgument("sign", self.sign, "is no direction", "pass 1 or -1")
+        check_single("unit", self.unit, "pass one number")
+        check_positive("unit", self.unit)
 
     def scores(self, prompt: Prompt, responses: Sequence[str]) -> np.ndarray:
         del prompt
@@ -49,7 +65,14 @@ class Verifiable:
     """The share of a prompt's instructions that a response follows, as a program verifies it.
 
     Responses that follow equally many are told apart by the loose verdicts, which forgive a first
-    or last line and asterisks. An empty response follows none.
+    or last line and asterisks. A response without an answer follows none: one that is empty, or
+    that ends within its `<think>`.
+
+    Args:
+        loose_share: what a loose verdict adds, for one that is strict.
+
+    Raises:
+        InvalidArgument: a share that is negative or not finite.
 
     Source: IFEval (Zhou et al. 2023), by the package if-verifiable.
 
@@ -60,6 +83,11 @@ class Verifiable:
     """
 
     loose_share: float = 0.1
+
+    def __post_init__(self):
+        check_single("loose_share", self.loose_share, "pass one number")
+        if not 0.0 <= self.loose_share < math.inf:
+            raise InvalidArgument("loose_share", self.loose_share, "is no share", "pass 0.1")
 
     def accepts(self, prompt: Prompt) -> bool:
         """Whether its instructions can be verified here."""
@@ -84,16 +112,16 @@ def followed(prompt: Prompt, response: str) -> tuple[np.ndarray, np.ndarray]:
         [False]
     """
     verifiable(prompt)
-    if not response.strip():
-        nothing = np.zeros(len(prompt.instructions), bool)
-        return nothing, nothing
-    verdicts = _common().evaluate_instructions(
+    verdicts, _ = _common().evaluate_instructions(
         response=response,
         instruction_id_list=list(prompt.instructions),
-        kwargs_list=[dict(entry) for entry in prompt.kwargs],
+        kwargs_list=[given_settings(entry) for entry in prompt.kwargs],
         prompt=prompt.text,
-        instruction_registry=registry(),
-    )[0]
+        instruction_registry=verifiers(),
+    )
+    if not verdicts:  # there is no answer, or it is still to come after the thinking
+        nothing = np.zeros(len(prompt.instructions), bool)
+        return nothing, nothing
     return np.array([v.strict_pass for v in verdicts]), np.array([v.loose_pass for v in verdicts])
 
 
@@ -106,9 +134,11 @@ def verifiable(prompt: Prompt) -> None:
             "has no verifiable instructions",
             "add instruction_id_list, or choose another ranker",
         )
-    for name in prompt.instructions:
-        if name not in registry():
-            raise UnknownName("instruction", name, registry())
+    known = verifiers()
+    for name, settings in zip(prompt.instructions, prompt.kwargs, strict=True):
+        if name not in known:
+            raise UnknownName("instruction", name, known)
+        check_settings(name, settings)
         if name in _NEED_PUNKT and not _has_punkt():
             raise InvalidArgument(
                 "instruction",
@@ -146,6 +176,9 @@ class RewardModel:
 
     function: Callable[[str, Sequence[str]], Any]
 
+    def __post_init__(self):
+        as_function("function", self.function)
+
     def scores(self, prompt: Prompt, responses: Sequence[str]) -> np.ndarray:
         return check_scores(self.function(prompt.text, list(responses)), responses)
 
@@ -154,8 +187,17 @@ class RewardModel:
 class Pairwise:
     """A ranker that compares two responses, such as PairRM: scores are mean log-odds of winning.
 
+    A response alone scores 0, whatever it is. Each pair is compared both ways round, and the
+    log-odds are averaged: many such rankers favour the response that they read first.
+
     Args:
-        preference: from the prompt's text and two responses to P(first beats second), in (0, 1).
+        preference: from the prompt's text and two responses to P(first beats second), in [0, 1];
+            odds beyond a million to one count as those.
+
+    Raises:
+        InvalidArgument: a preference that is no probability.
+
+    Source: Jiang et al. 2023 (LLM-Blender); on a response alone, LLM-Blender #16.
 
     Example:
         >>> ranker = Pairwise(lambda prompt, first, second: 0.9 if first > second else 0.1)
@@ -163,17 +205,34 @@ class Pairwise:
         [-1.1, 1.1]
     """
 
-    preference: Callable[[str, str, str], float]
+    preference: Callable[[str, str, str], Any]
+
+    def __post_init__(self):
+        as_function("preference", self.preference)
 
     def scores(self, prompt: Prompt, responses: Sequence[str]) -> np.ndarray:
         number = len(responses)
         odds = np.zeros((number, number))
         for i in range(number):
             for j in range(i + 1, number):
-                chance = self.preference(prompt.text, responses[i], responses[j])
-                chance = float(np.clip(chance, 1e-6, 1.0 - 1e-6))
-                odds[i, j] = np.log(chance / (1.0 - chance))
+                first, second = responses[i], responses[j]
+                there = self._log_odds(prompt, first, second)
+                back = self._log_odds(prompt, second, first)
+                odds[i, j] = 0.5 * (there - back)
         return check_scores((odds - odds.T).mean(axis=1), responses)
+
+    def _log_odds(self, prompt: Prompt, first: str, second: str) -> float:
+        given = self.preference(prompt.text, first, second)
+        try:
+            chance = float(given)
+        except (TypeError, ValueError):
+            chance = math.nan
+        if not 0.0 <= chance <= 1.0:
+            raise InvalidArgument(
+                "preference", given, "is no probability", "let it return P(first beats second)"
+            )
+        chance = min(max(chance, 1e-6), 1.0 - 1e-6)
+        return math.log(chance / (1.0 - chance))
 
 
 RANKERS: dict[str, Callable[[], Ranker]] = {
@@ -201,7 +260,10 @@ def check_scores(scores: Any, responses: Sequence[Any]) -> np.ndarray:
     Raises:
         InvalidArgument: anything else.
     """
-    found = np.asarray(scores, float)
+    try:
+        found = np.asarray(scores, float)
+    except (TypeError, ValueError):
+        found = np.array(math.nan)
     if found.shape != (len(responses),) or not np.isfinite(found).all():
         raise InvalidArgument(
             "scores",
@@ -216,13 +278,6 @@ def check_scores(scores: Any, responses: Sequence[Any]) -> np.ndarray:
 _NEED_PUNKT = frozenset(
     {"length_constraints:number_sentences", "change_case:capital_word_frequency"}
 )
-
-
-def registry() -> dict[str, Any]:
-    """IFEval's instructions: from an id to the class that describes and verifies it."""
-    # Without a seed, the guess of the language would differ from call to call.
-    importlib.import_module("langdetect").DetectorFactory.seed = 0
-    return importlib.import_module("if_verifiable.ifeval.instructions_registry").INSTRUCTION_DICT
 
 
 def _common() -> Any:

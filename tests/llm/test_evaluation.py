@@ -9,8 +9,6 @@ from apo_sim.llm.evaluation import (
     Judged,
     divergence,
     length_controlled,
-    mean_and_interval,
-    resamples,
     summary,
     win,
 )
@@ -33,14 +31,14 @@ def test_wins_that_length_explains_are_not_counted():
         return (random.uniform(size=2_000) < chance).astype(float)
 
     by_length = won(longer)
-    assert abs(length_controlled(by_length, longer) - 0.5) < 0.03
+    assert abs(length_controlled(by_length, longer)[0] - 0.5) < 0.03
     # Longer responses that win because they are longer: the plain rate sees it, this one does not.
     shifted = longer + 40
     wins = won(shifted)
-    assert wins.mean() > 0.65 and abs(length_controlled(wins, shifted) - 0.5) < 0.05
+    assert wins.mean() > 0.65 and abs(length_controlled(wins, shifted)[0] - 0.5) < 0.05
     # Control: wins that have nothing to do with length stay.
     fair = (random.uniform(size=2_000) < 0.8).astype(float)
-    assert abs(length_controlled(fair, shifted) - fair.mean()) < 0.03
+    assert abs(length_controlled(fair, shifted)[0] - fair.mean()) < 0.03
 
 
 @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max_size=20))
@@ -48,15 +46,6 @@ def test_a_win_is_the_others_loss(scores):
     one, other = np.array(scores).T
     assert np.array_equal(win(one, other), 1.0 - win(other, one))
     assert np.all(win(one, one) == 0.5)
-
-
-def test_intervals_cover_as_often_as_they_say():
-    covered, truth, random = 0, 0.7, np.random.default_rng(1)
-    for repetition in range(200):
-        wins = (random.uniform(size=80) < truth).astype(float)
-        _, low, high = mean_and_interval(wins, resamples(80, repetition))
-        covered += low <= truth <= high
-    assert 180 <= covered <= 198
 
 
 def test_instructions_are_counted_by_prompt_and_by_instruction():

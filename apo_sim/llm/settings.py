@@ -1,0 +1,137 @@
+"""Settings of verifiable instructions: which ones each needs, for its verdict to be one verdict.
+
+The package if-verifiable draws at random what is missing or out of its range, so that the same
+response is judged one way now and another way later. Here every setting is asked for.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from apo_sim.errors import InvalidArgument
+
+# From what is wrong to whether a value is right.
+Kind = tuple[str, Callable[[Any], bool]]
+
+
+def _is_count(value: Any) -> bool:
+    # Tables of numbers hold whole ones as floats.
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return whole and not isinstance(value, bool) and value >= 0
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 0 and all(map(_is_text, value))
+
+
+def _is_language(value: Any) -> bool:
+    known = importlib.import_module("if_verifiable.ifeval.instructions_util").LANGUAGE_CODES
+    return isinstance(value, str) and value in known
+
+
+COUNT: Kind = "a whole number of at least 0", _is_count
+PLACE: Kind = "a whole number of at least 1", lambda value: _is_count(value) and value >= 1
+TEXT: Kind = "a text", _is_text
+WORDS: Kind = "a list of texts", _is_words
+LETTER: Kind = "one character", lambda value: _is_text(value) and len(value) == 1
+RELATION: Kind = "'less than' or 'at least'", lambda value: value in ("less than", "at least")
+LANGUAGE: Kind = "the code of a language, such as 'en'", _is_language
+
+# Of IFEval, by their ids.
+SETTINGS: dict[str, dict[str, Kind]] = {
+    "keywords:existence": {"keywords": WORDS},
+    "keywords:frequency": {"keyword": TEXT, "frequency": COUNT, "relation": RELATION},
+    "keywords:forbidden_words": {"forbidden_words": WORDS},
+    "keywords:letter_frequency": {
+        "letter": LETTER,
+        "let_frequency": COUNT,
+        "let_relation": RELATION,
+    },
+    "language:response_language": {"language": LANGUAGE},
+    "length_constraints:number_sentences": {"num_sentences": COUNT, "relation": RELATION},
+    "length_constraints:number_paragraphs": {"num_paragraphs": COUNT},
+    "length_constraints:number_words": {"num_words": COUNT, "relation": RELATION},
+    "length_constraints:nth_paragraph_first_word": {
+        "num_paragraphs": COUNT,
+        "nth_paragraph": PLACE,
+        "first_word": TEXT,
+    },
+    "detectable_content:number_placeholders": {"num_placeholders": COUNT},
+    "detectable_content:postscript": {"postscript_marker": TEXT},
+    "detectable_format:number_bullet_lists": {"num_bullets": COUNT},
+    "detectable_format:constrained_response": {},
+    "detectable_format:number_highlighted_sections": {"num_highlights": COUNT},
+    "detectable_format:multiple_sections": {"section_spliter": TEXT, "num_sections": COUNT},
+    "detectable_format:json_format": {},
+    "detectable_format:title": {},
+    "combination:two_responses": {},
+    "combination:repeat_prompt": {"prompt_to_repeat": TEXT},
+    "startend:end_checker": {"end_phrase": TEXT},
+    "startend:quotation": {},
+    "change_case:capital_word_frequency": {
+        "capital_frequency": COUNT,
+        "capital_relation": RELATION,
+    },
+    "change_case:english_capital": {},
+    "change_case:english_lowercase": {},
+    "punctuation:no_comma": {},
+}
+
+
+def check_settings(name: str, given: Mapping[str, Any]) -> None:
+    """Refuse settings of an instruction that leave its verdict open.
+
+    Settings that are None are as good as missing, as in IFEval's own lines. An instruction that is
+    unknown here is left to whoever ranks by it.
+
+    Raises:
+        InvalidArgument: a setting that is missing, out of its range, or unknown.
+
+    Source: allenai/olmo-eval #296.
+
+    Example:
+        >>> check_settings("length_constraints:number_words", {"num_words": 300, "relation": None})
+        Traceback (most recent call last):
+        ...
+        apo_sim.errors.InvalidArgument: kwargs = {'num_words': 300} lacks relation of \
+length_constraints:number_words; pass 'less than' or 'at least'
+    """
+    if name not in SETTINGS:
+        return
+    wanted, found = SETTINGS[name], given_settings(given)
+    for setting, (words, is_right) in wanted.items():
+        if setting not in found:
+            raise InvalidArgument("kwargs", found, f"lacks {setting} of {name}", f"pass {words}")
+        if not is_right(found[setting]):
+            raise InvalidArgument(
+                "kwargs", found, f"has no usable {setting} for {name}", f"pass {words}"
+            )
+    for setting in found:
+        if setting not in wanted:
+            raise InvalidArgument(
+                "kwargs",
+                found,
+                f"has {setting!r}, which {name} knows nothing of",
+                f"pass {', '.join(wanted) or 'no settings'}",
+            )
+    if found.get("nth_paragraph", 0) > found.get("num_paragraphs", 0):
+        raise InvalidArgument(
+            "kwargs",
+            found,
+            "asks for a paragraph beyond the last",
+            "pass nth_paragraph up to num_paragraphs",
+        )
+
+
+def given_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are not None.
+
+    Example:
+        >>> given_settings({"letter": "#", "keyword": None})
+        {'letter': '#'}
+    """
+    return {name: value for name, value in given.items() if value is not None}
