@@ -26,7 +26,8 @@ from apo_sim.llm.rankers import Length, Pairwise, Ranker, RewardModel, Verifiabl
 from apo_sim.llm.rankers import named as ranker  # noqa: E402
 from apo_sim.llm.sampling import Sampling  # noqa: E402
 from apo_sim.llm.source import PromptsLeftOut  # noqa: E402
-from apo_sim.llm.step import FineTuning  # noqa: E402
+from apo_sim.llm.stages import StageLost  # noqa: E402
+from apo_sim.llm.step import FineTuning, StepDiverged, StepsRounded  # noqa: E402
 
 __all__ = [
     "BradleyTerry",
@@ -42,6 +43,9 @@ __all__ = [
     "Ranker",
     "RewardModel",
     "Sampling",
+    "StageLost",
+    "StepDiverged",
+    "StepsRounded",
     "TopAgainstBottom",
     "Verifiable",
     "chosen_prompts",

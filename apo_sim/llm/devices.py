@@ -55,14 +55,34 @@ def join() -> None:
 
     On TPU pods, Slurm and Open MPI, JAX finds out by itself; elsewhere set
     JAX_COORDINATOR_ADDRESS (host:port of the first process), JAX_NUM_PROCESSES, JAX_PROCESS_ID.
+
+    Raises:
+        InvalidArgument: no cluster, or a variable that is missing or no number.
     """
     address = os.environ.get("JAX_COORDINATOR_ADDRESS")
     if address is None:
-        jax.distributed.initialize()
+        try:
+            jax.distributed.initialize()
+        except (ValueError, RuntimeError) as error:
+            raise InvalidArgument(
+                "JAX_COORDINATOR_ADDRESS",
+                None,
+                f"is not set, and no cluster was found ({str(error).splitlines()[0]})",
+                "export it, with JAX_NUM_PROCESSES and JAX_PROCESS_ID, or leave --distributed out",
+            ) from error
         return
-    names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-    missing = [name for name in names if name not in os.environ]
-    if missing:
-        raise InvalidArgument(missing[0], None, "is not set", f"export {missing[0]}=...")
-    number, place = (int(os.environ[name]) for name in names)
+    number, place = (_number(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
+    if not 0 <= place < number:
+        raise InvalidArgument(
+            "JAX_PROCESS_ID", place, "is no process of the job", f"number them 0 to {number - 1}"
+        )
     jax.distributed.initialize(address, number, place)
+
+
+def _number(name: str) -> int:
+    given = os.environ.get(name)
+    if given is None:
+        raise InvalidArgument(name, None, "is not set", f"export {name}=...")
+    if not given.isdecimal():
+        raise InvalidArgument(name, given, "is not a number", f"export {name}=...")
+    return int(given)

@@ -6,25 +6,35 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, no_type_check
 
 import jax
 import numpy as np
 
-from apo_sim.checks import as_count, check_positive
-from apo_sim.configuration import check_same, described
+from apo_sim import files
+from apo_sim.checks import checked
 from apo_sim.errors import InvalidArgument
-from apo_sim.llm import pairs, parameters, stages
+from apo_sim.interruption import interruptible
+from apo_sim.llm import pairs, parameters, run_file, stages
+from apo_sim.llm.adapters import trained
+from apo_sim.llm.arguments import (
+    KINDS,
+    as_betas,
+    check_batch,
+    check_method,
+    check_model,
+    check_source,
+)
 from apo_sim.llm.extrapolation import Extrapolator
 from apo_sim.llm.judge import Judge
-from apo_sim.llm.lora import LoRA, adapted
+from apo_sim.llm.lora import LoRA
 from apo_sim.llm.models import Model
 from apo_sim.llm.pairs import Pairing, Preference, TopAgainstBottom
-from apo_sim.llm.prompts import Prompt, as_prompts, digest, folds
+from apo_sim.llm.prompts import Prompt, as_prompts, folds
 from apo_sim.llm.rankers import Ranker
 from apo_sim.llm.sampling import Sampler, Sampling
-from apo_sim.llm.source import DATA, ORDER, Sampled, Source, Watch, seed_of, usable
-from apo_sim.llm.step import FineTuning, ProximalTrainer
+from apo_sim.llm.source import DATA, ORDER, Sampled, Source, Watch, check_pairs, seed_of, usable
+from apo_sim.llm.step import FineTuning, ProximalTrainer, StepDiverged
 from apo_sim.losses import DPO, Loss
 from apo_sim.momentum import Constant, Momentum, NoMomentum
 from apo_sim.progress import bar
@@ -38,7 +48,7 @@ class Outcome:
     """What a run leaves behind.
 
     Attributes:
-        model: pi_hat_T.
+        model: pi_hat_T, with its adapters if it has any; `llm.save` merges them.
         rows: figures of every policy, in order: the reference, pi_hat_1, pi_1, ... pi_hat_T; each
             with `policy`, `iteration` and those of `evaluation.summary`; empty without held-out
             prompts.
@@ -54,6 +64,8 @@ class Outcome:
     folder: Path | None
 
 
+@checked(**KINDS)
+@no_type_check  # every argument is checked, with a message that names it
 def train(
     model: Model,
     prompts: Any = None,
@@ -92,24 +104,29 @@ def train(
         sampling: how responses are drawn.
         pairing: how scores become pairs.
         tuning: the inner training.
-        lora: train adapters and merge them after each iteration; None: all parameters.
+        lora: train adapters, which the model then carries; None: all parameters.
         held_out: prompts to judge every policy on; None: none is judged.
         source: of preference pairs, in the place of `prompts`, `ranker`, `sampling`, `pairing`
             and `held_out`.
         seed: all randomness comes from it.
         out: folder of the run. Every stage is kept there, and a run that was stopped at any
-            moment goes on to the same result when it is started again; the folder of a run with
-            other arguments is refused. None: nothing is kept.
+            moment goes on to the same result when it is started again. What is damaged or gone
+            from it is computed again from the policy that it belongs to, with a warning. A folder
+            whose results depend on anything else (weights, tokenizer, settings, versions, device)
+            is refused; objects of yours count by their content, see `apo_sim.identity`. None:
+            nothing is kept.
         mesh: that the model was loaded on; None: one device.
         progress: show bars, on a terminal.
-        watch_policy: told of t and the network whenever it is pi_hat_t, t = 1 ... T.
+        watch_policy: told of t and the network when it is pi_hat_t, t = 1 ... T, each once; also of
+            those that are read back.
 
     Returns:
         An `Outcome`; the output of the method is pi_hat_T.
 
     Raises:
-        InvalidArgument: anything unusable, named, before compilation; a folder of another run; a
-            checkpoint that is damaged; a full disk, and then nothing written is lost.
+        InvalidArgument: anything unusable, named, before compilation; a folder of another run, or
+            one that another process is at work in; a full disk, and then nothing written is lost.
+        StepDiverged: losses, policies or figures that are no finite numbers any more.
 
     Source: the paper's Algorithm 1 with its section 5.
 
@@ -127,13 +144,17 @@ def train(
         >>> len(outcome.steps), outcome.pairs
         (1, [2])
     """
-    iterations = as_count("iterations", iterations)
-    betas = _betas(beta, iterations)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(interruptible())
         # Transformers are computed in single precision or less, whatever the session's setting.
         stack.enter_context(jax.enable_x64(False))
         if mesh is not None:
             stack.enter_context(mesh)
+        betas = as_betas(beta, iterations)
+        check_method(loss, momentum, iterations)
+        check_source(source, prompts=prompts, ranker=ranker, held_out=held_out)
+        check_model(model, mesh)
+        check_batch(tuning, mesh)
         if lora is not None:
             model = lora.into(model)
         settings = {
@@ -145,39 +166,32 @@ def train(
             "tuning": tuning,
             "lora": lora,
             "source": source,
-        }
-        plan = {
             "iterations": iterations,
             "beta": betas,
             "seed": seed,
-            "model": f"{model.name}, {parameters.digest(model.network)}",
-            **{name: described(value) for name, value in settings.items()},
         }
         judged = None
         if source is None:
-            if ranker is None:
-                raise InvalidArgument("ranker", None, "is missing", "pass one, as Verifiable()")
             sampler = Sampler(model, sampling)
-            asked = _usable("prompts", prompts, sampler, ranker)
-            plan["prompts"] = digest(asked)
+            settings["prompts"] = asked = _usable("prompts", prompts, sampler, ranker)
             source = Sampled(folds(asked, iterations), sampler, ranker, pairing)
             if held_out is not None:
-                found = _usable("held_out", held_out, sampler, ranker)
-                plan["held_out"] = digest(found)
+                settings["held_out"] = found = _usable("held_out", held_out, sampler, ranker)
                 judged = found, sampler, ranker
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
-        _begin(place, plan)
+        if out is None:
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        else:
+            place = stack.enter_context(run_file.opened(out, model, mesh, settings))
         trainer = ProximalTrainer(model.network, loss, tuning, model.tokenizer.padding)
         run = _Run(
             model=model,
             trainer=trainer,
             extrapolator=Extrapolator(
-                model.network, momentum, None if lora is None else adapted(model.network)
+                model.network, momentum, None if lora is None else trained(model.network)
             ),
             source=source,
             judge=None if judged is None else Judge(model, trainer, *judged, seed),
             betas=betas,
-            lora=lora,
             seed=seed,
             place=place,
             progress=progress and jax.process_index() == 0,
@@ -192,7 +206,11 @@ def _usable(name: str, given: Any, sampler: Sampler, ranker: Ranker) -> list[Pro
 
 @dataclasses.dataclass
 class _Run:
-    """A run between two moments at which it may be killed: all of it is in the folder."""
+    """The path of the policies, walked from its beginning: what is kept is read, the rest computed.
+
+    A run that goes on passes through every policy once more, so that whatever is computed again,
+    lost or damaged, is computed from the policy that it belongs to.
+    """
 
     model: Model
     trainer: ProximalTrainer
@@ -200,56 +218,39 @@ class _Run:
     source: Source
     judge: Judge | None
     betas: list[float]
-    lora: LoRA | None
     seed: int
     place: Path
     progress: bool
 
     def all(self, told: Callable[[int, Any], None]) -> Outcome:
-        """Go on from what is kept to pi_hat_T."""
+        """From the reference to pi_hat_T."""
         rows, steps, counts = [], [], []
         if self.judge is not None:
             figures = self.judge.reference(self.place / "reference", self._watching("reference"))
             rows.append({"policy": "reference", "iteration": 0, **figures})
         last = len(self.betas)
-        resumed = self._resume()
         for t in range(1, last + 1):
             folder = self.place / f"iteration-{t}"
-            if t > resumed:
-                self._update(t, folder)
-                told(t, self.model.network)
-            log = json.loads((folder / "hat" / "log.json").read_text())
+            log = self._update(t, folder)
+            told(t, self.model.network)
             steps += [{"iteration": t, **entry} for entry in log["steps"]]
             counts.append(log["pairs"])
             rows += self._judged(folder / "judged-hat", t, "pi_hat")
             if t < last:
-                if t > resumed:
-                    self._extrapolate(t, folder)
+                self._extrapolate(t)
                 if not isinstance(self.extrapolator.momentum, NoMomentum):
                     rows += self._judged(folder / "judged-centre", t, "pi")
-                # One proximal centre is enough to go on from.
-                stages.remove(self.place / f"iteration-{t - 1}" / "centre")
             self._report(rows, steps, counts)
         return Outcome(self.model, rows, steps, counts, None)
 
-    def _resume(self) -> int:
-        """Go to where the last proximal centre was kept: how many iterations are done."""
-        for t in range(len(self.betas), 0, -1):
-            folder = self.place / f"iteration-{t}"
-            if stages.ready(folder / "centre"):
-                kept = parameters.read(folder / "centre", self._centre())
-                parameters.put(self.model.network, kept["policy"])
-                self.extrapolator.state = parameters.to_host(kept["momentum"])
-                return t
-        return 0
-
-    def _update(self, t: int, folder: Path) -> None:
-        """From pi_{t-1} to pi_hat_t: data, proximal step, and what is kept of them."""
+    def _update(self, t: int, folder: Path) -> dict[str, Any]:
+        """From pi_{t-1} to pi_hat_t, and what was noted on the way."""
         network, hat = self.model.network, folder / "hat"
-        if stages.ready(hat):
-            parameters.put(network, parameters.read(hat, parameters.of(network)))
-            return
-        found, reference = self._data(t, folder)
+        of = parameters.digest(network)
+        if stages.ready(hat, of):
+            parameters.put(network, parameters.read(hat, self._moved()))
+            return stages.read_json(hat / "log.json")
+        found, reference = self._data(t, folder, of)
         steps = self.trainer.parts(len(found) * self.trainer.tuning.epochs)
         with self._watch(f"iteration {t}: steps", steps) as tick:
             log = self.trainer.step(
@@ -257,26 +258,24 @@ class _Run:
                 reference,
                 beta=self.betas[t - 1],
                 seed=seed_of(self.seed, ORDER, t),
+                iteration=t,
                 folder=folder / "step",
                 tick=tick,
             )
-        if self.lora is not None:
-            self.lora.merge(network)
         content = {"steps": log, "pairs": len(found)}
         parameters.write(
             hat,
-            parameters.of(network),
+            self._moved(),
+            of,
             beside=lambda draft: stages.write_json(draft / "log.json", content),
         )
         stages.remove(folder / "step")
+        return content
 
-    def _data(self, t: int, folder: Path) -> tuple[list[Preference], np.ndarray]:
-        """The pairs of an iteration and their log-probabilities under the proximal centre.
-
-        Both are kept: once the step has begun, the centre is no more.
-        """
+    def _data(self, t: int, folder: Path, of: str) -> tuple[list[Preference], np.ndarray]:
+        """The pairs of an iteration and their log-probabilities under the proximal centre."""
         stage = folder / "pairs"
-        if not stages.ready(stage):
+        if not stages.ready(stage, of):
             drawn = self.source.pairs(
                 self.model,
                 t - 1,
@@ -285,6 +284,7 @@ class _Run:
                 folder,
                 self._watching(f"iteration {t}"),
             )
+            check_pairs(drawn, self.model)
             if not drawn:
                 raise InvalidArgument(
                     "prompts",
@@ -292,39 +292,53 @@ class _Run:
                     "gives no pairs: all responses tie",
                     "pass more prompts, more responses, or a ranker with finer scores",
                 )
-            stages.complete(stage, lambda draft: pairs.write(draft, drawn))
+            stages.complete(stage, lambda draft: pairs.write(draft, drawn), of)
         # Read back, so that all processes have the first one's, whatever their rankers said.
-        found = pairs.read(stage)
+        found, of = pairs.read(stage), stages.seal(stage)
         stage = folder / "reference"
-        if not stages.ready(stage):
+        if not stages.ready(stage, of):
             parts = self.trainer.parts(len(found))
             with self._watch(f"iteration {t}: log-probabilities", parts) as tick:
                 reference = self.trainer.log_probs(found, tick)
-            stages.complete(stage, lambda draft: stages.write_array(draft / "log.npy", reference))
+            if not np.isfinite(reference).all():
+                raise self._diverged(t, "the proximal centre's log-probabilities are not finite")
+            stages.complete(
+                stage, lambda draft: stages.write_array(draft / "log.npy", reference), of
+            )
         return found, np.load(stage / "log.npy")
 
-    def _extrapolate(self, t: int, folder: Path) -> None:
-        self.extrapolator.extrapolate(self.model.network, t)
-        parameters.write(folder / "centre", self._centre())
+    def _moved(self) -> dict[str, Any]:
+        """The parameters that differ from policy to policy."""
+        return parameters.of(self.model.network, self.extrapolator.names)
 
-    def _centre(self) -> dict[str, Any]:
-        """What the next iteration starts from."""
-        policy = parameters.of(self.model.network)
-        return {"policy": policy, "momentum": self.extrapolator.state}
+    def _extrapolate(self, t: int) -> None:
+        """From pi_hat_t to pi_t; nothing of it is kept, since it follows from the policies kept."""
+        self.extrapolator.extrapolate(self.model.network, t)
+        if not parameters.are_finite(self.model.network):
+            raise self._diverged(t, "the extrapolated parameters are not finite")
+
+    def _diverged(self, t: int, what: str) -> StepDiverged:
+        return StepDiverged(self.trainer.tuning.learning_rate, t, what)
 
     def _judged(self, stage: Path, t: int, policy: str) -> list[dict[str, Any]]:
         if self.judge is None:
             return []
         name = f"{policy}_{t}"
         figures = self.judge.row(stage, self._watching(name))
+        try:
+            json.dumps(figures, allow_nan=False)
+        except ValueError:
+            raise self._diverged(t, f"the figures of {name} are not finite") from None
         return [{"policy": name, "iteration": t, **figures}]
 
     def _report(self, rows: list[Any], steps: list[Any], counts: list[int]) -> None:
         if jax.process_index() == 0:
             content = {"rows": rows, "steps": steps, "pairs": counts}
-            draft = self.place / ".results.json"
-            draft.write_text(json.dumps(content, indent=1))
-            draft.replace(self.place / "results.json")
+            file = self.place / "results.json"
+            try:
+                files.write_text(file, json.dumps(content, indent=1))
+            except OSError as error:
+                raise files.cannot_write("out", file, error) from error
 
     def _watching(self, where: str) -> Watch:
         return lambda what, total: self._watch(f"{where}: {what}", total)
@@ -333,32 +347,3 @@ class _Run:
     def _watch(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
         with bar(what, total, 0, self.progress) as tick:
             yield tick
-
-
-def _betas(beta: Any, iterations: int) -> list[float]:
-    check_positive("beta", beta)
-    values = np.asarray(beta, float)
-    if values.shape not in ((), (iterations,)):
-        raise InvalidArgument(
-            "beta", beta, f"has shape {values.shape}", f"pass one number, or {iterations}"
-        )
-    return [float(value) for value in np.broadcast_to(values, iterations)]
-
-
-def _begin(place: Path, plan: dict[str, Any]) -> None:
-    """Refuse a folder of something else, and begin an empty one."""
-    file = place / "run.json"
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        if file.is_file():
-            theirs = json.loads(file.read_text())
-            check_same(place, "run", theirs, json.loads(json.dumps(plan)))
-            return
-        if any(place.iterdir()) and jax.process_index() == 0:
-            raise InvalidArgument(
-                "out", str(place), "holds something else", "choose an empty or a new folder"
-            )
-        stages.together("looked")
-        stages.write_json(file, plan)
-    except OSError as error:
-        raise stages.cannot_write(place, error) from error

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from apo_sim.errors import InvalidArgument
-from apo_sim.llm import stages
+from apo_sim.llm import parameters, stages
 from apo_sim.llm.models import Model
 from apo_sim.llm.pairs import Pairing, Preference, Tokens, TopAgainstBottom, preferences
 from apo_sim.llm.prompts import Prompt
@@ -87,8 +87,12 @@ class Sampled:
 def responses(
     sampler: Sampler, asked: Sequence[str], seed: int, folder: Path, watch: Watch
 ) -> list[Response]:
-    """One response to each prompt; what is drawn is kept, and every process draws its share."""
+    """One response to each prompt; what is drawn is kept, and every process draws its share.
+
+    What is kept counts only for the weights that it was drawn from.
+    """
     batch = sampler.sampling.batch
+    of = stages.mark(parameters.digest(sampler.model.network), list(asked), seed)
     size = _BATCHES * batch
     parts = range(-(-len(asked) // size))
     mine = [part for part in parts if part % jax.process_count() == jax.process_index()]
@@ -96,21 +100,54 @@ def responses(
     with sampler.on_own_devices(), watch("responses", -(-len(asked) // batch)) as tick:
         for part in mine:
             here = asked[part * size : (part + 1) * size]
-            if stages.ready(files[part]):
+            if stages.ready(files[part], of):
                 tick(-(-len(here) // batch))
                 continue
             found = []
             for place in range(0, len(here), batch):
                 found += sampler.draw(here[place : place + batch], seed_of(seed, part, place))
                 tick(1)
-            stages.complete(files[part], _writer(found), alone=True)
+            stages.complete(files[part], _writer(found), of, alone=True)
     stages.together(str(folder))
     return [response for file in files for response in _read(file)]
 
 
 def ended(response: Response, end: int) -> Tokens:
     """Tokens of a response, with the one that ends it if it ended: what the model is trained on."""
-    return (*response.tokens, end) if response.ended else response.tokens
+    last = end if response.end is None else response.end
+    return (*response.tokens, last) if response.ended else response.tokens
+
+
+def check_pairs(found: Any, model: Model) -> None:
+    """Refuse what a source should not bring: JAX would read past the vocabulary without a word.
+
+    Raises:
+        InvalidArgument: no pairs; tokens that are none of the model; a weight that is no number.
+    """
+    remedy = "let the source return a list of Preference"
+    if not isinstance(found, Sequence) or not all(isinstance(p, Preference) for p in found):
+        raise InvalidArgument("source", found, "gives no preference pairs", remedy)
+    config = model.network.config
+    size = getattr(config, "vocab_size", None) or config.num_embed  # Gemma's name for it
+    for place, pair in enumerate(found):
+        texts = (pair.prompt, pair.winner, pair.loser)
+        if not all(texts) or not all(0 <= token < size for text in texts for token in text):
+            raise InvalidArgument(
+                "source",
+                pair,
+                f"is a pair (number {place + 1}) with an empty text, or with tokens outside "
+                f"[0, {size})",
+                "pass the model's own tokens",
+            )
+        numbers = (pair.weight, pair.log_normalizer)
+        if not np.isfinite(numbers).all() or pair.weight < 0:
+            raise InvalidArgument(
+                "source",
+                pair,
+                f"is a pair (number {place + 1}) whose weight or log_normalizer is no finite "
+                "number, or whose weight is negative",
+                "pass counts or probabilities",
+            )
 
 
 def usable(
@@ -143,7 +180,7 @@ def usable(
 
 def _writer(found: Sequence[Response]) -> Callable[[Path], Any]:
     def write(draft: Path) -> None:
-        lines = [json.dumps({"tokens": r.tokens, "ended": r.ended, "text": r.text}) for r in found]
+        lines = [json.dumps(vars(response)) for response in found]
         (draft / "responses.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     return write
@@ -152,7 +189,7 @@ def _writer(found: Sequence[Response]) -> Callable[[Path], Any]:
 def _read(folder: Path) -> list[Response]:
     lines = (folder / "responses.jsonl").read_text(encoding="utf-8").splitlines()
     entries = [json.loads(line) for line in lines]
-    return [Response(tuple(e["tokens"]), e["ended"], e["text"]) for e in entries]
+    return [Response(**{**entry, "tokens": tuple(entry["tokens"])}) for entry in entries]
 
 
 def seed_of(*numbers: int) -> int:

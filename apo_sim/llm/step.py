@@ -1,6 +1,7 @@
 """One proximal step of a transformer: any loss of the library, minimised by Tunix's trainer."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +11,53 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
 from flax import nnx
 from jaxtyping import Array, Float
 from tunix.rl.common import selective_log_softmax
-from tunix.sft import checkpoint_manager, peft_trainer, sharding_utils
+from tunix.sft import peft_trainer, sharding_utils
 from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 
-from apo_sim.checks import as_count, check_positive, check_single
+from apo_sim.checks import as_count, as_function, check_positive, check_single, optional
 from apo_sim.errors import InvalidArgument
+from apo_sim.llm import parameters, stages
 from apo_sim.llm.batches import Batch, batches
 from apo_sim.llm.devices import fetched
 from apo_sim.llm.pairs import Preference
 from apo_sim.losses import Extra, Loss
+from apo_sim.training import TrainingDiverged
+
+
+class StepDiverged(TrainingDiverged):
+    """A proximal step of a transformer that ends with numbers that are not finite.
+
+    Attributes:
+        iteration: in which it happened, counted from 1.
+        what: is not finite, in words.
+
+    Example:
+        >>> raise StepDiverged(1e20, 2, "the loss of inner step 3 is nan")
+        Traceback (most recent call last):
+        ...
+        apo_sim.llm.step.StepDiverged: learning_rate = 1e+20 diverges in iteration 2: the loss ...
+    """
+
+    def __init__(self, learning_rate: float, iteration: int, what: str):
+        self.iteration, self.what = iteration, what
+        InvalidArgument.__init__(
+            self,
+            "learning_rate",
+            learning_rate,
+            f"diverges in iteration {iteration}: {what}",
+            "lower it or the extrapolation, or clip in FineTuning(optimizer=lambda rate: "
+            "optax.chain(optax.clip_by_global_norm(1.0), optax.rmsprop(rate, decay=0.99)))",
+        )
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.value, self.iteration, self.what)
+
+
+class StepsRounded(UserWarning):
+    """Parameters are trained in a precision that most of their steps are lost in."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +92,10 @@ class FineTuning:
         check_positive("learning_rate", self.learning_rate)
         for name in ("batch", "accumulate", "epochs"):
             as_count(name, getattr(self, name))
-        if not 0.0 <= self.warmup < 1.0:
+        number = isinstance(self.warmup, int | float | np.number)
+        if not number or not 0.0 <= self.warmup < 1.0:
             raise InvalidArgument("warmup", self.warmup, "lies outside [0, 1)", "pass 0.1")
+        optional(as_function)("optimizer", self.optimizer)
         if self.batch % self.accumulate:
             raise InvalidArgument(
                 "accumulate", self.accumulate, f"does not divide {self.batch}", "pass a divisor"
@@ -137,7 +174,8 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
     """Tunix's trainer with a loss of this library; one object, and one program, for all steps.
 
     Args:
-        network: trained in place; with LoRA in it, only that is trained.
+        network: trained in place; with LoRA in it, only that is trained. Parameters that are
+            trained in less than single precision bring a warning, `StepsRounded`.
         loss: any of `apo_sim.losses`.
         tuning: the inner training.
         padding: token that fills up.
@@ -152,6 +190,7 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
             gradient_accumulation_steps=tuning.accumulate if tuning.accumulate > 1 else None,
         )
         super().__init__(network, tuning.transformation(), config)
+        _warn_of_rounding(nnx.state(network, self.optimizer.wrt), tuning.learning_rate)
         self.tuning, self.padding, self.save_every = tuning, padding, save_every
         self.is_managed_externally = True
         self._reports: list[dict[str, Array]] = []
@@ -181,15 +220,24 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
         self, pairs: Sequence[Preference], tick: Callable[[int], None] = lambda _: None
     ) -> np.ndarray:
         """The same of every token, shape (pairs, 2, longest response), zero where one is over."""
-        found, state = [], nnx.state(self.model)
+        state = nnx.state(self.model)
+        found = []
         for batch in self._parts(batches(pairs, self.tuning.batch, beta=1.0, padding=self.padding)):
-            shared: Any = sharding_utils.shard_input(
-                batch,  # type: ignore[arg-type]
-                self.config.data_sharding_axis,
-            )
-            found.append(fetched(self._log_probs(state, shared)))
+            found.append(self._of_one(state, batch))
             tick(1)
         return np.concatenate(found)[: len(pairs)]
+
+    def is_finite(self, pairs: Sequence[Preference]) -> bool:
+        """Whether the network as it is gives the first of these pairs finite log-probabilities."""
+        first = next(self._parts(batches(pairs, self.tuning.batch, beta=1.0, padding=self.padding)))
+        return bool(np.isfinite(self._of_one(nnx.state(self.model), first)).all())
+
+    def _of_one(self, state: Any, batch: Batch) -> np.ndarray:
+        shared: Any = sharding_utils.shard_input(
+            batch,  # type: ignore[arg-type]
+            self.config.data_sharding_axis,
+        )
+        return fetched(self._log_probs(state, shared))
 
     def step(
         self,
@@ -198,6 +246,7 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
         *,
         beta: float,
         seed: int,
+        iteration: int = 1,
         folder: Path | None = None,
         tick: Callable[[int], None] = lambda _: None,
     ) -> list[dict[str, float]]:
@@ -208,22 +257,26 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
             reference: their log-probabilities under the proximal centre, shape (pairs, 2).
             beta: proximal weight.
             seed: the order of the pairs is drawn from it.
-            folder: of checkpoints within the step, from which it goes on; None: none.
+            iteration: of the outer loop, for messages.
+            folder: stage of the last checkpoint within the step, from which it goes on; None:
+                none is kept.
             tick: told of every part of a batch.
 
         Returns:
-            Loss, margin and accuracy of every part of a batch, and the learning rate; what came
-            before a resumption is left out.
+            Loss, margin and accuracy of every part of a batch, and the learning rate.
 
         Raises:
-            InvalidArgument: no pairs, or a checkpoint that cannot be read.
+            InvalidArgument: no pairs.
+            StepDiverged: a loss or the policy that comes out is no finite number.
         """
         if not pairs:
             raise InvalidArgument(
                 "pairs", pairs, "are none", "draw more prompts, or rank by finer scores"
             )
-        self._begin(folder)
-        done, rates = self._iter_steps, self.tuning.schedule(self.steps(len(pairs)))
+        # The log-probabilities tell the centre and the pairs apart.
+        of = stages.mark(beta, seed, reference.tolist(), repr(pairs))
+        log = self._begin(folder, of)
+        done, rates = len(log), self.tuning.schedule(self.steps(len(pairs)))
         random = np.random.default_rng(seed)
         order = [random.permutation(len(pairs)) for _ in range(self.tuning.epochs)]
         arrays = batches(
@@ -234,22 +287,27 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
             reference=reference,
             order=np.concatenate(order),
         )
+        often = self.save_every * self.tuning.accumulate
 
         def parts() -> Iterator[Batch]:
             for number, part in enumerate(self._parts(arrays)):
+                if number > done and number % often == 0:
+                    log.extend(self._reported(len(log), rates, iteration))
+                    self._keep(log, folder, of)
                 if number >= done:
                     self._set_rate(rates[number // self.tuning.accumulate])
                     yield part
                 tick(1)
 
         self.train(parts())
-        self.checkpoint_manager.close()
-        reports = jax.device_get(self._reports)
-        return [
-            {"rate": float(rates[(done + number) // self.tuning.accumulate])}
-            | {name: float(value) for name, value in report.items()}
-            for number, report in enumerate(reports)
-        ]
+        log.extend(self._reported(len(log), rates, iteration))
+        if not self.is_finite(pairs):
+            raise StepDiverged(
+                self.tuning.learning_rate,
+                iteration,
+                "the policy's log-probabilities are not finite",
+            )
+        return log
 
     def _parts(self, arrays: Iterable[Batch]) -> Iterator[Batch]:
         """What this process sees of each part of every batch."""
@@ -259,29 +317,61 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
                 place = part * jax.process_count() + jax.process_index()
                 yield jax.tree.map(lambda rows, p=place: np.split(rows, pieces)[p], batch)
 
-    def _begin(self, folder: Path | None) -> None:
-        """A fresh optimiser, or that of a step that was interrupted, with its network."""
+    def _begin(self, folder: Path | None, of: str) -> list[dict[str, float]]:
+        """A fresh optimiser, or that of a step that was interrupted, with its network and log."""
         self._reports = []
         self._prev_buffered_train_metrics = self._buffered_train_metrics = None
         self._reset_optimizer()
-        options = ocp.CheckpointManagerOptions(
-            # Not at the first step, as the interval alone would have it.
-            save_decision_policy=ocp.checkpoint_managers.FixedIntervalPolicy(self.save_every),
-            max_to_keep=1,
-            enable_async_checkpointing=False,
-        )
-        self.checkpoint_manager = checkpoint_manager.CheckpointManager(
-            None if folder is None else str(folder.absolute()), options
-        )
-        try:
-            done, _ = self.checkpoint_manager.maybe_restore(
-                self.model, self.optimizer, restore_only_lora_params=self._lora_enabled
+        log = []
+        if folder is not None and stages.ready(folder, of):
+            kept, variables = parameters.read(folder, self._state()), self._variables()
+            for name, value in kept.items():
+                variables[name].set_value(value)
+            log = stages.read_json(folder / "log.json")
+        self._iter_steps = len(log)
+        self._train_steps = len(log) // self.tuning.accumulate
+        return log
+
+    def _keep(self, log: list[dict[str, float]], folder: Path | None, of: str) -> None:
+        """Write what the step goes on from."""
+        if folder is not None:
+            parameters.write(
+                folder,
+                self._state(),
+                of,
+                beside=lambda draft: stages.write_json(draft / "log.json", log),
             )
-        except Exception as error:  # orbax and tensorstore have errors of their own
-            raise InvalidArgument(
-                "out", str(folder), "holds a checkpoint that cannot be read", "delete that folder"
-            ) from error
-        self._train_steps, self._iter_steps = done, done * self.tuning.accumulate
+
+    def _reported(self, before: int, rates: np.ndarray, iteration: int) -> list[dict[str, float]]:
+        """What the device has said of the parts since the last time, after so many before."""
+        found = []
+        for number, report in enumerate(jax.device_get(self._reports), before):
+            step = number // self.tuning.accumulate
+            entry = {name: float(value) for name, value in report.items()}
+            if not np.isfinite(entry["loss"]):
+                raise StepDiverged(
+                    self.tuning.learning_rate,
+                    iteration,
+                    f"the loss of inner step {step + 1} is {entry['loss']}",
+                )
+            found.append({"rate": float(rates[step])} | entry)
+        self._reports = []
+        return found
+
+    def _variables(self) -> dict[str, Any]:
+        """All that a step changes, by name."""
+        parts = {
+            "policy": nnx.state(self.model, self.optimizer.wrt),
+            "optimizer": nnx.state(self.optimizer, nnx.optimizer.OptState),
+        }
+        return {
+            ".".join((part, *map(str, path))): leaf
+            for part, state in parts.items()
+            for path, leaf in nnx.to_flat_state(state)
+        }
+
+    def _state(self) -> dict[str, Any]:
+        return {name: variable.get_value() for name, variable in self._variables().items()}
 
     def _reset_optimizer(self) -> None:
         old = nnx.state(self.optimizer, nnx.optimizer.OptState)
@@ -309,6 +399,18 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
 
     def _post_process_train_step(self, aux: Any) -> None:
         self._reports.append(aux)
+
+
+def _warn_of_rounding(trained: Any, rate: float) -> None:
+    narrow = {str(leaf.dtype) for leaf in jax.tree.leaves(trained) if leaf.dtype.itemsize < 4}
+    if narrow:
+        warnings.warn(
+            f"the model's parameters are {' and '.join(sorted(narrow))}: a step of learning_rate = "
+            f"{rate:g} is lost on every weight that it changes by less than half of its last "
+            "digit; load the model in float32, or pass lora=LoRA(), which keeps its adapters so",
+            StepsRounded,
+            stacklevel=3,
+        )
 
 
 def _replicated(network: Any) -> jax.sharding.Sharding:
