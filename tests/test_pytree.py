@@ -92,7 +92,7 @@ def test_a_changed_object_is_another_part_of_the_program():
     assert float(apply(hidden(power), 3.0)) == 27.0
     assert float(apply(hidden(line), 3.0)) == 12.0
     with pytest.raises(InvalidArgument, match=r"loss = .* cannot be told from another"):
-        hidden(iter([]), "loss")
+        hidden(object(), "loss")
 
 
 def test_pytrees_need_no_hiding():

@@ -247,6 +247,8 @@ def make_plan(
     for name in settings:
         if name not in known:
             raise UnknownName("setting", name, known)
+        if settings[name] is None and known[name] is not None:
+            raise InvalidArgument(name, None, "is no value", f"pass one, or leave {name} out")
     for name in REQUIRED:
         if settings.get(name) is None:
             raise InvalidArgument(name, None, "is missing", f"pass {name}=, a number or a list")
@@ -269,7 +271,8 @@ def make_plan(
 
 
 def _variables(names: Any) -> tuple[str, ...]:
-    names = (names,) if isinstance(names, str) or not isinstance(names, Iterable) else tuple(names)
+    several = isinstance(names, Iterable) and not isinstance(names, str) and np.ndim(names) > 0
+    names = tuple(names) if several else (names,)
     for name in names or (None,):
         if not isinstance(name, str) or name not in SERIES:
             raise UnknownName("variables", name, SERIES)

@@ -100,8 +100,8 @@ MUTANTS = (
     Mutant(
         "the sharp gap with log(1/p)",
         "theory/optimisation.py",
-        "return wright_omega(log_odds_against(log_probability(p_star, log_p_star)) - 1)",
-        "return wright_omega(-log_probability(p_star, log_p_star) - 1)",
+        "return _wright_omega(_log_odds_against(log_probability(p_star, log_p_star)) - 1)",
+        "return _wright_omega(-log_probability(p_star, log_p_star) - 1)",
         ("test_exact_preferences.py::test_sharp_gap",),
     ),
     Mutant(
