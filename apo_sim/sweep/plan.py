@@ -271,8 +271,9 @@ def make_plan(
 
 
 def _variables(names: Any) -> tuple[str, ...]:
-    several = isinstance(names, Iterable) and not isinstance(names, str) and np.ndim(names) > 0
-    names = tuple(names) if several else (names,)
+    # An array of no dimension says that it can be iterated, and cannot.
+    one = isinstance(names, str) or not isinstance(names, Iterable) or hasattr(names, "ndim")
+    names = (names,) if one else tuple(names)
     for name in names or (None,):
         if not isinstance(name, str) or name not in SERIES:
             raise UnknownName("variables", name, SERIES)

@@ -13,7 +13,7 @@ from apo_sim.errors import Diverged
 from apo_sim.sampling import binomial, multinomial
 
 KEY = jax.random.key(0)
-BANDIT = apo.Bandit(np.array([[1.0, 0.0, 0.5]]), np.log(np.full((1, 3), 1 / 3)))
+BANDIT = apo.Bandit(jnp.array([[1.0, 0.0, 0.5]]), jnp.log(jnp.full((1, 3), 1 / 3)))
 EXPLOSIVE = apo.Constant(1.5, unrestricted=True)
 
 
@@ -89,7 +89,7 @@ def test_counts_that_the_precision_does_not_hold_are_refused():
 
 def test_rewards_that_span_more_than_a_float_are_refused():
     with pytest.raises(apo.InvalidArgument, match=r"reward = .* spans more than a float holds"):
-        apo.Bandit(np.array([[1e308, -1e308]]), np.log(np.full((1, 2), 0.5)))
+        apo.Bandit(jnp.array([[1e308, -1e308]]), jnp.log(jnp.full((1, 2), 0.5)))
 
 
 def test_a_bound_at_which_the_loss_is_flat_is_refused():
@@ -106,7 +106,7 @@ def test_no_gap_is_below_zero():
     rounded, shown = [], []
     for x, y, z in random.uniform(0.01, 0.5, (50, 3)):
         lead = np.array([[[0, x, -y], [-x, 0, z], [y, -z, 0]]])
-        game = apo.Game(0.5 + lead, BANDIT.log_ref)
+        game = apo.Game(jnp.asarray(0.5 + lead), BANDIT.log_ref)
         equilibrium = jnp.array([[z, y, x]]) / (x + y + z)
         rounded.append(float((lead[0] @ equilibrium[0]).max()))
         shown.append(float(game.suboptimality(jnp.log(equilibrium))))

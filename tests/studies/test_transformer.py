@@ -39,6 +39,13 @@ def test_the_results_of_the_package_are_whole(results):
             assert low <= row["win_rate"][0] <= high
 
 
+def difference(results, method, other) -> tuple[float, float, float]:
+    """The difference with its interval, where there is one."""
+    figure, low, high = transformer.difference(results, method, other)
+    assert figure is not None and low is not None and high is not None
+    return figure, low, high
+
+
 def test_methods_are_compared_prompt_by_prompt(results):
     """Prompts differ far more than methods do: only pairing sees the difference."""
     random, seeds = np.random.default_rng(0), 3
@@ -46,7 +53,7 @@ def test_methods_are_compared_prompt_by_prompt(results):
     better = np.where(random.uniform(size=400) < 0.1, 1.0, easy)
     wins = {"DPO": [easy] * seeds, "APO": [better] * seeds, "matched beta": [better] * seeds}
     paired = with_wins(results, wins)
-    lead, low, high = transformer.difference(paired, "APO", "DPO")
+    lead, low, high = difference(paired, "APO", "DPO")
     assert np.isclose(lead, np.mean(better - easy)) and 0.0 < low < lead < high
     assert high - low < 0.06 < 4 * np.std(easy) / np.sqrt(400)
     # Nothing differs, so nothing tells how far off the zero is.
@@ -56,14 +63,14 @@ def test_methods_are_compared_prompt_by_prompt(results):
     assert "against matched beta, within the noise" in found
     # Control: the same wins of one method on other prompts are no pairs.
     wins["APO"] = [random.permutation(better) for _ in range(seeds)]
-    _, low, high = transformer.difference(with_wins(results, wins), "APO", "DPO")
+    _, low, high = difference(with_wins(results, wins), "APO", "DPO")
     assert low < 0.0 < high
 
 
 def test_seeds_that_disagree_widen_the_interval(results):
     level = np.full(400, 0.5)
     wins = {"DPO": [level] * 4, "APO": [level + shift for shift in (0.3, -0.3, 0.3, -0.3)]}
-    _, low, high = transformer.difference(with_wins(results, wins), "APO", "DPO")
+    _, low, high = difference(with_wins(results, wins), "APO", "DPO")
     assert high - low > 0.3  # though within a seed no two prompts differ
 
 
@@ -192,7 +199,7 @@ def test_methods_meet_the_same_prompts_and_the_study_goes_on(tmp_path):
         "matched beta": pytest.approx([0.5, 1 / (0.3 / 0.5 + 1.0)]),
     }
     assert len(rows["APO"][-1]["wins"]) == 8
-    lead, low, high = transformer.difference(found, "APO", "DPO")
+    lead, low, high = difference(found, "APO", "DPO")
     assert low <= lead <= high
     assert (
         transformer.measure(**settings) == found == transformer.read(tmp_path / "out/results.json")
