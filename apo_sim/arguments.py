@@ -25,6 +25,8 @@ from apo_sim.preferences import Ranker
 from apo_sim.problems import PROBLEM, Problem
 
 MAX_SAMPLES = 10**12
+# A difference of scores at which every loss is flat or has overflowed.
+_FAR = 1e30
 
 
 def check_parts(
@@ -112,7 +114,9 @@ def check_bound(loss: Any, reward_bound: Any, dtype: Any) -> None:
     if values is None or hasattr(loss, "empirical_rewards"):
         return
     with jax.ensure_compile_time_eval():
-        here, far = (derivatives(loss, jnp.asarray(d, dtype)) for d in (1.0, 2.0 * values))
+        here, far = (
+            derivatives(loss, jnp.asarray(d, dtype)) for d in (1.0, min(2.0 * float(values), _FAR))
+        )
     slopes = [concrete(derivative[1]) for derivative in (here, far)]
     if slopes[0] is not None and slopes[1] is not None and slopes[0] < 0 and slopes[1] == 0:
         raise InvalidArgument(

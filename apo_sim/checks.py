@@ -62,7 +62,10 @@ above 0, such as 1.0
             given = bound.arguments
             for name, kind in kinds.items():
                 given[name] = kind(name, given[name])
-            result = function(*bound.args, **bound.kwargs)
+            try:
+                result = function(*bound.args, **bound.kwargs)
+            except ValueError as error:
+                raise _of_shapes(error, given) from error
             _refuse_nan(result, given)
             return result
 
@@ -262,6 +265,31 @@ def as_function(name: str, value: Any) -> Any:
     return value
 
 
+def function_of(*arguments: Any, **named: Any) -> Kind:
+    """The kind of a function that can be called with these.
+
+    Example:
+        >>> function_of(0.5)("objective", lambda: 1.0)
+        Traceback (most recent call last):
+        ...
+        apo_sim.errors.InvalidArgument: objective = <function ...> has another signature ...
+    """
+
+    def kind(name: str, value: Any) -> Any:
+        as_function(name, value)
+        try:
+            inspect.signature(value).bind(*arguments, **named)
+        except ValueError:  # a callable that does not say what it takes
+            pass
+        except TypeError as error:
+            names = [f"{number}." for number in range(1, len(arguments) + 1)] + list(named)
+            remedy = f"let it take the arguments {', '.join(names)}"
+            raise InvalidArgument(name, value, f"has another signature ({error})", remedy) from None
+        return value
+
+    return kind
+
+
 def as_text(name: str, value: Any) -> str:
     """Text that can be written into a file."""
     try:
@@ -330,9 +358,8 @@ def sequence_of(kind: Kind, problem: str, remedy: str) -> Kind:
     """
 
     def every(name: str, value: Any) -> tuple[Any, ...]:
-        if isinstance(value, str | bytes) or not isinstance(value, Sequence | np.ndarray):
-            raise InvalidArgument(name, value, problem, remedy)
-        if not isinstance(value, list | tuple | range | np.ndarray):
+        listed = isinstance(value, list | tuple | range | np.ndarray)
+        if not listed or getattr(value, "ndim", 1) != 1:
             raise InvalidArgument(name, value, problem, remedy)
         return tuple(kind(name, entry) for entry in value)
 
@@ -420,6 +447,18 @@ def may_be_numbers(value: Any) -> bool:
     known = jax.Array | Tracer | np.ndarray | np.generic | numbers.Number | list | tuple | range
     foreign = hasattr(value, "__array__") or hasattr(value, "__jax_array__")
     return isinstance(value, known) or (foreign and not isinstance(value, type))
+
+
+def _of_shapes(error: ValueError, given: dict[str, Any]) -> ValueError:
+    """Arrays that do not broadcast, said of the largest one; any other error as it is."""
+    if isinstance(error, InvalidArgument) or "broadcast" not in str(error):
+        return error
+    arrays = {name: value for name, value in given.items() if isinstance(value, jax.Array)}
+    name = max(arrays, key=lambda name: arrays[name].size)
+    shapes = ", ".join(f"{other} {array.shape}" for other, array in arrays.items() if array.ndim)
+    return InvalidArgument(
+        name, given[name], f"does not broadcast ({shapes})", "pass numbers, or arrays of one shape"
+    )
 
 
 def _refuse_nan(result: Any, given: dict[str, Any]) -> None:

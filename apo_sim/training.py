@@ -12,14 +12,14 @@ from apo_sim.arguments import (
     as_samples,
     check_parts,
 )
-from apo_sim.checks import as_count, check_key, concrete, one_of
+from apo_sim.checks import as_array, as_count, check_key, concrete, one_of
 from apo_sim.errors import Diverged, InvalidArgument
 from apo_sim.losses import DPO, Loss
 from apo_sim.momentum import Momentum, NoMomentum
 from apo_sim.policies import Policy, SequencePolicy
 from apo_sim.preferences import Pairwise, Ranker, draw_pairs, win_counts
 from apo_sim.problems import LogPolicy, Problem, expected_gap
-from apo_sim.proximal.by_gradient import ByGradient
+from apo_sim.proximal.by_gradient import STEP, ByGradient
 from apo_sim.proximal.expected_loss import Counts, Pairs, Population
 from apo_sim.pytree import hidden, like, pytree_dataclass, revealed
 from apo_sim.spaces import InParameters, InTokens, Space
@@ -409,8 +409,7 @@ def _check_networks(problem, policy, step, space, params):
         raise InvalidArgument(
             "policy", policy, "is no policy", "pass an instance such as apo_sim.policies.MLP(...)"
         )
-    if not isinstance(step, ByGradient):
-        raise InvalidArgument("step", step, "is no inner training", "pass apo_sim.ByGradient(...)")
+    STEP("step", step)
     if isinstance(space, type) or not isinstance(space, Space):
         raise InvalidArgument(
             "space", space, "is no space", "pass an instance such as apo_sim.InParameters()"
@@ -420,7 +419,7 @@ def _check_networks(problem, policy, step, space, params):
             "space", space, "needs a policy over sequences", "pass apo_sim.policies.Recurrent(...)"
         )
     own = jax.eval_shape(lambda: policy.init(jax.random.key(0)))
-    if params is not None and _shapes(params) != _shapes(own):
+    if params is not None and _shapes(_checked_params(params)) != _shapes(own):
         raise InvalidArgument(
             "params", params, "are not of this policy", "pass what policy.init(key) returns"
         )
@@ -432,6 +431,20 @@ def _check_networks(problem, policy, step, space, params):
             f"has log-probabilities of shape {shapes.shape}, the problem {problem.log_ref.shape}",
             "build both over the same contexts and arms",
         )
+
+
+def _checked_params(params):
+    try:
+        leaves = jax.tree.leaves(params)
+    except ValueError as error:
+        raise InvalidArgument(
+            "params", params, "are no tree", "pass what policy.init(key) returns"
+        ) from error
+    for leaf in leaves:
+        as_array("params", leaf)
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            raise InvalidArgument("params", params, "are not all floats", "convert them")
+    return params
 
 
 def _shapes(params):

@@ -77,6 +77,9 @@ _HEADLINES = {
     "any": "Alpha does not matter here: none is more than 10 % off the best.",
 }
 
+# Beyond it a policy does not move by a digit in any number of updates.
+_LARGEST = 1e100
+
 
 @no_type_check  # every argument is checked, with a message that names it
 def advise(
@@ -152,6 +155,8 @@ def _checked(
     for name, value in (("beta", beta), ("spread", spread)):
         check_single(name, value, "pass one number above 0")
         check_positive(name, value)
+    if beta > _LARGEST:
+        raise InvalidArgument("beta", beta, "is too large to compute with", "pass a smaller one")
     if spread > 1:
         raise InvalidArgument("spread", spread, "is above 1", "rewards lie in [-1, 1]")
     return Setting(samples, iterations, float(beta), arms, float(spread), contexts)

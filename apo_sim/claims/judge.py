@@ -18,7 +18,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 from scipy import stats
 
-from apo_sim.checks import as_count, as_flag, as_function, as_text, checked, optional
+from apo_sim.checks import as_count, as_flag, as_function, as_text, checked, function_of, optional
 from apo_sim.claims.kinds import (
     Draw,
     Estimate,
@@ -38,6 +38,7 @@ from apo_sim.claims.kinds import (
     as_trials,
     as_witness,
     cells_of,
+    two_samples,
 )
 from apo_sim.claims.verdict import ClaimError, Finding
 from apo_sim.errors import InvalidArgument
@@ -384,7 +385,7 @@ def together(cells: int, confidence: float = CONFIDENCE) -> float:
     return 1 - (1 - confidence) / cells
 
 
-@checked(cells=cells_of(as_samples), confidence=as_share)
+@checked(cells=cells_of(two_samples), confidence=as_share)
 def estimates(cells: Mapping[str, Numbers], confidence: float = CONFIDENCE) -> dict[str, Estimate]:
     """The means of several cells with Student's intervals that cover all at once.
 
@@ -567,7 +568,7 @@ class Climb(NamedTuple):
     trace: Float[Array, "steps restarts"]
 
 
-@checked(objective=as_function, starts=as_starts, steps=as_count, learning_rate=as_real)
+@checked(objective=function_of(0.0), starts=as_starts, steps=as_count, learning_rate=as_real)
 def climb(
     objective: Callable[[Any], Any],
     starts: PyTree,
@@ -596,6 +597,12 @@ def climb(
     """
     optimizer = optax.adam(learning_rate)
     # The value of the objective at every start, and its gradient there, in one pass.
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), starts)
+    height = jax.eval_shape(objective, one)
+    if not isinstance(height, jax.ShapeDtypeStruct) or height.shape != ():
+        raise InvalidArgument(
+            "objective", objective, "is no number for one start", "return a scalar, in JAX"
+        )
     evaluate = jax.vmap(jax.value_and_grad(objective))
 
     def step(carry: Any, _: None) -> tuple[Any, Any]:

@@ -7,7 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from apo_sim.checks import Kind, as_array, as_count, instance_of, may_be_numbers, sequence_of
+from apo_sim.checks import (
+    Kind,
+    as_array,
+    as_count,
+    function_of,
+    instance_of,
+    may_be_numbers,
+    sequence_of,
+)
 from apo_sim.claims.verdict import ClaimError, Finding
 from apo_sim.errors import InvalidArgument
 
@@ -126,14 +134,28 @@ def as_findings(name: str, value: Any) -> tuple[Finding, ...]:
 
 def as_witness(name: str, value: Any) -> Any:
     """A counterexample, or a function that finds it."""
-    return value if value is None or callable(value) else as_mapping(name, value)
+    if value is None:
+        return None
+    return function_of(0)(name, value) if callable(value) else as_mapping(name, value)
 
 
 def as_starts(name: str, value: Any) -> Any:
     """Parameters with one leading axis of restarts on every leaf."""
-    leaves = [as_array(name, leaf) for leaf in jax.tree.leaves(value)]
-    if not leaves or any(leaf.ndim == 0 or leaf.shape[0] != leaves[0].shape[0] for leaf in leaves):
+    try:
+        leaves = [as_array(name, leaf) for leaf in jax.tree.leaves(value)]
+    except ValueError as error:
+        raise InvalidArgument(name, value, "is no tree of numbers", "pass arrays") from error
+    starts = {leaf.shape[:1] for leaf in leaves}
+    if len(starts) != 1 or starts & {(), (0,)}:
         raise InvalidArgument(
             name, value, "has no axis of restarts", "give all leaves the same leading axis"
         )
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.result_type(float)), value)
+
+
+def two_samples(name: str, value: Any) -> np.ndarray:
+    """Samples of which there are enough for an interval."""
+    flat = as_samples(name, value)
+    if flat.size < 2:
+        raise InvalidArgument(name, value, f"has {flat.size} values", "pass at least 2")
+    return flat

@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 from jaxtyping import Array, Int
 
-from apo_sim.checks import NUMBER, as_array
+from apo_sim.checks import NUMBER, as_float, check_single
 from apo_sim.errors import InvalidArgument
 
 Tree = Any
@@ -36,6 +36,7 @@ def step_beyond(new: Tree, old: Tree, weight: Any) -> Tree:
         >>> step_beyond({"a": 3.0}, {"a": 1.0}, 0.5)
         {'a': 4.0}
     """
+    check_single("weight", weight, "pass one number")
     NUMBER("weight", weight)
     shapes = {name: _shapes(name, tree) for name, tree in (("new", new), ("old", old))}
     if shapes["new"] != shapes["old"]:
@@ -48,7 +49,7 @@ def _shapes(name: str, tree: Tree) -> Any:
         leaves, structure = jax.tree.flatten(tree)
     except ValueError as error:
         raise InvalidArgument(name, tree, "is no tree", "let the keys be of one kind") from error
-    return structure, [as_array(name, leaf).shape for leaf in leaves]
+    return structure, [as_float(name, leaf, None).shape for leaf in leaves]
 
 
 class Extrapolation:

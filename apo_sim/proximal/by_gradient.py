@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from apo_sim.checks import as_count, as_flag, check_positive, check_single
+from apo_sim.checks import as_count, as_flag, check_positive, check_single, instance_of
 from apo_sim.errors import InvalidArgument
 from apo_sim.optimizers import AdamW, as_optimizer
 from apo_sim.pytree import like, pytree_dataclass, static
@@ -119,3 +119,6 @@ class ByGradient:
         _, _, number, norm = carry
         # A gradient that is not a number will not become small either.
         return (number < self.steps) & (norm > self.tolerance)
+
+
+STEP = instance_of(ByGradient, "is no inner training", "pass apo_sim.ByGradient(...)")

@@ -12,7 +12,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from apo_sim.checks import as_count, as_function, as_text, checked, optional, sequence_of
+from apo_sim.checks import (
+    as_count,
+    as_seed,
+    as_text,
+    checked,
+    function_of,
+    optional,
+    sequence_of,
+)
 from apo_sim.claims import registry
 from apo_sim.claims.verdict import Study, Verdict
 from apo_sim.files import (
@@ -63,7 +71,7 @@ class Progress:
 _IDS = sequence_of(as_text, "are no ids", 'pass a list such as ["N2"], or None for all')
 
 
-@checked(claims=optional(_IDS), jobs=optional(as_count), watch=as_function)
+@checked(claims=optional(_IDS), seed=as_seed, jobs=optional(as_count), watch=function_of(None))
 def validate(
     claims: Sequence[str] | None = None,
     *,

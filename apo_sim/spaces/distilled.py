@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from apo_sim.proximal.by_gradient import ByGradient
+from apo_sim.proximal.by_gradient import STEP, ByGradient
 from apo_sim.pytree import pytree_dataclass
 from apo_sim.spaces.base import log_policy_of
 from apo_sim.spaces.log_probabilities import InLogProbabilities
@@ -20,6 +20,9 @@ class Distilled:
     Args:
         step: how the network is trained to follow.
 
+    Raises:
+        InvalidArgument: a step that is no `ByGradient`.
+
     Source: ours; what (3.6) asks for where no offset can be stored.
 
     Example:
@@ -34,6 +37,9 @@ class Distilled:
     """
 
     step: ByGradient = ByGradient()
+
+    def __post_init__(self):
+        STEP("step", self.step)
 
     def init(self, policy, momentum, params, offset):
         return InLogProbabilities().init(policy, momentum, params, offset)

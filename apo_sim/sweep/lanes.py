@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from apo_sim.checks import as_array, as_count, as_function, checked
+from apo_sim.checks import as_array, as_count, as_function, as_seed, checked, function_of
 from apo_sim.errors import InvalidArgument
 from apo_sim.loop import run
 from apo_sim.problems import Problem
@@ -97,6 +97,8 @@ def _program(shape: Shape, names: tuple[str, ...], batch: int, x64: bool) -> Any
 
 def _as_integer(name: str, value: Any) -> Any:
     """A whole number, maybe traced."""
+    if not isinstance(value, jax.Array | np.generic):
+        return as_seed(name, value)
     array = as_array(name, value)
     if array.ndim or not jnp.issubdtype(jnp.result_type(value), jnp.integer):
         raise InvalidArgument(name, value, "is no whole number", "pass an integer")
@@ -110,6 +112,7 @@ def replicate_problem(
     family: Family, seed: Any, replicate: Any, contexts: int, arms: int, **parameters: Any
 ) -> tuple[Problem, Any]:
     """The problem that a replicate of a sweep meets, and the key of its labels."""
+    function_of(None, contexts, arms, **parameters)("family", family)
     for name, value in parameters.items():
         as_array(name, value)
     own = jax.random.fold_in(jax.random.key(seed), replicate)

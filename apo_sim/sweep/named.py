@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from apo_sim import families
+from apo_sim.checks import Real, checked
 from apo_sim.errors import InvalidArgument, UnknownName
 from apo_sim.identity import identity
 from apo_sim.problems import Bandit, Problem
@@ -16,14 +17,20 @@ Family = Callable[..., Problem]
 """`family(key, contexts, arms, **parameters)`; parameters are numbers, maybe traced."""
 
 SIZES = ("key", "contexts", "arms")
+# Rewards that differ by more leave the range of floats.
+_SPREAD = Real(
+    "must be within 1e300 of 0", lambda spread: abs(spread) <= 1e300, "pass a number such as 1.0"
+).one()
 
 
+@checked(spread=_SPREAD)
 def uniform(key: Any, contexts: int, arms: int, spread: Any = 1.0) -> Bandit:
     """Rewards uniform in [-spread, spread], uniform reference."""
     bandit = families.uniform_bandit(key, contexts, arms)
     return Bandit(bandit.reward * spread, bandit.log_ref)
 
 
+@checked(spread=_SPREAD)
 def zipf(key: Any, contexts: int, arms: int, exponent: Any = 1.0, spread: Any = 1.0) -> Bandit:
     """Rewards uniform in [-spread, spread], a Zipf-like reference in random order."""
     of_reference, of_rewards = jax.random.split(key)

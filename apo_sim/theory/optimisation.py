@@ -14,11 +14,15 @@ from jax.typing import ArrayLike
 from apo_sim.checks import (
     LOG_PROBABILITY,
     NUMBER,
+    OPEN_SHARE,
     POSITIVE,
     PROBABILITY,
     SHARE,
+    Real,
+    above_zero,
     checked,
     optional,
+    within,
 )
 from apo_sim.errors import InvalidArgument
 from apo_sim.problems import Bandit
@@ -29,6 +33,13 @@ _NEWTON_STEPS = 6
 # exp(-745.2) is the smallest positive float64: below it the answer is 0 anyway.
 _LOG_SMALLEST = -746.0
 _HUGE = 1e30
+# A second arm needs some mass, and rewards that are floats.
+_BELOW_ZERO = within("below 0", lambda values: values < 0)
+_LEAD = Real(
+    "must be positive and at most 1e300",
+    lambda gap: above_zero(gap) & (gap <= 1e300),
+    "pass a number above 0, such as 1.0",
+)
 
 
 @checked(x=NUMBER)
@@ -145,7 +156,11 @@ def worst_case_gap(
     return 1 / gamma + sharp_gap(p_star, gamma, log_p_star=log_p_star)
 
 
-@checked(p_star=optional(PROBABILITY), gap=POSITIVE, log_p_star=optional(LOG_PROBABILITY))
+@checked(
+    p_star=optional(OPEN_SHARE),
+    gap=_LEAD,
+    log_p_star=optional(_BELOW_ZERO),
+)
 def two_level(p_star: Number | None, gap: Number, *, log_p_star: Number | None = None) -> Bandit:
     """The worst case of N2 and N3: a best arm of mass p and another one `gap` below it.
 

@@ -19,7 +19,17 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from apo_sim.checks import NUMBER, OPEN_SHARE, POSITIVE, SHARE, Real, as_count, checked, one_of
+from apo_sim.checks import (
+    NUMBER,
+    OPEN_SHARE,
+    POSITIVE,
+    SHARE,
+    Real,
+    above_zero,
+    as_count,
+    checked,
+    one_of,
+)
 from apo_sim.theory.arguments import Number
 from apo_sim.theory.extrapolation import reward_weights
 
@@ -28,6 +38,12 @@ Scalar = Float[Array, ""]
 
 _FLAVOUR = one_of(("printed", "corrected", "sharp"))
 _PER_UPDATE = Real(shape=(None,))
+# Its entropy is a number, too.
+_MODERATE = Real(
+    "must be positive and at most 1e150",
+    lambda bound: above_zero(bound) & (bound <= 1e150),
+    "pass a number above 0, such as 1.0",
+).one()
 # N = A entropy(N) is a fixed point whose slope is about 1/log N: this many steps reach float64.
 _FIXED_POINT_STEPS = 100
 
@@ -308,7 +324,7 @@ def log_samples_needed(
 @checked(
     log_coverage=_PER_UPDATE,
     beta=POSITIVE,
-    reward_bound=POSITIVE.one(),
+    reward_bound=_MODERATE,
     arms=as_count,
     delta=OPEN_SHARE.one(),
     contexts=as_count,

@@ -118,7 +118,8 @@ def nan_in(result: Any) -> str:
     if dataclasses.is_dataclass(parts) and not isinstance(parts, type):
         parts = {f.name: getattr(parts, f.name) for f in dataclasses.fields(parts)}
     elif isinstance(parts, xr.Dataset):
-        parts = {str(name): array.values for name, array in parts.items()}
+        # Runs shorter than the longest end in NaN, as the docstring says.
+        parts = {str(n): array.isel(iteration=0).values for n, array in parts.items()}
     for path, leaf in jax.tree_util.tree_leaves_with_path(parts):
         if isinstance(leaf, float | np.floating | np.ndarray | jax.Array):
             number = jax.numpy.issubdtype(jax.numpy.result_type(leaf), jax.numpy.inexact)
