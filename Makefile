@@ -26,7 +26,7 @@ test: $(DEVELOP)  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 long: $(DEVELOP)  ## run the tests that take minutes: every damage, every kill
-	$(BIN)/python -m pytest -m long tests/robustness $(ARGS)
+	$(BIN)/python -m pytest -m long tests $(ARGS)
 
 fuzz: $(DEVELOP)  ## call everything public with hostile values, some minutes
 	$(BIN)/python tests/robustness/fuzz.py $(ARGS)

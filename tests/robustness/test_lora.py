@@ -133,6 +133,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.long
 def test_a_run_goes_on_to_the_same_bits_and_is_saved_as_it_is(tmp_path):
     whole = train(narrow(), **SETTINGS, out=tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "part")

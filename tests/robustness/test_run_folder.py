@@ -168,6 +168,7 @@ def test_what_an_earlier_iteration_lost_is_computed_from_its_own_policy(finished
     assert rows["pi_hat_1"]["kl"] != rows["pi_hat_2"]["kl"]
 
 
+@pytest.mark.long
 def test_a_ranker_that_changed_its_mind_leaves_no_stale_stage(tmp_path):
     """What follows from a stage that came out differently is computed again, too."""
 
