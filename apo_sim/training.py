@@ -442,7 +442,8 @@ def _checked_params(params):
         ) from error
     for leaf in leaves:
         as_array("params", leaf)
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+        dtype = getattr(leaf, "dtype", type(leaf))
+        if dtype is not float and not jnp.issubdtype(dtype, jnp.floating):
             raise InvalidArgument("params", params, "are not all floats", "convert them")
     return params
 
