@@ -15,21 +15,15 @@ Files and servers that an object reads count by their names at most.
 """
 
 import copyreg
-import dis
 import enum
 import functools
 import hashlib
-import importlib.metadata
-import importlib.util
 import inspect
-import os
 import re
-import site
 import sys
-import sysconfig
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import jax
@@ -38,6 +32,7 @@ import numpy as np
 from jax.core import Tracer
 
 from apo_sim.errors import InvalidArgument
+from apo_sim.sources import imported_by, in_package, sources_of, version_of
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray, type(...))
@@ -178,6 +173,10 @@ class _Reading:
         elif isinstance(value, enum.Enum):
             yield f"{_name(type(value))}.{value.name}".encode()
             yield from self.content(value.value)
+            # Its methods, not its other members.
+            own = type(value).__dict__.items()
+            methods = {n: e for n, e in own if isinstance(e, types.FunctionType)}
+            yield from self._attributes({} if _installed(type(value)) else methods)
         elif isinstance(value, types.ModuleType):
             yield from self._module(value)
         elif (version := _declared(value)) is not None:
@@ -192,6 +191,8 @@ class _Reading:
         elif isinstance(value, types.MethodType):
             yield b"method"
             yield from self.content((value.__self__, value.__func__))
+        elif isinstance(value, np.ufunc) and "(vectorized)" in value.__name__:
+            raise _Unknown(_words(value))  # made of a function of Python's that it keeps inside
         elif isinstance(value, types.BuiltinFunctionType | np.ufunc):
             yield f"builtin {_name(value)}".encode()
             owner = getattr(value, "__self__", None)
@@ -215,7 +216,11 @@ class _Reading:
             yield f"{kind.__name__} of {len(value)}".encode()
             for entry in value:
                 yield from self.content(entry)
-        elif callable(value) and (wrapped := getattr(value, "__wrapped__", None)):  # by jax.jit
+        elif (
+            callable(value)
+            and _installed(type(value))
+            and (wrapped := getattr(value, "__wrapped__", None))
+        ):  # by jax.jit
             yield f"wrapped by {_name(type(value))}".encode()
             yield from self.content(wrapped)
             yield from self._attributes(getattr(value, "__dict__", {}))
@@ -249,8 +254,8 @@ class _Reading:
         closure = [_cell(cell) for cell in value.__closure__ or ()]
         yield from self.content((value.__defaults__, value.__kwdefaults__, closure))
         yield from self._attributes(value.__dict__)
-        if _in_package(value.__code__.co_filename):
-            yield _version(value.__module__ or "").encode()
+        if in_package(value.__code__.co_filename):
+            yield version_of(value.__module__ or "").encode()
             return
         yield from self._code(value.__code__)
         names = _names_in(value.__code__)
@@ -261,8 +266,9 @@ class _Reading:
                 yield from self._used_of(found, names)
             else:
                 yield from self.content(found)
-        for name in sorted(_imported_in(value.__code__)):
-            yield f"imports {name} {_source_of(name)}".encode()
+        package = value.__globals__.get("__package__") or ""
+        for name in sorted(set(imported_by(value.__code__, package))):
+            yield from (line.encode() for line in sources_of(name))
 
     def _used_of(self, module: types.ModuleType, names: set[str]) -> Iterator[bytes]:
         """What a function uses of a module that is no package's: by the names that it says."""
@@ -286,14 +292,14 @@ class _Reading:
 
     def _module(self, value: types.ModuleType) -> Iterator[bytes]:
         if _installed_module(value):
-            yield f"module {value.__name__} {_version(value.__name__)}".encode()
+            yield f"module {value.__name__} {version_of(value.__name__)}".encode()
         else:
-            yield f"module {value.__name__} {_source_of(value.__name__)}".encode()
+            yield from (line.encode() for line in sources_of(value.__name__))
 
     def _class(self, value: type) -> Iterator[bytes]:
         yield f"class {_name(value)}".encode()
         if _installed(value):
-            yield _version(value.__module__).encode()
+            yield version_of(value.__module__).encode()
             return
         for base in value.__bases__:
             yield from self.content(base)
@@ -385,12 +391,6 @@ def _names_in(code: types.CodeType) -> set[str]:
     return {name for part in _codes(code) for name in part.co_names}
 
 
-def _imported_in(code: types.CodeType) -> set[str]:
-    """Modules that a function imports when it is called."""
-    found = (step for part in _codes(code) for step in dis.get_instructions(part))
-    return {step.argval for step in found if step.opname == "IMPORT_NAME" and step.argval}
-
-
 def _derived(value: Any) -> set[str]:
     """What `functools.cached_property` has put among the attributes: it follows from the rest."""
     return {
@@ -430,37 +430,5 @@ def _installed(kind: type) -> bool:
 def _installed_module(module: types.ModuleType) -> bool:
     file = getattr(module, "__file__", None)
     if file is None:  # built into Python, or a folder of several packages
-        return module.__name__ in sys.builtin_module_names or _version(module.__name__) != ""
-    return _in_package(file)
-
-
-@functools.cache
-def _in_package(file: str) -> bool:
-    places = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
-    places += [*site.getsitepackages(), os.path.dirname(__file__)]
-    # What is frozen into Python itself has a name in brackets, and so has what a user types.
-    return file.startswith("<frozen ") or any(
-        os.path.realpath(file).startswith(os.path.realpath(place) + os.sep) for place in places
-    )
-
-
-def _source_of(module: str) -> str:
-    """The version of an installed module; of another one, a hash of its file."""
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError, AttributeError):
-        return "not found"
-    if spec is None or spec.origin is None or not os.path.isfile(spec.origin):
-        return "without a file"
-    if _in_package(spec.origin):
-        return _version(module)
-    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:16]
-
-
-@functools.cache
-def _version(module: str) -> str:
-    top = module.partition(".")[0]
-    try:
-        return importlib.metadata.version(top.replace("_", "-"))
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+        return module.__name__ in sys.builtin_module_names or version_of(module.__name__) != ""
+    return in_package(file)

@@ -74,10 +74,22 @@ class _Hidden:
 jax.tree_util.register_pytree_node(_Hidden, lambda box: ((), box), lambda box, _: box)
 
 
-def hidden(obj: Any, name: str = "argument") -> Any:
-    """`obj` itself if JAX sees through it, else a box that jit hashes and compares by content.
+class _Coded:
+    """A pytree of a user's class, with what its methods do: jit sees its leaves alone."""
 
-    So a user's loss or momentum rule may be a plain object or function.
+    def __init__(self, content: Any, code: str):
+        self.content, self.code = content, code
+
+
+jax.tree_util.register_pytree_node(
+    _Coded, lambda box: ((box.content,), box.code), lambda code, parts: _Coded(parts[0], code)
+)
+
+
+def hidden(obj: Any, name: str = "argument") -> Any:
+    """`obj` itself if it is the library's, else a box that jit hashes and compares by content.
+
+    So a user's loss or momentum rule may be a plain object, a function or a pytree.
 
     Raises:
         InvalidArgument: its content cannot be told; see `apo_sim.identity`.
@@ -88,7 +100,10 @@ def hidden(obj: Any, name: str = "argument") -> Any:
         >>> hidden(lambda x: x + 1) == hidden(lambda x: x + 1)
         True
     """
-    return _Hidden(obj, name) if opaque(obj) else obj
+    if opaque(obj):
+        return _Hidden(obj, name)
+    ours = type(obj).__module__.partition(".")[0] in ("apo_sim", "builtins")
+    return obj if ours else _Coded(obj, fingerprint(name, type(obj)))
 
 
 def opaque(obj: Any) -> bool:
@@ -104,7 +119,7 @@ def opaque(obj: Any) -> bool:
 
 def revealed(obj: Any) -> Any:
     """Undo `hidden`."""
-    return obj.content if isinstance(obj, _Hidden) else obj
+    return obj.content if isinstance(obj, _Hidden | _Coded) else obj
 
 
 def _part_of_program(name: str, value: Any) -> Any:

@@ -4,6 +4,7 @@ import dataclasses
 import decimal
 import enum
 import functools
+import importlib
 import itertools
 import os
 import re
@@ -329,3 +330,53 @@ def test_other_processes_agree():
         for seed in "12"
     ]
     assert said[0].stdout == said[1].stdout and len(said[0].stdout) > 500, said[0].stderr
+
+
+def test_what_a_function_imports_when_called_counts_however_it_is_written(tmp_path, monkeypatch):
+    package = tmp_path / "imported_inside"
+    package.mkdir()
+
+    def write(name: str, text: str) -> None:
+        (package / f"{name}.py").write_text(text)
+
+    write("__init__", "")
+    write("near", "S = 1")
+    write("far", "S = 1")
+    write("between", "from . import far")
+    write(
+        "functions",
+        "def relative():\n    from .near import S\n    return S\n"
+        "def sibling():\n    from . import near\n    return near.S\n"
+        "def absolute():\n    from imported_inside import near\n    return near.S\n"
+        "def through():\n    import imported_inside.between as m\n    return m.far.S\n",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    functions = importlib.import_module("imported_inside.functions")
+    names = ("relative", "sibling", "absolute", "through")
+
+    def found() -> list[str]:
+        return [fingerprint("family", getattr(functions, name)) for name in names]
+
+    first = found()
+    assert found() == first
+    write("near", "S = 100")
+    second = found()
+    assert [a != b for a, b in zip(first, second, strict=True)] == [True, True, True, False]
+    write("far", "S = 2")
+    third = found()
+    assert [a != b for a, b in zip(second, third, strict=True)] == [False, False, False, True]
+
+
+def test_what_wraps_a_function_counts_and_a_ufunc_of_one_is_refused():
+    class Decorated:
+        def __init__(self, function):
+            functools.update_wrapper(self, function)
+
+    def calling(body):
+        return type("Decorated", (Decorated,), {"__call__": body})(len)
+
+    one = fingerprint("ranker", calling(lambda self, x: x))
+    assert one == fingerprint("ranker", calling(lambda self, x: x))
+    assert one != fingerprint("ranker", calling(lambda self, x: -x))
+    with pytest.raises(InvalidArgument, match="cannot be told from another"):
+        fingerprint("ranker", np.frompyfunc(lambda x: x, 1, 1))

@@ -7,8 +7,19 @@ import jax
 import pytest
 from jax.core import Tracer
 
+import apo_sim as apo
 from apo_sim.errors import InvalidArgument
 from apo_sim.pytree import hidden, pytree_dataclass, revealed, static
+
+SCALE = 1.0
+
+
+@pytree_dataclass
+class Scaled:
+    factor: Any
+
+    def __call__(self, x):
+        return SCALE * self.factor * x
 
 
 @pytree_dataclass
@@ -71,7 +82,7 @@ def test_plain_objects_are_part_of_the_program():
     assert float(apply(hidden(lambda x: -x), 2.0)) == -2.0
 
 
-def test_a_changed_object_is_another_part_of_the_program():
+def test_a_changed_object_is_another_part_of_the_program(monkeypatch):
     class Power:
         def __init__(self, power):
             self.power = power
@@ -91,13 +102,21 @@ def test_a_changed_object_is_another_part_of_the_program():
     power.power, scale = 3, 4.0
     assert float(apply(hidden(power), 3.0)) == 27.0
     assert float(apply(hidden(line), 3.0)) == 12.0
+    # A pytree brings its leaves, and the code of its class with them.
+    scaled = Scaled(2.0)
+    assert float(apply(hidden(scaled), 3.0)) == 6.0
+    monkeypatch.setitem(globals(), "SCALE", 10.0)
+    assert float(apply(hidden(scaled), 3.0)) == 60.0
     with pytest.raises(InvalidArgument, match=r"loss = .* cannot be told from another"):
         hidden(object(), "loss")
 
 
 def test_pytrees_need_no_hiding():
-    checked = Checked(1.0)
-    assert hidden(checked) is checked
-    assert revealed(checked) is checked
+    ours = apo.Constant(0.5)
+    assert hidden(ours) is ours
+    assert revealed(ours) is ours
+    theirs = Checked(1.0)
+    assert revealed(hidden(theirs)) is theirs
+    assert jax.tree.leaves(hidden(theirs)) == [1.0, 2.0]
     assert jax.tree.leaves(hidden(len)) == []
     assert revealed(hidden(len)) is len

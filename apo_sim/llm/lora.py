@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import qwix
 from flax import nnx
 
@@ -57,6 +58,10 @@ class LoRA:
         as_seed("seed", self.seed)
         check_single("scale", self.scale, "pass one number")
         check_positive("scale", self.scale)
+        if not np.finfo(np.float32).tiny < float(self.scale) / self.rank:
+            raise InvalidArgument(
+                "scale", self.scale, "is zero in single precision", "pass a number such as 1.0"
+            )
         try:
             re.compile(self.modules)
         except (re.error, TypeError) as error:

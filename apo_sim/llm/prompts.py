@@ -61,6 +61,12 @@ class Prompt:
             )
         for name, settings in zip(self.instructions, self.kwargs, strict=True):
             check_settings(name, settings)
+        try:
+            json.dumps(self.as_json(), sort_keys=True)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidArgument(
+                "kwargs", self.kwargs, f"cannot be written as JSON ({error})", "pass plain data"
+            ) from None
 
     def as_json(self) -> dict[str, Any]:
         """As a line of a file of prompts."""

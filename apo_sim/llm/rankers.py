@@ -261,8 +261,10 @@ def check_scores(scores: Any, responses: Sequence[Any]) -> np.ndarray:
         InvalidArgument: anything else.
     """
     try:
-        found = np.asarray(scores, float)
-    except (TypeError, ValueError):
+        given = np.asarray(scores)
+        plain = given.dtype.kind in "fiub" and not np.ma.is_masked(scores)
+        found = given.astype(float) if plain else np.array(math.nan)
+    except (TypeError, ValueError, OverflowError):
         found = np.array(math.nan)
     if found.shape != (len(responses),) or not np.isfinite(found).all():
         raise InvalidArgument(

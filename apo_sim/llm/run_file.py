@@ -16,8 +16,20 @@ from apo_sim.llm import parameters, stages
 from apo_sim.llm.models import Model
 from apo_sim.llm.prompts import digest
 from apo_sim.llm.text import Tokenizer
+from apo_sim.sources import version_of
 
 _FILE = "run.json"
+# Packages that results depend on beside those of `environment`.
+_ENGINES = (
+    "flax",
+    "if_verifiable",
+    "langdetect",
+    "qwix",
+    "safetensors",
+    "tokenizers",
+    "transformers",
+    "tunix",
+)
 
 
 @contextlib.contextmanager
@@ -44,6 +56,7 @@ def opened(
         "mesh": None if mesh is None else dict(mesh.shape),
         "processes": jax.process_count(),
         **environment(),
+        **{f"version of {name}": version_of(name) for name in _ENGINES},
     }
     place = as_path("out", out)
     if jax.process_index() == 0:

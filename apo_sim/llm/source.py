@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
+from apo_sim.checks import function_of
 from apo_sim.errors import InvalidArgument
 from apo_sim.llm import parameters, stages
 from apo_sim.llm.models import Model
@@ -159,6 +160,7 @@ def usable(
         InvalidArgument: none is.
     """
     accepts = getattr(ranker, "accepts", lambda _: True)
+    function_of(None)("ranker.accepts", accepts)
     ranked = [prompt for prompt in prompts if accepts(prompt)]
     found = [prompt for prompt in ranked if fits(prompt.text)]
     if not found:

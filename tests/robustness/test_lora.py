@@ -222,3 +222,8 @@ def test_smollm2_keeps_what_training_moved():
     assert change > 0.01  # nats
     assert np.linalg.norm(merged - after) < 0.1 * change
     print(f"merging loses {np.linalg.norm(merged - after) / change:.2%} of {change:.3g} nats")
+
+
+def test_a_scale_that_vanishes_in_single_precision_is_refused():
+    with pytest.raises(InvalidArgument, match="scale = 1e-44 is zero in single precision"):
+        LoRA(rank=4, scale=1e-44)

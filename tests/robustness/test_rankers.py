@@ -16,7 +16,8 @@ pytest.importorskip("tunix")
 from apo_sim.llm import FineTuning, Sampling, tiny, train
 from apo_sim.llm.pairs import BradleyTerry, TopAgainstBottom, log_normalizer, preferences
 from apo_sim.llm.prompts import Prompt
-from apo_sim.llm.rankers import Length, Pairwise, RewardModel, Verifiable
+from apo_sim.llm.rankers import Length, Pairwise, RewardModel, Verifiable, check_scores
+from apo_sim.llm.source import usable
 
 pytestmark = pytest.mark.llm
 
@@ -157,3 +158,31 @@ def test_a_pairing_of_places_that_are_none_is_refused(made):
 def test_a_single_response_makes_no_pair():
     for pairing in (BradleyTerry(2), TopAgainstBottom()):
         assert pairing(np.array([1.0]), np.random.default_rng(0)) == []
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        np.array([1 + 1j, 2.0]),
+        np.ma.masked_array([1.0, 2.0], [True, False]),
+        ["1", "2"],
+        [10**400, 1.0],
+        [None, 1.0],
+    ],
+)
+def test_scores_that_are_no_real_numbers_are_refused(scores):
+    with pytest.raises(InvalidArgument, match="2 finite numbers"):
+        check_scores(scores, ["a", "b"])
+
+
+def test_what_is_no_function_accepts_nothing():
+    ranker = Length()
+    object.__setattr__(ranker, "accepts", 3)
+    with pytest.raises(InvalidArgument, match=r"ranker\.accepts = 3 is not callable"):
+        usable("prompts", [PROMPT], lambda text: True, ranker)
+
+
+@pytest.mark.parametrize("value", [{1, 2}, np.float32(1.0), object()])
+def test_settings_are_plain_data(value):
+    with pytest.raises(InvalidArgument, match=r"kwargs = .* cannot be written as JSON"):
+        Prompt("?", ("custom:own",), ({"k": value},))
