@@ -370,7 +370,7 @@ def test_what_a_function_imports_when_called_counts_however_it_is_written(tmp_pa
 def test_what_wraps_a_function_counts_and_a_ufunc_of_one_is_refused():
     class Decorated:
         def __init__(self, function):
-            functools.update_wrapper(self, function)
+            functools.update_wrapper(self, function)  # type: ignore[arg-type]
 
     def calling(body):
         return type("Decorated", (Decorated,), {"__call__": body})(len)
