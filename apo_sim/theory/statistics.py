@@ -24,6 +24,7 @@ from apo_sim.checks import (
     OPEN_SHARE,
     POSITIVE,
     SHARE,
+    Kind,
     Real,
     above_zero,
     as_count,
@@ -44,6 +45,24 @@ _MODERATE = Real(
     lambda bound: above_zero(bound) & (bound <= 1e150),
     "pass a number above 0, such as 1.0",
 ).one()
+# What the bounds on total variation take.
+_OF_RUN: dict[str, Kind] = {
+    "log_coverage": _PER_UPDATE,
+    "beta": POSITIVE,
+    "samples": POSITIVE.one(),
+    "reward_bound": POSITIVE.one(),
+    "log_class_size": NUMBER.one(),
+    "delta": OPEN_SHARE.one(),
+    "flavour": _FLAVOUR,
+}
+# What the bounds on the reward take.
+_OF_DATA: dict[str, Kind] = {
+    "samples": POSITIVE,
+    "log_class_size": NUMBER,
+    "reward_bound": POSITIVE,
+    "delta": OPEN_SHARE,
+    "flavour": _FLAVOUR,
+}
 # N = A entropy(N) is a fixed point whose slope is about 1/log N: this many steps reach float64.
 _FIXED_POINT_STEPS = 100
 
@@ -103,13 +122,7 @@ def log_slope(reward_bound: Number, flavour: Flavour = "corrected") -> Number:
     return jax.nn.log_sigmoid(1 + bound) + jax.nn.log_sigmoid(-1 - bound)
 
 
-@checked(
-    samples=POSITIVE,
-    log_class_size=NUMBER,
-    reward_bound=POSITIVE,
-    delta=OPEN_SHARE,
-    flavour=_FLAVOUR,
-)
+@checked(**_OF_DATA)
 def log_reward_error_bound(
     samples: Number,
     log_class_size: Number,
@@ -132,13 +145,7 @@ def log_reward_error_bound(
     )
 
 
-@checked(
-    samples=POSITIVE,
-    log_class_size=NUMBER,
-    reward_bound=POSITIVE,
-    delta=OPEN_SHARE,
-    flavour=_FLAVOUR,
-)
+@checked(**_OF_DATA)
 def reward_error_bound(
     samples: Number,
     log_class_size: Number,
@@ -180,15 +187,7 @@ def reward_error_bound(
     )
 
 
-@checked(
-    log_coverage=_PER_UPDATE,
-    beta=POSITIVE,
-    samples=POSITIVE.one(),
-    reward_bound=POSITIVE.one(),
-    log_class_size=NUMBER.one(),
-    delta=OPEN_SHARE.one(),
-    flavour=_FLAVOUR,
-)
+@checked(**_OF_RUN)
 def log_tv_statistical(
     log_coverage: Number,
     alpha: ArrayLike,
@@ -216,15 +215,7 @@ def log_tv_statistical(
     return _log_propagated(log_coverage, alpha, beta, flavour) + log_error / 2
 
 
-@checked(
-    log_coverage=_PER_UPDATE,
-    beta=POSITIVE,
-    samples=POSITIVE.one(),
-    reward_bound=POSITIVE.one(),
-    log_class_size=NUMBER.one(),
-    delta=OPEN_SHARE.one(),
-    flavour=_FLAVOUR,
-)
+@checked(**_OF_RUN)
 def tv_statistical(
     log_coverage: Number,
     alpha: ArrayLike,
