@@ -131,13 +131,14 @@ def run(
     samples = as_samples(samples, key, iterations, betas.dtype)
     if reward_bound is None:
         reward_bound = EXACT_REWARD_BOUND if samples is None else SAMPLED_REWARD_BOUND
-    check_single("reward_bound", reward_bound, "pass one number above 0")
-    check_positive("reward_bound", reward_bound)
+    else:
+        check_single("reward_bound", reward_bound, "pass one number above 0")
+        check_positive("reward_bound", reward_bound)
+        check_bound(loss, reward_bound, betas.dtype)
     output = one_of(OUTPUT)("output", output)
     kept = frozenset(one_of(SAVE)("save", name) for name in _listed(save))
     if not hasattr(loss, "empirical_rewards"):
         check_differences_only(loss)
-    check_bound(loss, reward_bound, betas.dtype)
     check_room("iterations", iterations, _kept_shape(problem, iterations, kept), _KEPT_ARRAYS)
     solution = _run(
         problem,

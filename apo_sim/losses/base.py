@@ -57,6 +57,8 @@ def as_loss(name: str, loss: Any) -> Any:
         ...
         apo_sim.errors.InvalidArgument: loss = <function <lambda> ...> has another signature ...
     """
+    if type(loss).__module__.startswith("apo_sim.losses."):
+        return loss
     if isinstance(loss, type) or not callable(loss):
         raise InvalidArgument(
             name, loss, "is no loss", "pass an instance such as apo_sim.DPO(), or a callable"

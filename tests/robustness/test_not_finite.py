@@ -83,8 +83,8 @@ def test_counts_that_the_precision_does_not_hold_are_refused():
     half = single(BANDIT, jnp.float16)
     with pytest.raises(apo.InvalidArgument, match="samples = 1000000 cannot be counted in float16"):
         apo.run(half, beta=1.0, iterations=3, samples=10**6, key=KEY)
-    few = apo.run(half, beta=1.0, iterations=3, samples=1000, key=KEY)
-    assert np.all(np.isfinite(few.suboptimality))
+    for few in ({}, {"samples": 1000, "key": KEY}):
+        assert np.all(np.isfinite(apo.run(half, beta=1.0, iterations=3, **few).suboptimality))
 
 
 def test_rewards_that_span_more_than_a_float_are_refused():
