@@ -212,6 +212,13 @@ def within(where: str, allowed: Callable[[np.ndarray], Any]) -> Real:
 
 NUMBER = Real()
 POSITIVE = Real("must be positive and finite", above_zero, "pass a number above 0, such as 1.0")
+# Rewards that differ by more leave the range of floats.
+WIDEST = 1e300
+LEAD = Real(
+    "must be positive and at most 1e300",
+    lambda values: above_zero(values) & (values <= WIDEST),
+    "pass a number above 0, such as 1.0",
+)
 NON_NEGATIVE = Real(
     "must be finite and at least 0", lambda values: values >= 0, "pass a number such as 0.01"
 )

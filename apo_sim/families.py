@@ -23,10 +23,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from apo_sim.checks import (
+    LEAD,
     NON_NEGATIVE,
     POSITIVE,
     Real,
-    above_zero,
     as_array,
     as_count,
     as_float,
@@ -49,13 +49,6 @@ Features = Float[Array, "contexts arms dimension"]
 _DEFAULT_ARMS = 10
 # Arrays of the size of a problem that are held while it is made.
 _COPIES = 4
-# Rewards that differ by more leave the range of floats.
-_WIDEST = 1e300
-_LEAD = Real(
-    "must be positive and at most 1e300",
-    lambda gap: above_zero(gap) & (gap <= _WIDEST),
-    "pass a number above 0, such as 1.0",
-)
 _GAP = within("in [0, 2]", lambda gap: (gap >= 0) & (gap <= 2))
 _BELOW_HALF = within("in (0, 1/2)", lambda share: (share > 0) & (share < 0.5)).one()
 _WIN_RATE = within("in (1/2, 1]", lambda rate: (rate > 0.5) & (rate <= 1)).one()
@@ -229,7 +222,7 @@ def gap_bandit(
     return Bandit(jnp.where(arm == leaders[:, :1], first, reward), log_ref)
 
 
-@checked(gap=_LEAD, arms=as_count, contexts=as_count)
+@checked(gap=LEAD, arms=as_count, contexts=as_count)
 def two_level_bandit(
     p_star: Any = None,
     gap: Any = 1.0,

@@ -88,8 +88,12 @@ def version_of(module: str) -> str:
         return importlib.metadata.version(top.replace("_", "-"))
     except importlib.metadata.PackageNotFoundError:
         # A distribution may be called otherwise than what it holds.
-        names = importlib.metadata.packages_distributions().get(top, ())
+        names = _distributions().get(top, ())
         return " ".join(importlib.metadata.version(name) for name in sorted(set(names)))
+
+
+# Reading what every distribution holds takes a third of a second.
+_distributions = functools.cache(importlib.metadata.packages_distributions)
 
 
 def _targets(name: str, level: int, taken: tuple[str, ...], package: str) -> Iterator[str]:

@@ -38,7 +38,7 @@ def of(value: Any) -> str:
 def defined(source: str, name: str = "f", module: str = "written_by_a_user", file: str = "") -> Any:
     """What a source defines, as a module of a user's."""
     made = types.ModuleType(module)
-    made.__file__ = file or "/home/user/module.py"
+    made.__file__ = file or "/a/module.py"
     exec(compile(textwrap.dedent(source), made.__file__, "exec"), made.__dict__)
     return made.__dict__[name]
 

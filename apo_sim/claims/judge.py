@@ -37,8 +37,8 @@ from apo_sim.claims.kinds import (
     as_starts,
     as_trials,
     as_witness,
+    at_least,
     cells_of,
-    two_samples,
 )
 from apo_sim.claims.verdict import ClaimError, Finding
 from apo_sim.errors import InvalidArgument
@@ -239,7 +239,8 @@ def compare(
             )
         interval = mean_interval(a - b, confidence)
     else:
-        interval = _welch_interval(_at_least(2, "first", a), _at_least(2, "second", b), confidence)
+        enough = at_least(2)
+        interval = _welch_interval(enough("first", a), enough("second", b), confidence)
     verdict = _decide(interval, -math.inf, float(margin))
     mean = float(np.mean(b))
     return Finding(
@@ -385,7 +386,7 @@ def together(cells: int, confidence: float = CONFIDENCE) -> float:
     return 1 - (1 - confidence) / cells
 
 
-@checked(cells=cells_of(two_samples), confidence=as_share)
+@checked(cells=cells_of(at_least(2)), confidence=as_share)
 def estimates(cells: Mapping[str, Numbers], confidence: float = CONFIDENCE) -> dict[str, Estimate]:
     """The means of several cells with Student's intervals that cover all at once.
 
@@ -489,7 +490,7 @@ def worst(findings: Sequence[Finding]) -> Finding:
     return dataclasses.replace(decisive, cells=sum(finding.cells for finding in findings))
 
 
-@checked(samples=as_samples, confidence=as_share)
+@checked(samples=at_least(2), confidence=as_share)
 def mean_interval(samples: Numbers, confidence: float = CONFIDENCE) -> Interval:
     """Student's interval for the mean of independent samples (n,), n >= 2.
 
@@ -498,7 +499,7 @@ def mean_interval(samples: Numbers, confidence: float = CONFIDENCE) -> Interval:
         >>> round(low, 3), round(high, 3)
         (-0.484, 4.484)
     """
-    values = _at_least(2, "samples", samples)
+    values = samples
     error = stats.sem(values)
     half = float(error * stats.t.ppf(0.5 + confidence / 2, values.size - 1))
     mean = float(values.mean())
@@ -521,7 +522,7 @@ def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE)
     return intervals.clopper_pearson(int(successes), int(trials), confidence)
 
 
-@checked(x=as_samples, y=as_samples)
+@checked(x=at_least(2), y=at_least(2))
 def slope(x: Numbers, y: Numbers) -> tuple[float, float]:
     """Slope and intercept of the least-squares line of y (n,) on x (n,).
 
@@ -529,11 +530,11 @@ def slope(x: Numbers, y: Numbers) -> tuple[float, float]:
         >>> slope([0.0, 1.0, 2.0], [1.0, 3.0, 5.0])
         (2.0, 1.0)
     """
-    gradient, intercept, *_ = _line(_at_least(2, "x", x), _at_least(2, "y", y))
+    gradient, intercept, *_ = _line(x, y)
     return gradient, intercept
 
 
-@checked(x=as_samples, y=as_samples, confidence=as_share)
+@checked(x=at_least(3), y=at_least(3), confidence=as_share)
 def slope_interval(x: Numbers, y: Numbers, confidence: float = CONFIDENCE) -> Interval:
     """Student's interval for the slope of y (n,) on x (n,), n >= 3, with independent errors.
 
@@ -544,7 +545,7 @@ def slope_interval(x: Numbers, y: Numbers, confidence: float = CONFIDENCE) -> In
         >>> round(low, 2), round(high, 2)
         (0.72, 1.2)
     """
-    a, b = _at_least(3, "x", x), _at_least(3, "y", y)
+    a, b = x, y
     gradient, _, error = _line(a, b)
     half = error * float(stats.t.ppf(0.5 + confidence / 2, a.size - 2))
     return gradient - half, gradient + half
@@ -692,12 +693,6 @@ def _broadcast_to(trivial: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
             "trivial", trivial, f"does not go with {shape[0]} instances", "pass one for each"
         )
     return np.broadcast_to(flat if trivial.ndim else trivial, shape)
-
-
-def _at_least(least: int, name: str, values: np.ndarray) -> np.ndarray:
-    if values.size < least:
-        raise InvalidArgument(name, values, f"has {values.size} values", f"pass at least {least}")
-    return values
 
 
 def _like(mask: jax.Array, leaf: jax.Array) -> jax.Array:

@@ -153,9 +153,13 @@ def as_starts(name: str, value: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.result_type(float)), value)
 
 
-def two_samples(name: str, value: Any) -> np.ndarray:
-    """Samples of which there are enough for an interval."""
-    flat = as_samples(name, value)
-    if flat.size < 2:
-        raise InvalidArgument(name, value, f"has {flat.size} values", "pass at least 2")
-    return flat
+def at_least(least: int) -> Kind:
+    """The kind of samples of which there are enough."""
+
+    def enough(name: str, value: Any) -> np.ndarray:
+        flat = as_samples(name, value)
+        if flat.size < least:
+            raise InvalidArgument(name, value, f"has {flat.size} values", f"pass at least {least}")
+        return flat
+
+    return enough

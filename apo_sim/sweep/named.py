@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from apo_sim import families
-from apo_sim.checks import Real, checked
+from apo_sim.checks import WIDEST, Real, checked
 from apo_sim.errors import InvalidArgument, UnknownName
 from apo_sim.identity import identity
 from apo_sim.problems import Bandit, Problem
@@ -17,9 +17,8 @@ Family = Callable[..., Problem]
 """`family(key, contexts, arms, **parameters)`; parameters are numbers, maybe traced."""
 
 SIZES = ("key", "contexts", "arms")
-# Rewards that differ by more leave the range of floats.
 _SPREAD = Real(
-    "must be within 1e300 of 0", lambda spread: abs(spread) <= 1e300, "pass a number such as 1.0"
+    "must be within 1e300 of 0", lambda spread: abs(spread) <= WIDEST, "pass a number such as 1.0"
 ).one()
 
 

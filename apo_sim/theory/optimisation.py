@@ -12,14 +12,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from apo_sim.checks import (
+    LEAD,
     LOG_PROBABILITY,
     NUMBER,
     OPEN_SHARE,
     POSITIVE,
     PROBABILITY,
     SHARE,
-    Real,
-    above_zero,
     checked,
     optional,
     within,
@@ -33,13 +32,8 @@ _NEWTON_STEPS = 6
 # exp(-745.2) is the smallest positive float64: below it the answer is 0 anyway.
 _LOG_SMALLEST = -746.0
 _HUGE = 1e30
-# A second arm needs some mass, and rewards that are floats.
+# A second arm needs some mass.
 _BELOW_ZERO = within("below 0", lambda values: values < 0)
-_LEAD = Real(
-    "must be positive and at most 1e300",
-    lambda gap: above_zero(gap) & (gap <= 1e300),
-    "pass a number above 0, such as 1.0",
-)
 
 
 @checked(x=NUMBER)
@@ -158,7 +152,7 @@ def worst_case_gap(
 
 @checked(
     p_star=optional(OPEN_SHARE),
-    gap=_LEAD,
+    gap=LEAD,
     log_p_star=optional(_BELOW_ZERO),
 )
 def two_level(p_star: Number | None, gap: Number, *, log_p_star: Number | None = None) -> Bandit:
