@@ -6,6 +6,7 @@ of annotations, in single precision, as a user's would.
 
 import contextlib
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -823,8 +824,10 @@ def outcome_of(call: Callable[[], Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def outcomes():
     root = pathlib.Path(__file__).parents[1]
+    # The command line, called by a test of the same process, leaves its precision behind.
+    single = {**os.environ, "JAX_ENABLE_X64": "0"}
     done = subprocess.run(
-        [sys.executable, __file__], cwd=root, capture_output=True, text=True, check=True
+        [sys.executable, __file__], cwd=root, env=single, capture_output=True, text=True, check=True
     )
     return json.loads(done.stdout)
 
