@@ -1,8 +1,37 @@
-"""Losses, one a file. A loss is any callable `loss(h_winner, h_loser, extra)`, see `Loss`."""
+"""Losses, one a file: of pairs of responses, see `Loss`, or of labelled ones, `PointwiseLoss`."""
 
-from apo_sim.losses.base import Extra, Loss, derivatives, population_rewards
+from apo_sim.losses.base import (
+    BringsDerivatives,
+    BringsEmpiricalMinimiser,
+    BringsMean,
+    BringsMinimiser,
+    Extra,
+    Loss,
+    PointwiseLoss,
+    brings_own_minimiser,
+    derivatives,
+    is_pointwise,
+    population_rewards,
+)
 from apo_sim.losses.dpo import DPO
 from apo_sim.losses.ipo import IPO
+from apo_sim.losses.kto import KTO
 from apo_sim.losses.sppo import SPPO
 
-__all__ = ["DPO", "IPO", "SPPO", "Extra", "Loss", "derivatives", "population_rewards"]
+__all__ = [
+    "DPO",
+    "IPO",
+    "KTO",
+    "SPPO",
+    "BringsDerivatives",
+    "BringsEmpiricalMinimiser",
+    "BringsMean",
+    "BringsMinimiser",
+    "Extra",
+    "Loss",
+    "PointwiseLoss",
+    "brings_own_minimiser",
+    "derivatives",
+    "is_pointwise",
+    "population_rewards",
+]

@@ -1,11 +1,14 @@
-"""What a loss is: a function of two scores, and optionally what is known about its minimiser."""
+"""What a loss is: of a pair of responses, or of one labelled response; and what it may bring.
+
+A user's own loss need not inherit from anything: it is known by the methods that it has.
+"""
 
 import inspect
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from apo_sim.checks import NUMBER, as_array, checked
 from apo_sim.errors import InvalidArgument
@@ -25,22 +28,12 @@ class Extra(NamedTuple):
 
 @runtime_checkable
 class Loss(Protocol):
-    """A preference loss: `loss(h_winner, h_loser, extra) -> Array`, element by element.
+    """A loss of preference pairs: `loss(h_winner, h_loser, extra) -> Array`, element by element.
 
     h = beta log(policy / proximal centre) of the winning and the losing response. A loss must be
-    convex in h; unless it brings its own minimisers (below), it must depend on h_winner - h_loser
-    only and be twice differentiable.
-
-    Optional methods, used where they exist:
-
-    - `population_rewards(problem, log_policy)`: the minimiser for exact preferences in closed
-      form, shape (contexts, arms), up to a constant; None where there is none;
-    - `empirical_rewards(wins, log_policy, beta, reward_bound)`: the minimiser for win counts of
-      one context, shape (arms,);
-    - `population_loss(scores, policy, win_rate, extra)`: its mean over all pairs that a policy
-      draws, shape (contexts,), where that needs no comparison of every two arms;
-    - `derivatives(difference)`: value, slope and curvature in h_winner - h_loser, when that is
-      cheaper than differentiating the loss.
+    convex in h; unless it brings its own minimisers, it must depend on h_winner - h_loser only and
+    be twice differentiable. What a loss may bring besides is used wherever it is there:
+    `BringsMinimiser`, `BringsEmpiricalMinimiser`, `BringsMean`, `BringsDerivatives`.
     """
 
     def __call__(
@@ -48,8 +41,127 @@ class Loss(Protocol):
     ) -> Float[Array, "..."]: ...
 
 
+@runtime_checkable
+class BringsMinimiser(Protocol):
+    """A loss that knows its minimiser for exact preferences."""
+
+    def population_rewards(
+        self, problem: Problem, log_policy: LogPolicy
+    ) -> Float[Array, "contexts arms"] | None:
+        """The scores of least expected loss over pairs that the policy draws, up to a constant.
+
+        None for a problem on which they have no closed form.
+        """
+        ...
+
+
+@runtime_checkable
+class BringsEmpiricalMinimiser(Protocol):
+    """A loss that knows its minimiser for win counts, and may then see more than differences."""
+
+    def empirical_rewards(
+        self, wins: Float[Array, "arms arms"], reward_bound: Float[Array, ""]
+    ) -> tuple[Float[Array, " arms"], Bool[Array, " arms"]]:
+        """The scores of least loss in one context, and which arms the data say anything about.
+
+        They keep within a range of 2 `reward_bound`. What the score of the other arms is does not
+        matter: it is for the caller to choose one that leaves their probability as it was.
+        """
+        ...
+
+
+def brings_own_minimiser(loss: Any) -> bool:
+    """Whether a loss finds its own minimiser for win counts, and no solver has to.
+
+    Example:
+        >>> from apo_sim.losses import DPO, SPPO
+        >>> brings_own_minimiser(SPPO()), brings_own_minimiser(DPO())
+        (True, False)
+    """
+    return isinstance(loss, BringsEmpiricalMinimiser)
+
+
+@runtime_checkable
+class BringsMean(Protocol):
+    """A loss whose mean needs no comparison of every two arms."""
+
+    def population_loss(
+        self,
+        scores: Float[Array, "contexts arms"],
+        policy: Float[Array, "contexts arms"],
+        win_rate: Float[Array, "contexts arms"],
+        extra: Extra,
+    ) -> Float[Array, " contexts"]:
+        """Its mean over all pairs that a policy draws, in each context."""
+        ...
+
+
+@runtime_checkable
+class BringsDerivatives(Protocol):
+    """A loss of h_winner - h_loser whose derivatives are cheaper than by differentiating it."""
+
+    def derivatives(self, difference: Array) -> tuple[Array, Array, Array]:
+        """Value, slope and curvature."""
+        ...
+
+
+@runtime_checkable
+class PointwiseLoss(Protocol):
+    """A loss of single labelled responses: `loss(h, label, anchor)`, element by element.
+
+    h is the score of a response, label 1.0 if it was found desirable and 0.0 if not, and the
+    anchor is what `anchor` makes of the mean score of responses in contexts that are not theirs.
+    """
+
+    def __call__(
+        self, h: Float[Array, "..."], label: Float[Array, "..."], anchor: Float[Array, ""]
+    ) -> Float[Array, "..."]: ...
+
+    def anchor(self, mean_mismatched_score: Float[Array, ""]) -> Float[Array, ""]:
+        """The score that others are held against; no gradient may go through it."""
+        ...
+
+
+def is_pointwise(loss: Any) -> bool:
+    """Whether a loss is one of single labelled responses, and not of pairs.
+
+    Example:
+        >>> from apo_sim.losses import DPO, KTO
+        >>> is_pointwise(KTO()), is_pointwise(DPO())
+        (True, False)
+    """
+    return isinstance(loss, PointwiseLoss) and callable(loss.anchor)
+
+
+def as_pointwise(name: str, loss: Any) -> Any:
+    """The kind of a loss of labelled responses.
+
+    Example:
+        >>> from apo_sim.losses import DPO
+        >>> as_pointwise("loss", DPO())
+        Traceback (most recent call last):
+        ...
+        apo_sim.errors.InvalidArgument: loss = DPO() is no loss of labelled responses; pass an \
+instance such as apo_sim.losses.KTO(), with __call__ and anchor
+    """
+    if isinstance(loss, type) or not is_pointwise(loss):
+        raise InvalidArgument(
+            name,
+            loss,
+            "is no loss of labelled responses",
+            "pass an instance such as apo_sim.losses.KTO(), with __call__ and anchor",
+        )
+    if _is_ours(loss):
+        return loss
+    _check_signature(name, loss.anchor, (0.2,), "write anchor(mean_mismatched_score)")
+    _check_signature(name, loss, (0.7, 1.0, 0.2), "write loss(h, label, anchor)")
+    value = jax.eval_shape(lambda h: loss(h, jnp.ones_like(h), loss.anchor(h)), _score())
+    _check_number(name, loss, value, "a score and its label")
+    return loss
+
+
 def as_loss(name: str, loss: Any) -> Any:
-    """The kind of a loss: two scores and an `Extra` go in, one number comes out.
+    """The kind of a loss of pairs: two scores and an `Extra` go in, one number comes out.
 
     Example:
         >>> as_loss("loss", lambda difference: difference)
@@ -57,28 +169,48 @@ def as_loss(name: str, loss: Any) -> Any:
         ...
         apo_sim.errors.InvalidArgument: loss = <function <lambda> ...> has another signature ...
     """
-    if type(loss).__module__.startswith("apo_sim.losses."):
-        return loss
     if isinstance(loss, type) or not callable(loss):
         raise InvalidArgument(
             name, loss, "is no loss", "pass an instance such as apo_sim.DPO(), or a callable"
         )
+    if is_pointwise(loss):
+        raise InvalidArgument(
+            name,
+            loss,
+            "is a loss of single labelled responses",
+            "pass one of pairs, such as apo_sim.DPO()",
+        )
+    if _is_ours(loss):
+        return loss
+    _check_signature(name, loss, (0.7, 0.2, Extra()), "write loss(h_winner, h_loser, extra)")
+    value = jax.eval_shape(lambda won, lost: loss(won, lost, Extra()), _score(), _score())
+    _check_number(name, loss, value, "two scores")
+    return loss
+
+
+def _is_ours(loss: Any) -> bool:
+    return type(loss).__module__.startswith("apo_sim.losses.")
+
+
+def _score() -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((), jnp.result_type(float))
+
+
+def _check_signature(name: str, function: Any, arguments: tuple[Any, ...], remedy: str) -> None:
     try:
-        inspect.signature(loss).bind(0.7, 0.2, Extra())
+        inspect.signature(function).bind(*arguments)
     except ValueError:  # a callable that does not say what it takes
         pass
     except TypeError as error:
-        raise InvalidArgument(
-            name, loss, f"has another signature ({error})", "write loss(h_winner, h_loser, extra)"
-        ) from error
-    score = jax.ShapeDtypeStruct((), jnp.result_type(float))
-    value = jax.eval_shape(lambda won, lost: loss(won, lost, Extra()), score, score)
+        raise InvalidArgument(name, function, f"has another signature ({error})", remedy) from error
+
+
+def _check_number(name: str, loss: Any, value: Any, of: str) -> None:
     one = isinstance(value, jax.ShapeDtypeStruct) and value.shape == ()
     if not one or not jnp.issubdtype(value.dtype, jnp.floating):
         raise InvalidArgument(
-            name, loss, "is not a number for two scores", "write it element by element, in JAX"
+            name, loss, f"is not a number for {of}", "write it element by element, in JAX"
         )
-    return loss
 
 
 @checked(loss=as_loss, problem=PROBLEM)
@@ -87,8 +219,9 @@ def population_rewards(
 ) -> Float[Array, "contexts arms"] | None:
     """The loss's own population minimiser, or None where it has no closed form."""
     log_policy = log_policy_of(problem, log_policy)
-    closed_form = getattr(loss, "population_rewards", None)
-    return None if closed_form is None else closed_form(problem, log_policy)
+    if not isinstance(loss, BringsMinimiser):
+        return None
+    return loss.population_rewards(problem, log_policy)
 
 
 @checked(loss=as_loss, difference=NUMBER)
@@ -104,15 +237,14 @@ def derivatives(
         >>> round(float(value), 4), float(slope), float(curvature)
         (0.6931, -0.5, 0.25)
     """
-    known = getattr(loss, "derivatives", None)
-    if known is not None:
-        return known(difference)
+    if isinstance(loss, BringsDerivatives):
+        return loss.derivatives(difference)
 
     def value(d):
-        return as_array("loss", loss(d, jax.numpy.zeros_like(d), Extra()))
+        return as_array("loss", loss(d, jnp.zeros_like(d), Extra()))
 
     def slope(d):
-        return jax.jvp(value, (d,), (jax.numpy.ones_like(d),))[1]
+        return jax.jvp(value, (d,), (jnp.ones_like(d),))[1]
 
-    first, second = jax.jvp(slope, (difference,), (jax.numpy.ones_like(difference),))
+    first, second = jax.jvp(slope, (difference,), (jnp.ones_like(difference),))
     return value(difference), first, second

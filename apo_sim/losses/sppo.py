@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from apo_sim.losses.base import Extra
 from apo_sim.problems import LogPolicy, Problem
@@ -51,23 +51,17 @@ class SPPO:
         return jnp.sum(policy * values, axis=1)
 
     def empirical_rewards(
-        self,
-        wins: Float[Array, "arms arms"],
-        log_policy: Float[Array, " arms"],
-        beta: Float[Array, ""],
-        reward_bound: Float[Array, ""],
-    ) -> Float[Array, " arms"]:
+        self, wins: Float[Array, "arms arms"], reward_bound: Float[Array, ""]
+    ) -> tuple[Float[Array, " arms"], Bool[Array, " arms"]]:
         """The share of its comparisons that each arm won, kept within a range of 2R.
 
-        An arm never drawn gets the value that leaves its probability where it was.
+        Every arm that was drawn is seen; the others are at 0.
         """
         won, lost = wins.sum(axis=1), wins.sum(axis=0)
         drawn = won + lost
         seen = drawn > 0
         share = _clip_to_range(won / jnp.where(seen, drawn, 1.0), drawn, 2.0 * reward_bound)
-        log_seen = jnp.where(seen, log_policy, -jnp.inf)
-        neutral = beta * (jax.nn.logsumexp(log_seen + share / beta) - jax.nn.logsumexp(log_seen))
-        return jnp.where(seen, share, jnp.where(jnp.any(seen), neutral, 0.0))
+        return jnp.where(seen, share, 0.0), seen
 
 
 def _clip_to_range(

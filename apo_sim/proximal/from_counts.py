@@ -8,11 +8,12 @@ from jaxtyping import Array, Bool, Float
 
 from apo_sim.checks import POSITIVE, Real, checked
 from apo_sim.errors import InvalidArgument
-from apo_sim.losses import Loss
+from apo_sim.geometry import KL, Geometry
+from apo_sim.losses import BringsEmpiricalMinimiser, Loss
 from apo_sim.losses.base import as_loss
 from apo_sim.problems import LogPolicy, as_log_policy
 from apo_sim.proximal.newton import Comparisons, components, minimise
-from apo_sim.pytree import hidden, revealed
+from apo_sim.pytree import boxed, unboxed
 
 SAMPLED_REWARD_BOUND = 2.0
 """R where none is asked for: rewards in [-1, 1] give |beta log pi/pi_t| up to 2, so it is the
@@ -47,6 +48,8 @@ def rewards_from_counts(
     log_policy: LogPolicy,
     beta: Float[Array, ""],
     reward_bound: Float[Array, ""],
+    geometry: Geometry = KL(),
+    dual: Float[Array, "contexts arms"] | None = None,
 ) -> tuple[Float[Array, "contexts arms"], Float[Array, ""]]:
     """The reward r_t that a loss learns from win counts, in every context.
 
@@ -62,9 +65,11 @@ def rewards_from_counts(
         log_policy: the proximal centre, shape (contexts, arms).
         beta: proximal weight.
         reward_bound: R.
+        geometry: in which an arm keeps its share of the probability.
+        dual: dual coordinates of the centre, normalised; None: those of `log_policy`.
 
     Returns:
-        r = beta log(pi_hat/pi_t), and the largest residual of the solver: below 1e-6 the
+        r, for KL beta log(pi_hat/pi_t), and the largest residual of the solver: below 1e-6 the
         differences of r within a group are right to about its square.
 
     Source: the paper's step (3.1) under Assumption 4.3; the choice among minimisers is ours.
@@ -81,27 +86,30 @@ def rewards_from_counts(
     if wins.shape[1] != wins.shape[2]:
         raise InvalidArgument("wins", wins, "is not square in its arms", "pass (X, K, K)")
     log_policy = as_log_policy("log_policy", log_policy, wins.shape[:2])
-    rewards, residual = _minimiser(loss, wins, log_policy, beta, reward_bound)
+    dual = geometry.dual(log_policy) if dual is None else dual
+    rewards, residual = _minimiser(loss, wins, geometry, dual, beta, reward_bound)
     # Counts that are no numbers link nobody, and would pass for no data.
     known = jnp.isfinite(jnp.sum(wins, axis=(1, 2)))
     return jnp.where(known[:, None], rewards, jnp.nan), residual
 
 
-def _minimiser(loss: Any, wins: Array, log_policy: Array, beta: Array, reward_bound: Array):
-    own = getattr(loss, "empirical_rewards", None)
-    if own is not None:
-        rewards = jax.vmap(own, (0, 0, None, None))(wins, log_policy, beta, reward_bound)
-        return rewards, jnp.zeros((), rewards.dtype)
+def _minimiser(loss: Any, wins: Array, geometry: Any, dual: Array, beta: Array, bound: Array):
+    if isinstance(loss, BringsEmpiricalMinimiser):
+        rewards, seen = jax.vmap(loss.empirical_rewards, (0, None))(wins, bound)
+        # An arm never drawn gets the value that leaves its probability where it was.
+        neutral = geometry.shift(dual, rewards, beta, seen)
+        neutral = jnp.where(jnp.any(seen, axis=1), neutral, 0.0)
+        return jnp.where(seen, rewards, neutral[:, None]), jnp.zeros((), rewards.dtype)
     contexts = wins.shape[0]
     betas, bounds = (
-        jnp.broadcast_to(jnp.asarray(number, wins.dtype), (contexts,))
-        for number in (beta, reward_bound)
+        jnp.broadcast_to(jnp.asarray(number, wins.dtype), (contexts,)) for number in (beta, bound)
     )
-    rewards, residual = _side_by_side(hidden(loss), wins, log_policy, betas, bounds)
+    boxes = boxed(loss, "loss"), boxed(geometry, "geometry")
+    rewards, residual = _side_by_side(boxes, wins, dual, betas, bounds)
     return rewards, jnp.max(residual)
 
 
-def _solve(loss: Any, wins: Array, log_policy: Array, betas: Array, bounds: Array):
+def _solve(objects: Any, wins: Array, dual: Array, betas: Array, bounds: Array):
     """Rewards and residual of every context, solved in blocks that stay in the cache."""
     contexts = wins.shape[0]
     block = _block(wins.shape[1])
@@ -112,12 +120,13 @@ def _solve(loss: Any, wins: Array, log_policy: Array, betas: Array, bounds: Arra
         padding = [(0, blocks * block - contexts)] + [(0, 0)] * (array.ndim - 1)
         return jnp.pad(array, padding, mode="edge").reshape(blocks, block, *array.shape[1:])
 
-    numbers = tuple(map(cut, (wins, log_policy, betas, bounds)))
-    rewards, residual = jax.lax.map(lambda block: _solve_block(loss, *block), numbers)
+    loss, geometry = map(unboxed, objects)
+    numbers = tuple(map(cut, (wins, dual, betas, bounds)))
+    rewards, residual = jax.lax.map(lambda block: _solve_block(loss, geometry, *block), numbers)
     return rewards.reshape(-1, wins.shape[1])[:contexts], residual.reshape(-1)[:contexts]
 
 
-def _solve_block(loss: Any, wins: Array, log_policy: Array, betas: Array, bounds: Array):
+def _solve_block(loss: Any, geometry: Any, wins: Array, dual: Array, betas: Array, bounds: Array):
     # Ties of an arm with itself carry no information about differences.
     won = jnp.moveaxis(wins * ~jnp.eye(wins.shape[1], dtype=bool), 0, -1)
     met = won + jnp.swapaxes(won, 0, 1)
@@ -126,8 +135,8 @@ def _solve_block(loss: Any, wins: Array, log_policy: Array, betas: Array, bounds
     most = jnp.max(met, axis=1)
     unit = jnp.exp2(-jnp.floor(jnp.log2(jnp.where(most > 0, most, 1.0))))
     data = Comparisons(won, unit[:, None])
-    rewards, residual = minimise(revealed(loss), data, linked, bounds)
-    return _nearest_to_centre(rewards, linked, log_policy.T, betas, bounds).T, residual
+    rewards, residual = minimise(loss, data, linked, bounds)
+    return _nearest_to_centre(geometry, rewards, linked, dual.T, betas, bounds).T, residual
 
 
 # Under jax.vmap, problems join the contexts: all are solved in one row, however they are nested.
@@ -135,43 +144,38 @@ _side_by_side = jax.custom_batching.custom_vmap(_solve)
 
 
 @_side_by_side.def_vmap
-def _join(axis_size: int, in_batched: Any, loss: Any, *arrays: Array):
+def _join(axis_size: int, in_batched: Any, objects: Any, *arrays: Array):
     batched = in_batched[1:]
     if any(jax.tree.leaves(in_batched[0])):  # a loss whose parameters differ between problems
         axes = jax.tree.map(lambda yes: 0 if yes else None, tuple(in_batched))
-        return jax.vmap(_solve, axes)(loss, *arrays), (True, True)
+        return jax.vmap(_solve, axes)(objects, *arrays), (True, True)
     full = [
         array if yes else jnp.broadcast_to(array, (axis_size, *array.shape))
         for array, yes in zip(arrays, batched, strict=True)
     ]
     joined = [array.reshape(-1, *array.shape[2:]) for array in full]
-    rewards, residual = _side_by_side(loss, *joined)
+    rewards, residual = _side_by_side(objects, *joined)
     apart = (axis_size, -1)
     return (rewards.reshape(*apart, rewards.shape[1]), residual.reshape(apart)), (True, True)
 
 
 def _nearest_to_centre(
+    geometry: Any,
     rewards: Float[Array, "arms contexts"],
     linked: Bool[Array, "arms arms contexts"],
-    log_policy: Float[Array, "arms contexts"],
+    dual: Float[Array, "arms contexts"],
     beta: Float[Array, " contexts"],
     reward_bound: Float[Array, " contexts"],
 ) -> Float[Array, "arms contexts"]:
     """Shift every group of linked arms so that its probability stays what it was.
 
-    That is the minimiser nearest in KL(pi_t || pi), up to the bound on the overall range: where
-    the shifts would break it, each group moves as little as the common window allows.
+    Under KL that is the minimiser nearest in KL(pi_t || pi), up to the bound on the overall range:
+    where the shifts would break it, each group moves as little as the common window allows.
     """
-    mass_before = _log_sum_linked(log_policy, linked)
-    mass_after = _log_sum_linked(log_policy + rewards / beta, linked)
-    kept = rewards - beta * (mass_after - mass_before)
+    kept = rewards - geometry.shift(dual[None], rewards[None], beta, linked, axis=-2)
     middle = 0.5 * (jnp.max(kept, axis=0) + jnp.min(kept, axis=0))
     highest = jnp.max(jnp.where(linked, kept[None], -jnp.inf), axis=1)
     lowest = jnp.min(jnp.where(linked, kept[None], jnp.inf), axis=1)
     down = jnp.maximum(highest - (middle + reward_bound), 0.0)
     up = jnp.maximum((middle - reward_bound) - lowest, 0.0)
     return kept - down + up
-
-
-def _log_sum_linked(values, linked):
-    return jax.nn.logsumexp(jnp.where(linked, values[None], -jnp.inf), axis=1)

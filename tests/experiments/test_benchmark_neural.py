@@ -11,7 +11,7 @@ import pytest
 import apo_sim as apo
 from apo_sim.policies import MLP
 from apo_sim.proximal import ByGradient
-from apo_sim.proximal.expected_loss import Pairs, Population
+from apo_sim.preferences import Pairs, Population
 from apo_sim.studies.ring_protocol import Protocol
 
 torch = pytest.importorskip("torch")
@@ -46,7 +46,7 @@ def ours(policy, ring, starts, data_of):
         data = data_of(centre, number)
 
         def objective(params, _):
-            return data.mean(apo.DPO(), BETA * (policy.log_prob(params) - centre))
+            return data.mean(apo.DPO(), BETA * (policy.log_prob(params) - centre), apo.Extra())
 
         return policy.log_prob(step.minimise(objective, params, None)[0])[0], centre[0]
 
@@ -78,12 +78,12 @@ def test_inner_steps(peers, ring, exact):
     starts = [policy.init(jax.random.key(seed)) for seed in range(2)]
     drawn = np.random.default_rng(0).integers(ring.num_arms, size=(2, 2, SAMPLES))
     winner, loser = map(jnp.asarray, drawn)
-    zero, none = jnp.zeros(SAMPLES, int), jnp.zeros((1, 1))
+    zero = jnp.zeros(SAMPLES, int)
 
     def data_of(centre, number):
         if exact:
-            return Population(ring, centre, ring.win_rate(centre), none)
-        return Pairs(zero, winner[number], loser[number], none)
+            return Population(ring, centre, ring.win_rate(centre))
+        return Pairs(zero, winner[number], loser[number])
 
     wanted, begun = ours(policy, ring, starts, data_of)
     assert np.abs(wanted - begun).max() > 1e-3

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import apo_sim as apo
-from apo_sim import testing
+from apo_sim import losses, testing
 from apo_sim.losses import Extra, Loss, derivatives, population_rewards
+from apo_sim.proximal import rewards_from_counts
 
 # They take lists and NumPy arrays too, which their fields' types, of what they hold, do not say.
 Bandit: Any = apo.Bandit
@@ -105,23 +106,17 @@ def test_only_bandits_have_a_latent_reward():
 SPPO_STEP = jax.jit(apo.SPPO().empirical_rewards)
 
 
-@given(testing.win_counts(1, ARMS, max_count=1000), testing.policies(1, ARMS), st.floats(0.01, 1.0))
-def test_sppo_learns_the_share_of_comparisons_won(wins, log_policy, reward_bound):
-    wins, log_policy, beta = np.asarray(wins[0]), np.asarray(log_policy[0]), 2.0
-    rewards = np.asarray(
-        SPPO_STEP(jnp.asarray(wins), jnp.asarray(log_policy), jnp.asarray(beta), reward_bound)
-    )
-    assert np.all(np.isfinite(rewards))
+@given(testing.win_counts(1, ARMS, max_count=1000), st.floats(0.01, 1.0))
+def test_sppo_learns_the_share_of_comparisons_won(wins, reward_bound):
+    wins = np.asarray(wins[0])
+    rewards, seen = map(np.asarray, SPPO_STEP(jnp.asarray(wins), jnp.asarray(reward_bound)))
     drawn = wins.sum(axis=1) + wins.sum(axis=0)
-    seen = drawn > 0
+    np.testing.assert_array_equal(seen, drawn > 0)
+    np.testing.assert_array_equal(rewards[~seen], 0.0)
     if not seen.any():
-        np.testing.assert_array_equal(rewards, 0.0)
         return
-    assert np.ptp(rewards) <= 2 * reward_bound + 1e-9
-    # An arm never drawn keeps its probability.
-    moved = log_policy + rewards / beta
-    moved -= np.logaddexp.reduce(moved)
-    np.testing.assert_allclose(moved[~seen], log_policy[~seen], atol=1e-9)
+    assert np.all(np.isfinite(rewards))
+    assert np.ptp(rewards[seen]) <= 2 * reward_bound + 1e-9
     share = wins.sum(axis=1)[seen] / drawn[seen]
     if np.ptp(share) <= 2 * reward_bound:
         np.testing.assert_allclose(rewards[seen], share, atol=1e-12)
@@ -135,3 +130,68 @@ def test_sppo_learns_the_share_of_comparisons_won(wins, log_policy, reward_bound
     )
     error = drawn[seen] @ (rewards[seen] - share) ** 2
     assert error <= best.fun * (1 + 1e-9) + 1e-12
+
+
+SPPO_REWARDS = jax.jit(lambda *numbers: rewards_from_counts(apo.SPPO(), *numbers)[0])
+
+
+@given(testing.win_counts(1, ARMS, max_count=1000), testing.policies(1, ARMS))
+def test_an_arm_that_sppo_never_saw_keeps_its_probability(wins, log_policy):
+    wins, log_policy, beta = jnp.asarray(wins), jnp.asarray(log_policy), 2.0
+    rewards = SPPO_REWARDS(wins, log_policy, jnp.array(beta), jnp.array(2.0))
+    seen = np.asarray(wins.sum(axis=1) + wins.sum(axis=2))[0] > 0
+    if not seen.any():
+        np.testing.assert_array_equal(rewards, 0.0)
+        return
+    moved = jax.nn.log_softmax(log_policy + rewards / beta, axis=1)
+    np.testing.assert_allclose(moved[0, ~seen], log_policy[0, ~seen], atol=1e-9)
+
+
+class Duck:
+    """A loss of a user's, with all that one may bring, and no base class."""
+
+    def __call__(self, h_winner, h_loser, extra):
+        return (h_winner - h_loser - 1.0) ** 2
+
+    def population_rewards(self, problem, log_policy):
+        return problem.win_rate(log_policy)
+
+    def empirical_rewards(self, wins, reward_bound):
+        return jnp.zeros(wins.shape[0]), jnp.ones(wins.shape[0], bool)
+
+    def population_loss(self, scores, policy, win_rate, extra):
+        return scores[:, 0]
+
+    def derivatives(self, difference):
+        return difference**2, 2.0 * difference, 2.0 + 0.0 * difference
+
+
+# What each brings: a minimiser, one for counts, a mean, derivatives.
+BROUGHT = {
+    "dpo": (apo.DPO(), (True, False, True, True)),
+    "ipo": (apo.IPO(), (True, False, True, False)),
+    "sppo": (apo.SPPO(), (True, True, True, False)),
+    "function": (smooth_hinge, (False, False, False, False)),
+    "own": (Duck(), (True, True, True, True)),
+}
+KINDS = (
+    losses.BringsMinimiser,
+    losses.BringsEmpiricalMinimiser,
+    losses.BringsMean,
+    losses.BringsDerivatives,
+)
+
+
+@pytest.mark.parametrize("name", BROUGHT)
+def test_what_a_loss_brings_is_declared(name):
+    loss, brought = BROUGHT[name]
+    assert tuple(isinstance(loss, kind) for kind in KINDS) == brought
+    assert losses.brings_own_minimiser(loss) == brought[1]
+    assert not losses.is_pointwise(loss)
+
+
+def test_what_a_loss_brings_is_used():
+    game = apo.families.rock_paper_scissors()
+    found = population_rewards(Duck(), game, game.log_ref)
+    np.testing.assert_array_equal(found, game.win_rate(game.log_ref))  # type: ignore[arg-type]
+    assert float(derivatives(Duck(), jnp.array(3.0))[0]) == 9.0

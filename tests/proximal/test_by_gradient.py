@@ -11,7 +11,7 @@ import pytest
 import apo_sim as apo
 from apo_sim.optimizers import SGD, AdamW
 from apo_sim.proximal import ByGradient
-from apo_sim.proximal.expected_loss import Pairs
+from apo_sim.preferences import Pairs
 
 START = {"x": jnp.array(1.0), "y": jnp.array(-2.0)}
 
@@ -86,9 +86,7 @@ def test_any_transformation_of_optax():
 
 
 def test_batches_take_all_pairs_in_turn():
-    pairs = Pairs(
-        jnp.zeros(7, int), jnp.arange(7), jnp.arange(7)[::-1], log_normalizer=jnp.zeros((1, 1))
-    )
+    pairs = Pairs(jnp.zeros(7, int), jnp.arange(7), jnp.arange(7)[::-1])
     seen = [pairs.batch(jnp.array(number), 3) for number in range(7)]
     assert [batch.winner.tolist() for batch in seen[:3]] == [[0, 1, 2], [3, 4, 5], [6, 0, 1]]
     counts = np.bincount(np.concatenate([batch.winner for batch in seen]))

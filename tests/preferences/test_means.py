@@ -10,8 +10,8 @@ import pytest
 
 import apo_sim as apo
 from apo_sim.losses import Extra, dpo, population_rewards
-from apo_sim.proximal import expected_loss
-from apo_sim.proximal.expected_loss import Counts, Pairs, Population
+from apo_sim.preferences import Counts, Flipped, Pairs, Pairwise, Population, Ties
+from apo_sim.preferences import population as population_module
 
 CONTEXTS, ARMS, BETA = 3, 4, 2.0
 RNG = np.random.default_rng(0)
@@ -53,9 +53,10 @@ class Plain:
 
 
 def population(problem):
+    """All pairs, and what SPPO needs beside them."""
     win_rate = problem.win_rate(CENTRE)
     log_z = jax.nn.logsumexp(CENTRE + win_rate / BETA, axis=1, keepdims=True)
-    return Population(problem, CENTRE, win_rate, BETA * log_z)
+    return Population(problem, CENTRE, win_rate), Extra(BETA * log_z)
 
 
 def in_numpy(loss, problem, scores):
@@ -82,19 +83,19 @@ def in_numpy(loss, problem, scores):
 def test_all_pairs_in_numpy(name, kind, monkeypatch):
     """The short cut of the loss, the sum over all pairs, and the sum in blocks, with gradients."""
     problem, loss = PROBLEMS[kind], LOSSES[name]
-    every = population(problem)
+    every, extra = population(problem)
 
     def means():
         return jax.jit(
             lambda scores: [
-                jax.value_and_grad(lambda s, own=own: every.mean(own, s))(scores)
+                jax.value_and_grad(lambda s, own=own: every.mean(own, s, extra))(scores)
                 for own in (loss, Plain(loss))
             ]
         )(SCORES)
 
     short, dense = means()
     # Blocks of one row, the last ones of rows that are not there.
-    monkeypatch.setattr(expected_loss, "_PAIRS_AT_ONCE", 3 * ARMS * CONTEXTS)
+    monkeypatch.setattr(population_module, "_PAIRS_AT_ONCE", 3 * ARMS * CONTEXTS)
     monkeypatch.setattr(dpo, "_PAIRS_AT_ONCE", 3 * ARMS)
     short_in_blocks, blocks = means()
     expected = in_numpy(name, problem, np.asarray(SCORES))
@@ -111,12 +112,12 @@ def test_blocks_are_used(monkeypatch):
     used = []
     blocks = Population._in_blocks
     monkeypatch.setattr(Population, "_in_blocks", lambda *args: used.append(None) or blocks(*args))
-    every = population(PROBLEMS["game"])
-    every.mean(hinge, SCORES)
+    every, extra = population(PROBLEMS["game"])
+    every.mean(hinge, SCORES, extra)
     assert not used
-    monkeypatch.setattr(expected_loss, "_PAIRS_AT_ONCE", CONTEXTS * ARMS**2 - 1)
-    every.mean(hinge, SCORES)
-    every.mean(apo.IPO(), SCORES)  # which brings its own
+    monkeypatch.setattr(population_module, "_PAIRS_AT_ONCE", CONTEXTS * ARMS**2 - 1)
+    every.mean(hinge, SCORES, extra)
+    every.mean(apo.IPO(), SCORES, extra)  # which brings its own
     assert len(used) == 1
 
 
@@ -133,7 +134,8 @@ def test_population_rewards_minimise_it(name, kind):
     def slope(rewards):
         def mean(logits):
             scores = BETA * (jax.nn.log_softmax(logits, axis=1) - CENTRE)
-            return population(problem).mean(loss, scores)
+            data, extra = population(problem)
+            return data.mean(loss, scores, extra)
 
         return jax.grad(mean)(CENTRE + rewards / BETA)
 
@@ -150,16 +152,73 @@ def test_counts_and_pairs_of_the_same_data(name):
     log_z = jnp.asarray(rng.normal(size=(CONTEXTS, 1)))
     loss: Any = LOSSES[name]
     context, winner, loser = map(jnp.asarray, rows)
-    listed = Pairs(context, winner, loser, log_z)
+    listed, extra = Pairs(context, winner, loser), Extra(log_z)
     expected = np.mean(
         [
             float(loss(SCORES[x, i], SCORES[x, j], Extra(log_z[x, 0])))
             for x, i, j in zip(*rows, strict=True)
         ]
     )
-    assert float(listed.mean(loss, SCORES)) == pytest.approx(expected, rel=1e-12)
-    counted = Counts(jnp.asarray(wins), log_z).mean(loss, SCORES)
+    assert float(listed.mean(loss, SCORES, extra)) == pytest.approx(expected, rel=1e-12)
+    counted = Counts(jnp.asarray(wins)).mean(loss, SCORES, extra)
     assert float(counted) == pytest.approx(expected, rel=1e-12)
     # The control: winners for losers.
-    turned = Counts(jnp.asarray(np.swapaxes(wins, 1, 2)), log_z).mean(loss, SCORES)
+    turned = Counts(jnp.asarray(np.swapaxes(wins, 1, 2))).mean(loss, SCORES, extra)
     assert abs(float(turned) - expected) > 1e-3
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_law_of_a_ranker(name):
+    """Its cells, in loops; and those of plain pairs are what no cells stand for."""
+    problem, loss = PROBLEMS["game"], LOSSES[name]
+    every, extra = population(problem)
+    for ranker in (Pairwise(), apo.BestAgainstWorst(3), Flipped(Pairwise(), 0.2)):
+        cells = ranker.cells(problem, CENTRE)
+        law = Population(problem, CENTRE, every.win_rate, cells)
+        expected = sum(
+            PROBS[x] * float(cells[x, i, j]) * float(loss(SCORES[x, i], SCORES[x, j], of_context))
+            for x, of_context in enumerate(map(Extra, jnp.ravel(extra.log_normalizer)))
+            for i, j in np.ndindex(ARMS, ARMS)
+        )
+        found = float(law.mean(loss, SCORES, extra))
+        assert found == pytest.approx(expected, rel=1e-12)
+        plain = float(every.mean(loss, SCORES, extra))
+        assert (found == pytest.approx(plain, rel=1e-12)) == (ranker == Pairwise())
+
+
+def test_flipped_pairs_ask_for_the_conservative_target():
+    """At logit(p (1 - e) + (1 - p) e) the mean of DPO over two arms has no slope."""
+    bandit = Bandit(np.array([[0.5, -1.0]]), np.log([[0.3, 0.7]]))
+    cells = Flipped(Pairwise(), 0.2).cells(bandit, bandit.log_ref)
+    law = Population(bandit, bandit.log_ref, bandit.win_rate(bandit.log_ref), cells)
+    p = 1 / (1 + np.exp(-1.5))
+    noisy = p * 0.8 + (1 - p) * 0.2
+    slope = jax.grad(lambda lead: law.mean(apo.DPO(), jnp.array([[lead, 0.0]]), Extra()))
+    assert abs(float(slope(np.log(noisy / (1 - noisy))))) < 1e-15
+    assert abs(float(slope(1.5))) > 1e-2
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_one_number_for_all_contexts_will_do(name):
+    """An `Extra` of scores that are known up to a constant."""
+    rng = np.random.default_rng(2)
+    context, winner, loser = (rng.integers(size, size=20) for size in (CONTEXTS, ARMS, ARMS))
+    wins = np.zeros((CONTEXTS, ARMS, ARMS))
+    np.add.at(wins, (context, winner, loser), 1.0)
+    loss: Any = LOSSES[name]
+    every, _ = population(PROBLEMS["game"])
+    law = Population(
+        PROBLEMS["game"], CENTRE, every.win_rate, Ties(Pairwise(), 0.1).cells(every.problem, CENTRE)
+    )
+    listed: Any = Pairs
+    for data in (every, law, Counts(jnp.asarray(wins)), listed(context, winner, loser)):
+        full = data.mean(loss, SCORES, Extra(jnp.full((CONTEXTS, 1), 0.3)))
+        assert float(data.mean(loss, SCORES, Extra(0.3))) == pytest.approx(float(full), rel=1e-13)
+
+
+def test_batches_begin_again_after_the_last_pair():
+    places: Any = Pairs
+    pairs = places([0, 1, 2, 0, 1], [0, 1, 2, 3, 0], [3, 2, 1, 0, 1])
+    batch = pairs.batch(jnp.array(2), 2)
+    assert batch.context.tolist() == [1, 0]
+    assert (batch.winner.tolist(), batch.loser.tolist()) == ([0, 0], [1, 3])

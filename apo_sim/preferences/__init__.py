@@ -1,0 +1,60 @@
+"""Preference data: who is drawn, who wins, how it is summed up, and the mean of a loss over it.
+
+Every tabular loss sees its data only through counts, so they are drawn from their own multinomial
+law: an iteration costs the same for any number of preference pairs. Networks over many actions see
+fewer pairs than there are pairs of actions, and draw them one by one.
+"""
+
+from apo_sim.preferences.base import (
+    Cells,
+    DrawsPairs,
+    Listed,
+    Outcomes,
+    Ranker,
+    SplitsTies,
+    draw_counts,
+    draw_pairs,
+    win_counts,
+)
+from apo_sim.preferences.best_against_worst import BestAgainstWorst
+from apo_sim.preferences.counts import Counts
+from apo_sim.preferences.labels import Labels
+from apo_sim.preferences.noise import Flipped
+from apo_sim.preferences.pairs import Pairs
+from apo_sim.preferences.pairwise import Pairwise
+from apo_sim.preferences.population import Population
+from apo_sim.preferences.samplers import (
+    FixedPolicy,
+    FromPolicy,
+    FromReference,
+    Mixture,
+    Sampler,
+    Uniform,
+)
+from apo_sim.preferences.ties import Ties
+
+__all__ = [
+    "BestAgainstWorst",
+    "Cells",
+    "Counts",
+    "DrawsPairs",
+    "FixedPolicy",
+    "Flipped",
+    "FromPolicy",
+    "FromReference",
+    "Labels",
+    "Listed",
+    "Mixture",
+    "Outcomes",
+    "Pairs",
+    "Pairwise",
+    "Population",
+    "Ranker",
+    "Sampler",
+    "SplitsTies",
+    "Ties",
+    "Uniform",
+    "draw_counts",
+    "draw_pairs",
+    "win_counts",
+]
