@@ -1,4 +1,4 @@
-"""The arguments of `run`, checked before anything compiles and brought to one form."""
+"""The parts of a method, checked before anything compiles and brought to one form."""
 
 import math
 from typing import Any
@@ -18,35 +18,31 @@ from apo_sim.checks import (
     concrete,
 )
 from apo_sim.errors import InvalidArgument
-from apo_sim.losses import Extra, derivatives
+from apo_sim.geometry.base import GEOMETRY
+from apo_sim.losses import Extra, brings_own_minimiser, derivatives, is_pointwise
 from apo_sim.losses.base import as_loss
 from apo_sim.momentum import Momentum, Schedule
-from apo_sim.preferences import Ranker
-from apo_sim.problems import PROBLEM, Problem
+from apo_sim.preferences.base import RANKER
+from apo_sim.problems import Problem
 
 MAX_SAMPLES = 10**12
 # A difference of scores at which every loss is flat or has overflowed.
 _FAR = 1e30
 
 
-def check_parts(
-    problem: Any, loss: Any, momentum: Any, ranker: Any, iterations: int, first: int | None = None
-) -> None:
-    """Refuse what is no problem, loss, rule or ranker, and a schedule of the wrong length.
+def check_parts(loss: Any, ranker: Any, geometry: Any) -> None:
+    """Refuse what is no loss, ranker or geometry."""
+    if not is_pointwise(loss):
+        as_loss("loss", loss)
+    RANKER("ranker", ranker)
+    GEOMETRY("geometry", geometry)
+
+
+def check_momentum(momentum: Any, iterations: int | None = None, first: int | None = None) -> None:
+    """Refuse what is no rule, and a schedule of the wrong length.
 
     With `first`, the iterations may be a part of those that the schedule is for.
     """
-    PROBLEM("problem", problem)
-    as_loss("loss", loss)
-    check_momentum(momentum, iterations, first)
-    if isinstance(ranker, type) or not isinstance(ranker, Ranker):
-        raise InvalidArgument(
-            "ranker", ranker, "is no ranker", "pass an instance such as apo_sim.Pairwise()"
-        )
-
-
-def check_momentum(momentum: Any, iterations: int, first: int | None = None) -> None:
-    """Refuse what is no rule, and a schedule of the wrong length; see `check_parts`."""
     if isinstance(momentum, type) or not isinstance(momentum, Momentum):
         raise InvalidArgument(
             "momentum",
@@ -54,8 +50,10 @@ def check_momentum(momentum: Any, iterations: int, first: int | None = None) -> 
             "is no momentum rule",
             "pass an instance such as apo_sim.Constant(0.3), with init and extrapolate",
         )
+    if iterations is None or not isinstance(momentum, Schedule):
+        return
     # A shorter one would be read past its end, which JAX answers with the last value.
-    if isinstance(momentum, Schedule) and (
+    if (
         momentum.alphas.shape != (iterations,)
         if first is None
         else momentum.alphas.shape[0] < first + iterations
@@ -111,7 +109,7 @@ def check_bound(loss: Any, reward_bound: Any, dtype: Any) -> None:
     The solver would look there forever for where the loss still falls.
     """
     values = concrete(reward_bound)
-    if values is None or hasattr(loss, "empirical_rewards"):
+    if values is None or brings_own_minimiser(loss):
         return
     with jax.ensure_compile_time_eval():
         here, far = (

@@ -1,4 +1,4 @@
-"""The outer loop: proximal step, extrapolation, metrics, `iterations` times in one scan."""
+"""The outer loop: any method, `iterations` times in one scan, with data, metrics and resumption."""
 
 import functools
 from typing import Any, no_type_check
@@ -6,153 +6,332 @@ from typing import Any, no_type_check
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
-from apo_sim.arguments import (
-    as_beta_schedule,
-    as_samples,
-    check_bound,
-    check_differences_only,
-    check_parts,
-)
-from apo_sim.checks import as_count, check_positive, check_room, check_single, concrete, one_of
-from apo_sim.errors import Diverged
-from apo_sim.losses import DPO, Loss
-from apo_sim.momentum import Momentum, NoMomentum
-from apo_sim.preferences import Pairwise, Ranker, win_counts
-from apo_sim.problems import LogPolicy, Problem, expected_gap
-from apo_sim.proximal import (
-    EXACT_REWARD_BOUND,
-    SAMPLED_REWARD_BOUND,
-    exact_rewards,
-    rewards_from_counts,
-)
-from apo_sim.pytree import hidden, like, pytree_dataclass, revealed
+from apo_sim.arguments import as_samples
+from apo_sim.checks import as_count, check_key, check_room, concrete, instance_of, one_of
+from apo_sim.errors import Diverged, InvalidArgument
+from apo_sim.methods.base import BeginsAtRandom, ChecksItself, ExplainsDivergence, Method
+from apo_sim.problems import PROBLEM, LogPolicy, Problem, expected_gap
+from apo_sim.pytree import boxed, pytree_dataclass, unboxed
 
 SAVE = ("metrics", "path", "average")
-OUTPUT = ("before", "after")
 # Arrays of the size of a path, or of a series, that a run keeps.
 _KEPT_ARRAYS = 6
 
 Series = Float[Array, " iterations"]
-Path = Float[Array, "points contexts arms"]
+Policies = Float[Array, "points contexts arms"]
+METHOD = instance_of(
+    Method, "is no method", "pass an instance such as apo_sim.methods.Proximal(...)"
+)
+
+
+@pytree_dataclass
+class State:
+    """Where a run stands: all that `solve` needs to go on.
+
+    What the method's own state has is an attribute of this one, too.
+
+    Attributes:
+        t: iterations made.
+        method: the method's own state.
+        data: of all iterations so far, added up, for a method that asks for them; else None.
+        average: average of pi_hat_1 ... pi_hat_t, shape (X, K), with save="average"; else None.
+        diverged: the first iteration that went wrong, 0 for none, where the method can tell.
+        key: the data are drawn with keys folded from it; or one for each iteration; or None.
+    """
+
+    t: Int[Array, ""]
+    method: Any
+    data: Any
+    average: LogPolicy | None
+    diverged: Int[Array, ""]
+    key: Any
+
+    def __getattr__(self, name: str) -> Any:
+        # Looked up in the instance, which copying and pickling rebuild without its fields.
+        return getattr(self.__dict__.get("method"), name)
+
+
+@pytree_dataclass
+class Path:
+    """The policies that a run went through, kept with ``save="path"``.
+
+    Attributes:
+        log_policy: log pi_hat_0 ... pi_hat_T, shape (T+1, X, K).
+        behaviour: log pi_0 ... pi_T, shape (T+1, X, K).
+        rewards: r_0 ... r_{T-1}, each up to a constant in y, shape (T, X, K); None for a method
+            that learns none.
+    """
+
+    log_policy: Policies
+    behaviour: Policies
+    rewards: Policies | None = None
 
 
 @pytree_dataclass
 class Solution:
     """What a run leaves behind. T iterations, X contexts, K arms.
 
+    What the method reports of its iterations is an attribute of its own name, each of shape (T,);
+    for `apo_sim.run`, `gamma` (total weight on a constant reward after each update, in 1/beta, the
+    momentum rule's own, found by running it on that reward) and `residual` (of the solver of the
+    proximal step, 0 where it has a closed form); for `apo_sim.train`, what is listed there. With
+    ``save="path"`` there are `log_policy`, `behaviour` and `rewards` of `path`, with
+    ``save="average"`` there is `average_suboptimality`, the gap of the average of
+    pi_hat_1 ... pi_hat_t; they are None otherwise.
+
     Attributes:
         suboptimality: gap of pi_hat_1 ... pi_hat_T, expectation over contexts, shape (T,), in
             units of the reward (of a game: its exploitability, a probability).
         tv: total variation of pi_hat_1 ... pi_hat_T to the optimal policy, shape (T,).
-        gamma: total weight on a constant reward after each update, in 1/beta, shape (T,); the
-            momentum rule's own, found by running it on that reward.
-        residual: of the solver of the proximal step in each iteration, shape (T,); 0 where the
-            step has a closed form.
         final_log_policy: log pi_hat_T, shape (X, K).
         final_behaviour: log pi_T, shape (X, K).
-        log_policy: log pi_hat_0 ... pi_hat_T, shape (T+1, X, K), with save="path".
-        behaviour: log pi_0 ... pi_T, shape (T+1, X, K), with save="path".
-        rewards: r_0 ... r_{T-1}, each up to a constant in y, shape (T, X, K), with save="path".
-        average_suboptimality: gap of the average of pi_hat_1 ... pi_hat_t for every t, shape
-            (T,), with save="average".
+        series: what else was measured in every iteration, by name.
+        state: where the run stands; pass it on to continue.
+        kept: the `path`, or None.
     """
 
     suboptimality: Series
     tv: Series
-    gamma: Series
-    residual: Series
     final_log_policy: LogPolicy
     final_behaviour: LogPolicy
-    log_policy: Path | None = None
-    behaviour: Path | None = None
-    rewards: Path | None = None
-    average_suboptimality: Series | None = None
+    series: dict[str, Array]
+    state: State
+    kept: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """The policies that the run went through.
+
+        Raises:
+            InvalidArgument: they were not kept.
+        """
+        if self.kept is None:
+            raise InvalidArgument("path", None, "was not kept", 'run again with save="path"')
+        return self.kept
+
+    def __getattr__(self, name: str) -> Any:
+        # Looked up in the instance, as above.
+        series, kept = (self.__dict__.get(field) for field in ("series", "kept"))
+        if series is not None and name in series:
+            return series[name]
+        if name in Path.__dataclass_fields__:
+            return getattr(kept, name, None)
+        if name == "average_suboptimality":
+            return None
+        raise AttributeError(f"a run of this method has no {name}; it has {sorted(series or ())}")
 
 
 @no_type_check  # every argument is checked below, with a message that names it
-def run(
+def solve(
     problem: Problem,
-    loss: Loss = DPO(),
-    momentum: Momentum = NoMomentum(),
+    method: Method,
     *,
-    beta: Any,
     iterations: int,
     samples: Any = None,
     key: Key[Array, "..."] | None = None,
-    ranker: Ranker = Pairwise(),
-    reward_bound: Any = None,
-    output: str = "before",
     save: str | tuple[str, ...] = "metrics",
+    state: State | None = None,
 ) -> Solution:
-    """Run iterative preference optimisation, accelerated or not.
+    """Run any method of preference optimisation.
 
     Args:
         problem: a `Bandit` or a `Game`.
-        loss: what the proximal step fits, see `apo_sim.losses`.
-        momentum: what happens between two steps, see `apo_sim.momentum`.
-        beta: proximal weight, above 0; a number or one for each iteration, shape (iterations,).
+        method: see `apo_sim.methods`.
         iterations: T, at least 1.
-        samples: N, preference pairs an iteration over all contexts, up to 1e12; None for exact
-            preferences.
+        samples: N, labels an iteration over all contexts, up to 1e12; None for exact preferences.
         key: a `jax.random.key`, or one for each iteration, shape (iterations,); needed with
-            `samples`, unused without.
-        ranker: how a sampled pair comes about, see `apo_sim.preferences`.
-        reward_bound: R of Assumption 4.3 (max r_t - min r_t <= 2 R in each context); 2 by
-            default for sampled preferences, 40 (never binding) for exact ones.
-        output: "before" for metrics of pi_hat (the paper's method), "after" for metrics of the
-            extrapolated pi (ExPO).
+            `samples`, and by a method that begins at random.
         save: "metrics"; add "path" or "average", alone or as a tuple, to keep more.
+        state: of a `Solution` to continue with the same other arguments, in place of `key`; the
+            result is as if it had never been interrupted.
 
     Returns:
-        A `Solution`. Works inside `jax.jit` and `jax.vmap`, over problems, keys, alpha, beta,
-        samples and reward_bound.
+        A `Solution`. Works inside `jax.jit` and `jax.vmap`, over problems, keys, samples and the
+        numbers that the method is made with.
 
     Raises:
         InvalidArgument: anything unusable, named, before compilation.
         Diverged: the policy is not finite any more; with the iteration. (Inside `jax.jit` and
-            `jax.vmap` its numbers are NaN from there on.)
+            `jax.vmap` its numbers are NaN from there on, or the run stays where it was and says
+            so in `state.diverged`.)
 
-    Source: the paper's Algorithm 1.
+    Source: ours, in the manner of diffrax.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> import apo_sim as apo
         >>> bandit = apo.Bandit(jnp.array([[1.0, 0.0]]), jnp.log(jnp.array([[0.5, 0.5]])))
-        >>> plain = apo.run(bandit, beta=1.0, iterations=3)
-        >>> faster = apo.run(bandit, momentum=apo.Constant(0.5), beta=1.0, iterations=3)
-        >>> bool(faster.suboptimality[-1] < plain.suboptimality[-1])
-        True
+        >>> method = apo.methods.Proximal(momentum=apo.Constant(0.5), beta=1.0)
+        >>> half = solve(bandit, method, iterations=2)
+        >>> rest = solve(bandit, method, iterations=1, state=half.state)
+        >>> round(float(rest.suboptimality[-1]), 3)
+        0.014
     """
+    PROBLEM("problem", problem)
+    METHOD("method", method)
     iterations = as_count("iterations", iterations)
-    check_parts(problem, loss, momentum, ranker, iterations)
-    betas = as_beta_schedule(beta, iterations, problem)
-    samples = as_samples(samples, key, iterations, betas.dtype)
-    if reward_bound is None:
-        reward_bound = EXACT_REWARD_BOUND if samples is None else SAMPLED_REWARD_BOUND
-    else:
-        check_single("reward_bound", reward_bound, "pass one number above 0")
-        check_positive("reward_bound", reward_bound)
-        check_bound(loss, reward_bound, betas.dtype)
-    output = one_of(OUTPUT)("output", output)
-    kept = frozenset(one_of(SAVE)("save", name) for name in _listed(save))
-    if not hasattr(loss, "empirical_rewards"):
-        check_differences_only(loss)
-    check_room("iterations", iterations, _kept_shape(problem, iterations, kept), _KEPT_ARRAYS)
-    solution = _run(
-        problem,
-        hidden(loss, "loss"),
-        hidden(momentum, "momentum"),
-        hidden(ranker, "ranker"),
-        betas,
-        None if samples is None else (jnp.asarray(samples, betas.dtype), key),
-        jnp.asarray(reward_bound, betas.dtype),
-        output=output,
-        kept=kept,
+    samples = as_samples(
+        samples, key if state is None else state.key, iterations, problem.log_ref.dtype
     )
-    _refuse_divergence(solution, beta)
+    kept = frozenset(one_of(SAVE)("save", name) for name in _listed(save))
+    check_room("iterations", iterations, _kept_shape(problem, iterations, kept), _KEPT_ARRAYS)
+    first = None
+    if state is None:
+        _check_key(method, key, iterations)
+    elif not isinstance(state, State):
+        raise InvalidArgument("state", state, "is no state", "pass the state of a Solution")
+    else:
+        done = concrete(state.t)
+        first = 0 if done is None else int(done)
+        if (state.average is None) == ("average" in kept):
+            raise InvalidArgument(
+                "save", save, "is not what the run began with", "pass the same as for its beginning"
+            )
+    if isinstance(method, ChecksItself):
+        method.check(problem, iterations, samples, first)
+    if state is None:
+        state = begin(problem, method, key, average="average" in kept)
+    solution = advance(problem, method, state, iterations, samples=samples, path="path" in kept)
+    _refuse_divergence(solution, method)
     return solution
+
+
+def begin(problem: Problem, method: Any, key: Any, *, average: bool = False) -> State:
+    """The state before the first iteration of `solve`, whose arguments these are."""
+    to_method = None
+    if _begins_at_random(method):
+        to_method, key = jax.random.split(key)
+    state = method.init(problem, to_method)
+    none = jnp.zeros((), int)
+    return State(
+        t=none,
+        method=state,
+        data=_no_data(problem, method, state),
+        average=jnp.zeros_like(problem.log_ref) if average else None,
+        diverged=none,
+        key=key,
+    )
+
+
+def _begins_at_random(method: Any) -> bool:
+    return isinstance(method, BeginsAtRandom) and method.begins_at_random
+
+
+def _check_key(method: Any, key: Any, iterations: int) -> None:
+    if _begins_at_random(method):
+        check_key("key", key)
+    elif key is not None:
+        check_key("key", key, iterations)
+
+
+def _no_data(problem, method, state):
+    if not method.request.accumulated:
+        return None
+    data = jax.eval_shape(method.request.exact, problem, method.behaviour(state))
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), data)
+
+
+def advance(
+    problem: Problem,
+    method: Any,
+    state: State,
+    iterations: int,
+    *,
+    samples: Any = None,
+    path: bool = False,
+) -> Solution:
+    """So many iterations of `solve` from a state, without its checks."""
+    fixed = None
+    if samples is not None and method.request.fixes_shape(problem, samples):
+        samples, fixed = None, samples
+    if samples is not None:
+        samples = jnp.asarray(samples, problem.log_ref.dtype)
+    return _advance(
+        problem, boxed(method, "method"), state, samples, fixed=fixed, length=iterations, path=path
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("fixed", "length", "path"))
+def _advance(problem, method, state, samples, *, fixed, length, path) -> Solution:
+    method = unboxed(method)
+    samples = samples if fixed is None else fixed
+
+    def update(old, _):
+        data = _data(problem, method, old, samples)
+        stepped, report = method.step(problem, old.method, data, old.t)
+        new = _replaced(old, t=old.t + 1, method=stepped)
+        if method.request.accumulated:
+            new = _replaced(new, data=data)
+        shown, total, behaviour = report.weights, report.total, report.behaviour
+        series = dict(report.series or {})
+        if report.sane is not None:
+            sane = (old.diverged == 0) & report.sane
+            new = _stay(sane, new, old)
+            # What diverged is reported by the state; its distances and losses are no numbers.
+            series = {name: jnp.where(sane, value, 0) for name, value in series.items()}
+            shown = total = None
+            behaviour = None if behaviour is None else jnp.exp(method.behaviour(new.method))
+        if shown is None:
+            shown = jnp.exp(method.policy(new.method))
+        share = problem.context_probs if total is None else problem.context_probs / total
+        out = {
+            "suboptimality": expected_gap(share, problem.suboptimality_of(shown)),
+            "tv": share @ problem.mass_off_best_of(shown),
+        }
+        if behaviour is not None:
+            gaps = problem.suboptimality_of(behaviour)
+            series["behaviour_suboptimality"] = expected_gap(problem.context_probs, gaps)
+        if old.average is not None:
+            policy = shown if total is None else shown / total[:, None]
+            average = old.average + (policy - old.average) / (old.t + 1)
+            gaps = problem.suboptimality_of(average)
+            series["average_suboptimality"] = expected_gap(problem.context_probs, gaps)
+            new = _replaced(new, average=average)
+        visited = None
+        if path:
+            visited = Path(method.policy(new.method), method.behaviour(new.method), report.rewards)
+        return new, (out, series, visited)
+
+    last, (out, series, visited) = jax.lax.scan(update, state, length=length)
+    return Solution(
+        **out,
+        final_log_policy=method.policy(last.method),
+        final_behaviour=method.behaviour(last.method),
+        series=series,
+        state=last,
+        kept=None if visited is None else _from_start(method, state, visited),
+    )
+
+
+def _data(problem, method, state, samples):
+    """The data of an iteration, with all those before them where the method asks for them."""
+    request, behaviour = method.request, method.behaviour(state.method)
+    if samples is None:
+        data = request.exact(problem, behaviour)
+    else:
+        key = state.key
+        key = key[state.t] if key.ndim else jax.random.fold_in(key, state.t)
+        data = request.draw(key, problem, behaviour, samples)
+    return jax.tree.map(jnp.add, state.data, data) if request.accumulated else data
+
+
+def _replaced(obj, **fields):
+    return type(obj)(**{**obj.__dict__, **fields})
+
+
+def _stay(sane, new, old):
+    """The new state, or the old one with the first iteration that went wrong."""
+    kept = jax.tree.map(lambda n, o: n if n is o else jnp.where(sane, n, o), new, old)
+    first = jnp.where((old.diverged == 0) & ~sane, new.t, old.diverged)
+    return _replaced(kept, t=new.t, diverged=first)
+
+
+def _from_start(method, state, visited):
+    """The path with the policies before the first iteration in front."""
+    first = {"log_policy": method.policy(state.method), "behaviour": method.behaviour(state.method)}
+    joined = {n: jnp.concatenate([p[None], getattr(visited, n)]) for n, p in first.items()}
+    return _replaced(visited, **joined)
 
 
 def _listed(save: Any) -> Any:
@@ -163,98 +342,24 @@ def _kept_shape(problem: Problem, iterations: int, kept: frozenset[str]) -> tupl
     return (iterations, *problem.log_ref.shape) if "path" in kept else (iterations,)
 
 
-def _refuse_divergence(solution: Solution, beta: Any) -> None:
-    """A policy that is no longer finite ends the run, where its numbers are known."""
-    found = (concrete(s) for s in (solution.suboptimality, solution.tv, solution.gamma))
+def _refuse_divergence(solution: Solution, method: Any) -> None:
+    """A run that went wrong is refused, where its numbers are known."""
+    iteration = _first_gone_wrong(solution)
+    if iteration:
+        if isinstance(method, ExplainsDivergence):
+            raise method.divergence(iteration)
+        raise Diverged("method", method, iteration, "look at what its step returns")
+
+
+def _first_gone_wrong(solution: Solution) -> int:
+    """The first iteration that is known to have gone wrong, 0 for none."""
+    flagged = concrete(solution.state.diverged)
+    if flagged is not None and flagged.any():
+        return int(flagged)
+    numbers = (solution.suboptimality, solution.tv, solution.series.get("gamma"))
+    found = [concrete(values) for values in numbers if values is not None]
     series = [values for values in found if values is not None]
     if not series:
-        return
+        return 0
     finite = np.all(np.isfinite(np.stack(series)), axis=0)
-    if not finite.all():
-        raise Diverged(
-            "beta",
-            beta,
-            int(np.argmin(finite)) + 1,
-            "raise it, extrapolate less, run fewer iterations or in double precision; or look at "
-            "what a loss, rule or ranker of your own returns",
-        )
-
-
-@functools.partial(jax.jit, static_argnames=("output", "kept"))
-def _run(problem, loss, momentum, ranker, betas, data, reward_bound, *, output, kept) -> Solution:
-    loss, momentum, ranker = revealed(loss), revealed(momentum), revealed(ranker)
-
-    def learn(centre, beta, t):
-        if data is None:
-            return exact_rewards(loss, problem, centre, reward_bound)
-        samples, key = data
-        cells = ranker.cells(problem, centre)
-        key = key[t] if key.ndim else jax.random.fold_in(key, t)
-        wins = win_counts(key, cells, problem.context_probs, samples)
-        return rewards_from_counts(loss, wins.astype(centre.dtype), centre, beta, reward_bound)
-
-    def update(state, inputs):
-        t, beta = inputs
-        behaviour, behaviour_gamma, momentum_state, average = state
-        # Normalised only where somebody looks: the exact step of a bandit never does.
-        centre = jax.nn.log_softmax(behaviour, axis=1)
-        rewards, residual = like(learn(centre, beta, t), (centre, beta))
-        # A constant reward of one runs along, so that gamma is what the rule really did.
-        log_policy, *weights = _normalise(behaviour + rewards / beta)
-        gamma = behaviour_gamma + 1.0 / beta
-        extrapolated, momentum_state = like(
-            momentum.extrapolate((log_policy, gamma), momentum_state, t + 1),
-            ((log_policy, gamma), momentum_state),
-        )
-        if output == "after":
-            _, *weights = _normalise(extrapolated[0])
-        shown, total = weights
-        share = problem.context_probs / total
-        out = {
-            "suboptimality": expected_gap(share, problem.suboptimality_of(shown)),
-            "tv": share @ problem.mass_off_best_of(shown),
-            "gamma": gamma if output == "before" else extrapolated[1],
-            "residual": residual,
-        }
-        if "average" in kept:
-            average = average + (shown / total[:, None] - average) / (t + 1)
-            gaps = problem.suboptimality_of(average)
-            out["average_suboptimality"] = expected_gap(problem.context_probs, gaps)
-        if "path" in kept:
-            out["log_policy"], out["rewards"] = log_policy, rewards
-            out["behaviour"] = jax.nn.log_softmax(extrapolated[0], axis=1)
-        return (*extrapolated, momentum_state, average), (log_policy, out)
-
-    reference = jax.nn.log_softmax(problem.log_ref, axis=1).astype(betas.dtype)
-    zero = jnp.zeros((), betas.dtype)
-    start = (
-        reference,
-        zero,
-        momentum.init((reference, zero)),
-        jnp.zeros_like(reference) if "average" in kept else None,
-    )
-    steps = jnp.arange(betas.shape[0])
-    return _scan(update, start, (steps, betas), reference)
-
-
-def _scan(update, start, inputs, reference) -> Solution:
-    def step(carry, x):
-        (state, _) = carry
-        state, (log_policy, out) = update(state, x)
-        return (state, log_policy), out
-
-    (state, last), out = jax.lax.scan(step, (start, reference), inputs)
-    for name in ("log_policy", "behaviour"):
-        if name in out:
-            out[name] = jnp.concatenate([reference[None], out[name]])
-    behaviour = jax.nn.log_softmax(state[0], axis=1)
-    return Solution(final_log_policy=last, final_behaviour=behaviour, **out)
-
-
-def _normalise(log_weights):
-    """log_softmax, and softmax as weights and their total: one exponential, no division."""
-    shifted = log_weights - jnp.max(log_weights, axis=1, keepdims=True)
-    weights = jnp.exp(shifted)
-    # A product with ones, because a reduction along an array's last axis is not vectorised.
-    total = weights @ jnp.ones(weights.shape[1], weights.dtype)
-    return shifted - jnp.log(total)[:, None], weights, total
+    return 0 if finite.all() else int(np.argmin(finite)) + 1

@@ -1,10 +1,12 @@
 """Dataclasses that JAX sees through, and whose checks JAX does not trip over."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform, no_type_check
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from apo_sim.identity import fingerprint
 
@@ -49,6 +51,7 @@ def pytree_dataclass(cls: type[T]) -> type[T]:
             object.__setattr__(obj, name, revealed(value))
         return obj
 
+    cls.__data_fields__ = data  # type: ignore[attr-defined]
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten)
     return cls
 
@@ -102,8 +105,49 @@ def hidden(obj: Any, name: str = "argument") -> Any:
     """
     if opaque(obj):
         return _Hidden(obj, name)
-    ours = type(obj).__module__.partition(".")[0] in ("apo_sim", "builtins")
-    return obj if ours else _Coded(obj, fingerprint(name, type(obj)))
+    return obj if _is_ours(obj) else _Coded(obj, fingerprint(name, type(obj)))
+
+
+def boxed(obj: T, name: str = "argument") -> T:
+    """`obj` with every user's object inside it `hidden`, however deep.
+
+    Example:
+        >>> @pytree_dataclass
+        ... class Holder:
+        ...     rule: object
+        >>> holder = Holder(len)
+        >>> boxed(holder).rule is len, unboxed(boxed(holder)).rule is len
+        (False, True)
+    """
+    return _rebuilt(obj, name, lambda leaf, name: leaf if _is_number(leaf) else hidden(leaf, name))
+
+
+def unboxed(obj: T) -> T:
+    """Undo `boxed`."""
+    return _rebuilt(obj, "", lambda leaf, _: revealed(leaf))
+
+
+def _rebuilt(obj: Any, name: str, change: Callable[[Any, str], Any]) -> Any:
+    parts = vars(type(obj)).get("__data_fields__")
+    if parts is not None and _is_ours(obj):
+        new = object.__new__(type(obj))
+        new.__dict__.update(obj.__dict__)
+        for part in parts:
+            new.__dict__[part] = _rebuilt(getattr(obj, part), part, change)
+        return new
+    if type(obj) in (tuple, list):
+        return type(obj)(_rebuilt(part, name, change) for part in obj)
+    if type(obj) is dict:
+        return {key: _rebuilt(part, name, change) for key, part in obj.items()}
+    return obj if obj is None else change(obj, name)
+
+
+def _is_ours(obj: Any) -> bool:
+    return type(obj).__module__.partition(".")[0] in ("apo_sim", "builtins")
+
+
+def _is_number(obj: Any) -> bool:
+    return isinstance(obj, bool | int | float | jax.Array | np.ndarray | np.generic)
 
 
 def opaque(obj: Any) -> bool:

@@ -499,7 +499,7 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "training from what is no state": (
         lambda: train(state="there"),
         "state",
-        ("'there' is no state", "the state of a Training"),
+        ("'there' is no state", "the state of a Solution"),
     ),
     "training of no problem": (
         lambda: apo.train(REWARD, policies.Table(1, 2), beta=1.0, iterations=3, key=KEY),

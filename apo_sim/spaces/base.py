@@ -4,6 +4,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 
+from apo_sim.geometry import Geometry
 from apo_sim.momentum import Momentum
 from apo_sim.policies import Policy
 from apo_sim.problems import LogPolicy
@@ -21,7 +22,14 @@ def log_policy_of(policy: Policy, params: Params, offset: LogPolicy) -> LogPolic
 class Space(Protocol):
     """A pure pair (init, extrapolate), as a momentum rule is, for a network with an offset."""
 
-    def init(self, policy: Policy, momentum: Momentum, params: Params, offset: LogPolicy) -> State:
+    def init(
+        self,
+        policy: Policy,
+        momentum: Momentum,
+        params: Params,
+        offset: LogPolicy,
+        geometry: Geometry,
+    ) -> State:
         """State of the rule before the first update."""
         ...
 
@@ -33,6 +41,7 @@ class Space(Protocol):
         offset: LogPolicy,
         state: State,
         t: Any,
+        geometry: Geometry,
     ) -> tuple[Params, LogPolicy, State]:
         """From the network trained in update t = 1, 2, ... to that of the proximal centre."""
         ...

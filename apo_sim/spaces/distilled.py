@@ -4,6 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from apo_sim.geometry import KL
 from apo_sim.proximal.by_gradient import STEP, ByGradient
 from apo_sim.pytree import pytree_dataclass
 from apo_sim.spaces.base import log_policy_of
@@ -41,12 +42,12 @@ class Distilled:
     def __post_init__(self):
         STEP("step", self.step)
 
-    def init(self, policy, momentum, params, offset):
-        return InLogProbabilities().init(policy, momentum, params, offset)
+    def init(self, policy, momentum, params, offset, geometry=KL()):
+        return InLogProbabilities().init(policy, momentum, params, offset, geometry)
 
-    def extrapolate(self, policy, momentum, params, offset, state, t):
+    def extrapolate(self, policy, momentum, params, offset, state, t, geometry=KL()):
         _, exact, state = InLogProbabilities().extrapolate(
-            policy, momentum, params, offset, state, t
+            policy, momentum, params, offset, state, t, geometry
         )
         target = log_policy_of(policy, params, exact)
 

@@ -1,7 +1,6 @@
 """Momentum on the log-probabilities: exact, and what a table has."""
 
-import jax
-
+from apo_sim.geometry import KL
 from apo_sim.pytree import like, pytree_dataclass
 from apo_sim.spaces.base import log_policy_of
 
@@ -29,11 +28,11 @@ class InLogProbabilities:
         1.5
     """
 
-    def init(self, policy, momentum, params, offset):
-        return momentum.init(log_policy_of(policy, params, offset))
+    def init(self, policy, momentum, params, offset, geometry=KL()):
+        return momentum.init(geometry.dual(log_policy_of(policy, params, offset)))
 
-    def extrapolate(self, policy, momentum, params, offset, state, t):
-        trained = log_policy_of(policy, params, offset)
+    def extrapolate(self, policy, momentum, params, offset, state, t, geometry=KL()):
+        trained = geometry.dual(log_policy_of(policy, params, offset))
         extrapolated, state = like(momentum.extrapolate(trained, state, t), (trained, state))
-        behaviour = jax.nn.log_softmax(extrapolated, axis=1)
+        behaviour = geometry.policy(extrapolated)
         return params, behaviour - policy.log_prob(params), state

@@ -1,5 +1,6 @@
 """Momentum on the parameters of the network."""
 
+from apo_sim.geometry import KL
 from apo_sim.pytree import like, pytree_dataclass
 
 
@@ -20,9 +21,9 @@ class InParameters:
         [[1.5, 1.5]]
     """
 
-    def init(self, policy, momentum, params, offset):
+    def init(self, policy, momentum, params, offset, geometry=KL()):
         return momentum.init(params)
 
-    def extrapolate(self, policy, momentum, params, offset, state, t):
+    def extrapolate(self, policy, momentum, params, offset, state, t, geometry=KL()):
         extrapolated, state = like(momentum.extrapolate(params, state, t), (params, state))
         return extrapolated, offset, state

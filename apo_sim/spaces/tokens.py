@@ -2,6 +2,7 @@
 
 import jax
 
+from apo_sim.geometry import KL
 from apo_sim.policies.sequence import log_joint
 from apo_sim.pytree import like, pytree_dataclass
 
@@ -28,10 +29,10 @@ class InTokens:
         True
     """
 
-    def init(self, policy, momentum, params, offset):
+    def init(self, policy, momentum, params, offset, geometry=KL()):
         return momentum.init(_by_prefix(policy.log_prob(params) + offset, policy))
 
-    def extrapolate(self, policy, momentum, params, offset, state, t):
+    def extrapolate(self, policy, momentum, params, offset, state, t, geometry=KL()):
         network = policy.log_prob(params)
         trained = _by_prefix(network + offset, policy)
         extrapolated, state = like(momentum.extrapolate(trained, state, t), (trained, state))
