@@ -7,12 +7,36 @@ first subject is Accelerated Preference Optimization (APO).
 from importlib import metadata
 
 import apo_sim.start as _start  # noqa: F401  (first: the others take seconds)
-from apo_sim import claims, families, losses, momentum, policies, spaces, theory
+from apo_sim import (
+    claims,
+    families,
+    geometry,
+    losses,
+    methods,
+    momentum,
+    policies,
+    preferences,
+    spaces,
+    theory,
+)
 from apo_sim.advice import Advice, advise
 from apo_sim.claims import Verdict
 from apo_sim.errors import Diverged, InvalidArgument, UnknownName
-from apo_sim.loop import Solution, run
-from apo_sim.losses import DPO, IPO, SPPO, Extra, Loss
+from apo_sim.geometry import (
+    KL,
+    AlphaDivergence,
+    Burg,
+    ChiSquareKL,
+    Euclidean,
+    ForwardKL,
+    Geometry,
+    JensenShannon,
+    MixedChiSquare,
+    Tsallis,
+)
+from apo_sim.loop import Solution, solve
+from apo_sim.losses import DPO, IPO, KTO, SPPO, Extra, Loss
+from apo_sim.methods import Method, TrainingDiverged
 from apo_sim.momentum import (
     Averaging,
     Constant,
@@ -24,12 +48,13 @@ from apo_sim.momentum import (
     Schedule,
 )
 from apo_sim.optimizers import SGD, AdamW, RMSProp
-from apo_sim.preferences import BestAgainstWorst, Pairwise, Ranker
+from apo_sim.preferences import BestAgainstWorst, Flipped, Pairwise, Ranker, Ties
 from apo_sim.problems import Bandit, Game, Problem
 from apo_sim.proximal import ByGradient
+from apo_sim.running import run
 from apo_sim.spaces import Distilled, InLogProbabilities, InParameters, InTokens
 from apo_sim.sweep import sweep
-from apo_sim.training import Training, TrainingDiverged, train
+from apo_sim.training import train
 
 try:
     __version__ = metadata.version("apo-sim")
@@ -39,26 +64,38 @@ except metadata.PackageNotFoundError:  # a source tree that was never installed
 __all__ = [
     "DPO",
     "IPO",
+    "KL",
+    "KTO",
     "SGD",
     "SPPO",
     "AdamW",
     "Advice",
+    "AlphaDivergence",
     "Averaging",
     "Bandit",
     "BestAgainstWorst",
+    "Burg",
     "ByGradient",
+    "ChiSquareKL",
     "Constant",
     "Distilled",
     "Diverged",
+    "Euclidean",
     "Extra",
+    "Flipped",
+    "ForwardKL",
     "FromBehaviour",
     "FunctionSchedule",
     "Game",
+    "Geometry",
     "InLogProbabilities",
     "InParameters",
     "InTokens",
     "InvalidArgument",
+    "JensenShannon",
     "Loss",
+    "Method",
+    "MixedChiSquare",
     "Momentum",
     "Nesterov",
     "NoMomentum",
@@ -68,17 +105,22 @@ __all__ = [
     "Ranker",
     "Schedule",
     "Solution",
-    "Training",
+    "Ties",
     "TrainingDiverged",
+    "Tsallis",
     "UnknownName",
     "Verdict",
     "advise",
     "claims",
     "families",
+    "geometry",
     "losses",
+    "methods",
     "momentum",
     "policies",
+    "preferences",
     "run",
+    "solve",
     "spaces",
     "sweep",
     "theory",

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +18,7 @@ from apo_sim import start
 from apo_sim.errors import InvalidArgument, UnknownName
 from apo_sim.files import as_path, read_text, writable_folder
 from apo_sim.interruption import interruptible
+from apo_sim.registry import FAMILIES, GEOMETRIES, LOSSES, MOMENTA, RANKERS
 
 if TYPE_CHECKING:
     from apo_sim.claims.verdict import Control, Verdict
@@ -81,6 +82,15 @@ Counts = Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...", help_behavior
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")]
 
 
+def _listed(what: str, names: Iterable[str], default: str = "", after: str = "") -> Any:
+    """An option whose help lists the names that it takes: several, or one if it has a default."""
+    return tyro.conf.arg(
+        metavar="NAME" if default else "NAME ...",
+        help_behavior_hint=f"(default: {default})" if default else "",
+        help=f"{what}: {', '.join(names)}{after}.",
+    )
+
+
 @dataclass(frozen=True)
 class Sweep:
     """Run a grid of settings with many seeds and keep the series in a zarr store.
@@ -93,14 +103,13 @@ class Sweep:
     """Folder of the store. Needed, here or in the file."""
     file: Annotated[Path | None, tyro.conf.arg(metavar="TOML", help_behavior_hint="")] = None
     """TOML file with the arguments of `apo_sim.sweep`; flags override it."""
-    family: Annotated[
-        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: uniform)")
-    ] = None
-    """Problem family, such as uniform, zipf, gap, two_level, tied, linear, dominant."""
-    loss: Names = ()
-    """dpo, ipo, sppo."""
-    momentum: Names = ()
-    """constant, unrestricted, none, nesterov, averaging, from_behaviour, matched_beta."""
+    family: Annotated[str | None, _listed("Problem family", FAMILIES, "uniform")] = None
+    loss: Annotated[tuple[str, ...], _listed("What a step fits", LOSSES)] = ()
+    momentum: Annotated[tuple[str, ...], _listed("Rule of alpha", MOMENTA)] = ()
+    ranker: Annotated[tuple[str, ...], _listed("How a pair comes about", RANKERS)] = ()
+    geometry: Annotated[tuple[str, ...], _listed("Of the proximal step", GEOMETRIES)] = ()
+    beta_schedule: Names = ()
+    """constant, or matched: no momentum, and the betas that take its path."""
     draws: Names = ()
     """fresh, or shared: the same random numbers in every iteration, a control."""
     contexts: Counts = ()
@@ -170,8 +179,9 @@ class Advise:
         int, tyro.conf.arg(metavar="RUNS", help_behavior_hint="(default: 0, read stored runs)")
     ] = 0
     """Simulate this setting, so many runs of every alpha."""
-    family: str = "uniform"
-    """Problem family, with --simulate."""
+    family: Annotated[
+        str, _listed("Problem family", FAMILIES, "uniform", "; others with --simulate")
+    ] = "uniform"
     seed: int = 0
     """Of the simulation."""
 
@@ -194,8 +204,7 @@ class Llm:
     """The same, to judge every policy on."""
     ranker: Annotated[str, tyro.conf.arg(metavar="NAME")] = "verifiable"
     """verifiable, length or brevity; more in Python."""
-    loss: Annotated[str, tyro.conf.arg(metavar="NAME")] = "dpo"
-    """dpo, ipo or sppo."""
+    loss: Annotated[str, _listed("What a step fits", LOSSES, "dpo")] = "dpo"
     alpha: float = 0.3
     """Extrapolation; 0 for the plain method."""
     beta: Annotated[tuple[float, ...], tyro.conf.arg(metavar="X ...")] = (0.01, 0.1, 1.0)
@@ -500,13 +509,11 @@ def run_llm(command: Llm) -> int:
     """`apo-sim llm`."""
     import jax
 
-    from apo_sim import llm, losses, momentum
+    from apo_sim import llm, momentum
     from apo_sim.report import style
     from apo_sim.studies import transformer
 
-    known = {"dpo": losses.DPO, "ipo": losses.IPO, "sppo": losses.SPPO}
-    if command.loss not in known:
-        raise UnknownName("loss", command.loss, known)
+    loss = LOSSES[command.loss]
     if command.dtype not in ("float32", "bfloat16"):
         raise UnknownName("dtype", command.dtype, ("float32", "bfloat16"))
     sizes = llm.Sampling(
@@ -543,7 +550,7 @@ def run_llm(command: Llm) -> int:
                 prompts,
                 held_out=held_out,
                 ranker=llm.ranker(command.ranker),
-                loss=known[command.loss](),
+                loss=loss,
                 momentum=rule,
                 beta=command.beta[0] if len(command.beta) == 1 else command.beta,
                 iterations=iterations,

@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import fake_claims  # noqa: F401  (declares the claims)
 
-from apo_sim import cli
+from apo_sim import cli, registry
 
 TESTS = Path(__file__).parent
 PROGRAM = "import sys; import fake_claims; from apo_sim.cli import main; sys.exit(main())"
@@ -78,6 +78,9 @@ def test_validate_interrupted(capsys, tmp_path):
     assert (tmp_path / "claims.json").exists()
 
 
+SMALL = ["sweep", "--beta", "1", "--iterations", "3", "--seeds", "4", "--out", "store"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -89,6 +92,13 @@ def test_validate_interrupted(capsys, tmp_path):
         (["validate", "--out", "/dev/null/x"], "cannot be written"),
         (["advise", "--samples", "9", "--iterations", "3", "--beta", "-1"], "beta = -1.0 must be"),
         (["sweep", "--beta", "1", "--iterations", "3", "--seeds", "4"], "out = None is missing"),
+        ([*SMALL, "--loss", "dpi"], "loss = 'dpi' is unknown; did you mean 'dpo'?"),
+        (
+            [*SMALL, "--ranker", "pairwize"],
+            "ranker = 'pairwize' is unknown; did you mean",
+        ),
+        ([*SMALL, "--geometry", "euclidian"], "did you mean 'euclidean'?"),
+        ([*SMALL, "--momentum", "matched_beta"], 'momentum="constant", beta_schedule="matched"'),
         (["show", "zzz"], "claim = 'zzz' is unknown; known: T4.1"),
     ],
 )
@@ -113,6 +123,21 @@ def test_what_the_parser_refuses(capsys, arguments):
 def test_help(capsys, arguments):
     status, out, _ = run(capsys, *arguments)
     assert status == 0 and "usage: apo-sim" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "kinds"),
+    [
+        ("sweep", ["FAMILIES", "GEOMETRIES", "LOSSES", "MOMENTA", "RANKERS"]),
+        ("advise", ["FAMILIES"]),
+        ("llm", ["LOSSES"]),
+    ],
+)
+def test_help_lists_the_names_of_the_registry(capsys, command, kinds):
+    _, out, _ = run(capsys, command, "--help")
+    words = set(re.findall(r"\w+", out))
+    for kind in kinds:
+        assert set(getattr(registry, kind)) <= words
 
 
 def test_version(capsys):
@@ -160,6 +185,16 @@ def test_sweep_stores_and_resumes(capsys, tmp_path):
     assert run(capsys, *SWEEP, "--out", out)[1] == text
     status, _, err = run(capsys, *SWEEP, "--out", out, "--arms", 4)
     assert status == cli.USAGE and "arms is 3 there and 4 here" in err
+
+
+def test_sweep_over_names(capsys, tmp_path):
+    axes = ("--loss", "dpo", "sppo", "--geometry", "kl", "euclidean", "--ranker", "pairwise")
+    rivals = ("--alpha", 0.5, "--beta-schedule", "constant", "matched")
+    rest = ("--arms", 3, "--beta", 5, "--iterations", 2, "--seeds", 2)
+    out = tmp_path / "gaps.zarr"
+    status, text, err = run(capsys, "sweep", *axes, *rivals, *rest, "--out", out)
+    assert (status, err) == (cli.DONE, "") and text.count("±") == 8
+    assert "loss=sppo, geometry=euclidean, beta_schedule=matched" in text
 
 
 def test_sweep_from_a_file(capsys, tmp_path):

@@ -11,7 +11,7 @@ from apo_sim.advice.surface import FAMILY
 from apo_sim.arguments import as_samples
 from apo_sim.checks import as_count, as_flag, as_seed, check_positive, check_single
 from apo_sim.errors import InvalidArgument
-from apo_sim.sweep.named import Family, as_family
+from apo_sim.registry import FAMILIES, Family
 from apo_sim.theory import gamma
 
 # What exceeds the best by this share, or less, is as good.
@@ -128,18 +128,18 @@ def advise(
         ('momentum', 0.9)
     """
     setting = _checked(samples, iterations, beta, arms, spread, contexts)
-    function = as_family(family)
+    chosen = FAMILIES.chosen(family)
     simulate = as_count("simulate", simulate, least=0)
     seed, progress = as_seed("seed", seed), as_flag("progress", progress)
     if simulate == 0:
-        if function is not as_family(FAMILY):
+        if chosen.identity != FAMILY:
             raise InvalidArgument(
                 "family", family, "is not that of the stored runs", "add simulate=400"
             )
         return _advice(stored(setting), setting)
     if simulate < FEWEST_RUNS:
         raise InvalidArgument("simulate", simulate, "is too few", f"pass at least {FEWEST_RUNS}")
-    return _advice(simulated(setting, simulate, function, seed, progress), setting)
+    return _advice(simulated(setting, simulate, chosen.content, seed, progress), setting)
 
 
 def _checked(

@@ -7,8 +7,8 @@ import xarray as xr
 
 from apo_sim.advice import lookup
 from apo_sim.advice.surface import FAMILY, measure, reduced, shipped
+from apo_sim.registry import FAMILIES, Family
 from apo_sim.studies.intervals import resampled
-from apo_sim.sweep.named import Family, as_family, name_of
 
 RESAMPLES = 500
 
@@ -109,15 +109,15 @@ def simulated(
         parameters={} if setting.spread == 1 else {"spread": setting.spread},
     ).isel(beta=0, samples=0, iteration=-1, drop=True)
     chosen_on, judged_on = gap.isel(seed=slice(0, None, 2)), gap.isel(seed=slice(1, None, 2))
-    means = chosen_on.sel(momentum="constant").mean("seed")
+    means = chosen_on.sel(beta_schedule="constant").mean("seed")
     found = reduced(judged_on)
-    runs = judged_on.sel(momentum="constant", drop=True).transpose("alpha", "seed")
+    runs = judged_on.sel(beta_schedule="constant", drop=True).transpose("alpha", "seed")
     again = resampled(lambda runs: runs.mean(axis=-1), runs, draws=RESAMPLES, seed=seed)
     return Evidence(
         best=float(means.idxmin("alpha")),
         table=_shares(found),
         excess=lookup.excess(again, again.min(axis=1, keepdims=True), setting.spread),
-        source=f"a simulation of {gap.size:,} runs of the family {name_of(as_family(family))}",
+        source=f"a simulation of {gap.size:,} runs of the family {FAMILIES.chosen(family).label}",
         doubt="so few runs do not tell the best alpha from the others",
     )
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from apo_sim.registry import Family
 from apo_sim.studies.intervals import mean_and_half, place
-from apo_sim.sweep import Family, sweep
+from apo_sim.sweep import sweep
 
 FAMILY = "uniform"
 ALPHAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
@@ -41,16 +42,16 @@ def measure(
     """The gap of momentum and of its matched rival, every seed.
 
     Returns:
-        Dimensions (momentum, alpha, beta, samples, seed, iteration).
+        Dimensions (beta_schedule, alpha, beta, samples, seed, iteration).
 
     Example:
         >>> few = {"alphas": [0.0, 0.5], "betas": [1.0], "samples": [100]}
         >>> dict(measure(arms=3, seeds=2, iterations=2, **few).sizes)
-        {'momentum': 2, 'alpha': 2, 'beta': 1, 'samples': 1, 'seed': 2, 'iteration': 2}
+        {'beta_schedule': 2, 'alpha': 2, 'beta': 1, 'samples': 1, 'seed': 2, 'iteration': 2}
     """
     return sweep(
         family,
-        momentum=["constant", "matched_beta"],
+        beta_schedule=["constant", "matched"],
         alpha=list(alphas),
         beta=list(betas),
         samples=list(samples),
@@ -70,25 +71,25 @@ def reduced(gap: xr.DataArray) -> xr.Dataset:
     """Means over the seeds, with half their 95 % intervals.
 
     Args:
-        gap: dimensions momentum, alpha, seed and any others; alpha = 0 is on its grid.
+        gap: dimensions beta_schedule, alpha, seed and any others; alpha = 0 is on its grid.
 
     Returns:
-        Without momentum and seed: `gap` of momentum; `over_none` and `over_matched`, the rival's
-        gap minus it; the three halves of intervals `*_half`; `worse`, the share of runs that end
-        with a larger gap than the same run without momentum.
+        Without beta_schedule and seed: `gap` of momentum; `over_none` and `over_matched`, the
+        rival's gap minus it; the three halves of intervals `*_half`; `worse`, the share of runs
+        that end with a larger gap than the same run without momentum.
 
     Example:
         >>> gap = xr.DataArray(
         ...     [[[3.0, 5.0], [1.0, 2.0]], [[3.0, 5.0], [2.0, 2.0]]],
-        ...     dims=("momentum", "alpha", "seed"),
-        ...     coords={"momentum": ["constant", "matched_beta"], "alpha": [0.0, 0.5]},
+        ...     dims=("beta_schedule", "alpha", "seed"),
+        ...     coords={"beta_schedule": ["constant", "matched"], "alpha": [0.0, 0.5]},
         ... )
         >>> reduced(gap).over_none.values.tolist(), reduced(gap).worse.values.tolist()
         ([0.0, 2.5], [0.0, 0.0])
     """
-    own = gap.sel(momentum="constant", drop=True)
+    own = gap.sel(beta_schedule="constant", drop=True)
     none = own.sel(alpha=0.0, drop=True)
-    matched = gap.sel(momentum="matched_beta", drop=True)
+    matched = gap.sel(beta_schedule="matched", drop=True)
     found = {}
     for name, values in (("gap", own), ("over_none", none - own), ("over_matched", matched - own)):
         found[name], found[f"{name}_half"] = mean_and_half(values)

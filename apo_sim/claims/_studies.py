@@ -1,8 +1,7 @@
 """Sampled runs that the statistical claims share, made so that one compilation serves them all.
 
-Every run is a *lane*: a bandit of one context, a momentum rule, schedules and a key. Lanes are
-pushed through one compiled function a fixed number at a time, so that claims which agree on the
-numbers of arms and iterations do not compile again.
+Every run is a *lane* of the sweep engine: a bandit of one context, a momentum rule, schedules and
+a key. Claims which agree on the numbers of arms and iterations do not compile again.
 """
 
 import functools
@@ -16,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from apo_sim import theory
-from apo_sim.loop import run
 from apo_sim.momentum import Averaging, FromBehaviour, Schedule
+from apo_sim.one_of import OneOf
 from apo_sim.problems import Bandit
-from apo_sim.pytree import pytree_dataclass
+from apo_sim.running import run
+from apo_sim.sweep.lanes import over_lanes
 
 RULES = ("extrapolation", "from behaviour", "averaging")
 LANES_AT_ONCE = 100
@@ -66,25 +66,6 @@ class Runs:
     log_ref: np.ndarray
 
 
-@pytree_dataclass
-class _AnyRule:
-    """One of the three rules, chosen by a traced number so that all share a compilation."""
-
-    which: jax.Array
-    alphas: jax.Array
-
-    def _rules(self):
-        return Schedule(self.alphas), FromBehaviour(self.alphas[0]), Averaging(self.alphas[0])
-
-    def init(self, tree):
-        return tuple(rule.init(tree) for rule in self._rules())
-
-    def extrapolate(self, new, state, t):
-        steps = [r.extrapolate(new, s, t) for r, s in zip(self._rules(), state, strict=True)]
-        chosen = jax.tree.map(lambda *x: jnp.stack(x)[self.which], *(step[0] for step in steps))
-        return chosen, tuple(step[1] for step in steps)
-
-
 def uniform_bandits(key: jax.Array, seeds: int, arms: int) -> tuple[np.ndarray, np.ndarray]:
     """Rewards uniform on [-1, 1] and a uniform reference, both (seeds, arms).
 
@@ -129,50 +110,41 @@ def sampled(
         "which": _rows([RULES.index(s.rule) for s in settings], seeds),
         "bound": np.full(len(settings) * seeds, float(reward_bound)),
     }
-    place = np.tile(np.arange(seeds), len(settings))
-    total = place.size
-    parts = []
-    for start in range(0, total, LANES_AT_ONCE):
-        # The last batch is filled up with lanes already done, to keep the shape.
-        rows = np.arange(start, start + LANES_AT_ONCE) % total
-        part = _lanes({n: jnp.asarray(v[rows]) for n, v in lanes.items()}, keys[place[rows]])
-        parts.append(jax.tree.map(np.asarray, part))
-    joined = jax.tree.map(lambda *x: np.concatenate(x)[:total], *parts)
-    shaped = {n: v.reshape(len(settings), seeds, *v.shape[1:]) for n, v in joined.items()}
+    lanes["key"] = keys[np.tile(np.arange(seeds), len(settings))]
+    found = over_lanes(_run, lanes, at_once=LANES_AT_ONCE)
+    shaped = {n: v.reshape(len(settings), seeds, *v.shape[1:]) for n, v in found.items()}
     return Runs(**shaped, true_reward=reward, log_ref=log_ref)
 
 
-@jax.jit
-def _lanes(lanes: dict[str, jax.Array], keys: jax.Array) -> dict[str, jax.Array]:
-    def one(lane, key):
-        bandit = Bandit(lane["reward"][None], lane["log_ref"][None])
-        solution = run(
-            bandit,
-            momentum=_AnyRule(lane["which"], lane["alphas"]),
-            beta=lane["betas"],
-            iterations=lane["alphas"].shape[0],
-            samples=lane["samples"],
-            key=key,
-            reward_bound=lane["bound"],
-            save="path",
-        )
-        parts = theory.split(bandit, solution)
-        assert solution.log_policy is not None and solution.behaviour is not None
-        assert solution.rewards is not None
-        return {
-            "gap": solution.suboptimality,
-            "tv": solution.tv,
-            "gamma": solution.gamma,
-            "optimisation": parts.optimisation,
-            "statistics": parts.statistics,
-            "paper_optimisation": parts.paper_optimisation,
-            "paper_statistics": parts.paper_statistics,
-            "log_policy": solution.log_policy[:, 0],
-            "behaviour": solution.behaviour[:, 0],
-            "rewards": solution.rewards[:, 0],
-        }
-
-    return jax.vmap(one)(lanes, keys)
+def _run(lane: dict[str, Any]) -> dict[str, jax.Array]:
+    bandit = Bandit(lane["reward"][None], lane["log_ref"][None])
+    alphas = lane["alphas"]
+    rules = Schedule(alphas), FromBehaviour(alphas[0]), Averaging(alphas[0])
+    solution = run(
+        bandit,
+        momentum=OneOf(lane["which"], rules),
+        beta=lane["betas"],
+        iterations=alphas.shape[0],
+        samples=lane["samples"],
+        key=lane["key"],
+        reward_bound=lane["bound"],
+        save="path",
+    )
+    parts = theory.split(bandit, solution)
+    path = solution.path
+    assert path.rewards is not None
+    return {
+        "gap": solution.suboptimality,
+        "tv": solution.tv,
+        "gamma": solution.gamma,
+        "optimisation": parts.optimisation,
+        "statistics": parts.statistics,
+        "paper_optimisation": parts.paper_optimisation,
+        "paper_statistics": parts.paper_statistics,
+        "log_policy": path.log_policy[:, 0],
+        "behaviour": path.behaviour[:, 0],
+        "rewards": path.rewards[:, 0],
+    }
 
 
 @dataclass(frozen=True)

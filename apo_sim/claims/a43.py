@@ -16,10 +16,10 @@ from apo_sim.claims._two_arms import GAP, every_count, fitted_difference
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
-from apo_sim.loop import run
 from apo_sim.losses import DPO
 from apo_sim.momentum import Constant
 from apo_sim.problems import Bandit
+from apo_sim.running import run
 
 # The classes of two arms: all policies with |beta log-odds| up to a reach.
 REACHES = (1.0, 2.0, 4.0, 8.0)

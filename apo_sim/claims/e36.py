@@ -14,7 +14,6 @@ from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 from apo_sim.families import random_features, ring_bandit
-from apo_sim.loop import run
 from apo_sim.losses import DPO, IPO, SPPO
 from apo_sim.momentum import Constant
 from apo_sim.momentum.base import step_beyond
@@ -23,6 +22,7 @@ from apo_sim.policies import MLP, LogLinear
 from apo_sim.problems import Bandit
 from apo_sim.proximal import ByGradient
 from apo_sim.pytree import pytree_dataclass
+from apo_sim.running import run
 from apo_sim.spaces import InLogProbabilities, InParameters
 from apo_sim.training import train
 

@@ -11,10 +11,10 @@ from apo_sim.claims import instances, judge
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
-from apo_sim.loop import run
 from apo_sim.losses import DPO, IPO, SPPO
 from apo_sim.momentum import Constant
 from apo_sim.problems import Bandit
+from apo_sim.running import run
 
 TOLERANCE = 1e-12
 LOSSES = (DPO(), IPO(1.0), SPPO())

@@ -1,6 +1,6 @@
 """Bandits that many claims try: random ones, worst cases, and those an adversary climbs to.
 
-Drawn with NumPy and run in one batch of fixed shape, so that a claim compiles a single loop.
+Drawn with NumPy and run as lanes of the sweep engine, so that claims share a single loop.
 """
 
 import dataclasses
@@ -14,9 +14,11 @@ import numpy as np
 
 from apo_sim.claims import judge
 from apo_sim.claims.verdict import Study
-from apo_sim.loop import Solution, run
+from apo_sim.loop import Solution
 from apo_sim.momentum import Constant
 from apo_sim.problems import Bandit
+from apo_sim.running import run
+from apo_sim.sweep.lanes import over_lanes
 
 ARMS = 5
 ITERATIONS = 8
@@ -227,7 +229,7 @@ def _climb(
 
 
 def solve(instances: Instances, iterations: int = ITERATIONS) -> Runs:
-    """The exact run of every instance, in one batch.
+    """The exact run of every instance.
 
     Any alpha is allowed, so that a control may turn its sign.
 
@@ -235,19 +237,14 @@ def solve(instances: Instances, iterations: int = ITERATIONS) -> Runs:
         >>> solve(random(np.random.default_rng(0), count=3)).suboptimality.shape
         (3, 8)
     """
-    return jax.tree.map(np.asarray, _solve(instances, iterations=iterations))
+    return over_lanes(_solve, instances, iterations=iterations)
 
 
-@functools.partial(jax.jit, static_argnames=("iterations",))
-def _solve(instances: Instances, *, iterations: int) -> Any:
-    def one(reward: Any, log_ref: Any, alpha: Any, beta: Any) -> Any:
-        rule = Constant(alpha, unrestricted=True)
-        bandit = Bandit(reward, log_ref)
-        found = run(bandit, momentum=rule, beta=beta, iterations=iterations, save="path")
-        assert found.log_policy is not None
-        return Runs(found.suboptimality, found.tv, found.gamma, found.log_policy[:, 0])  # type: ignore[arg-type]
-
-    return jax.vmap(one)(*instances)
+def _solve(lane: Instances, iterations: int) -> Any:
+    rule = Constant(lane.alpha, unrestricted=True)  # type: ignore[arg-type]
+    bandit = Bandit(lane.reward, lane.log_ref)  # type: ignore[arg-type]
+    found = run(bandit, momentum=rule, beta=lane.beta, iterations=iterations, save="path")
+    return Runs(found.suboptimality, found.tv, found.gamma, found.path.log_policy[:, 0])  # type: ignore[arg-type]
 
 
 def _reference(log_p: np.ndarray, rest: np.ndarray, best: np.ndarray) -> np.ndarray:

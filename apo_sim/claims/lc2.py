@@ -14,10 +14,10 @@ from apo_sim.claims._two_arms import COVERAGE, log_bound
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
-from apo_sim.loop import run
 from apo_sim.losses import SPPO
 from apo_sim.momentum import Constant
 from apo_sim.problems import Game
+from apo_sim.running import run
 
 BETAS = np.array([0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.003, 0.002])
 # Judged where the printed bound is exceeded by a factor of some hundreds; see LC.1.

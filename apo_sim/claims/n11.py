@@ -14,9 +14,9 @@ from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
-from apo_sim.loop import run
 from apo_sim.losses import SPPO
 from apo_sim.momentum import Constant
+from apo_sim.running import run
 from apo_sim.studies.caption import caption
 from apo_sim.studies.game_kinds import KINDS, three_arms
 from apo_sim.studies.intervals import mean_and_half

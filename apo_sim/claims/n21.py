@@ -14,10 +14,10 @@ from apo_sim.claims._studies import Runs, Setting, sampled, uniform_bandits
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
-from apo_sim.loop import run
 from apo_sim.losses import DPO, SPPO
 from apo_sim.momentum import FromBehaviour
 from apo_sim.problems import Bandit
+from apo_sim.running import run
 from apo_sim.studies.caption import caption
 
 TOLERANCE = 1e-8

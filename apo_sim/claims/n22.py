@@ -14,10 +14,10 @@ from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
-from apo_sim.loop import run
 from apo_sim.losses import SPPO
 from apo_sim.momentum import Constant
 from apo_sim.problems import Game
+from apo_sim.running import run
 
 ALPHAS = (-0.9, -0.6, -0.3, 0.0, 0.3, 0.6, 0.9)
 ARMS = (3, 5)

@@ -15,10 +15,10 @@ from apo_sim.claims.n22 import ARMS, OF_ROOTS, UPDATES, leaving
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
-from apo_sim.loop import run
 from apo_sim.losses import SPPO
 from apo_sim.momentum import Constant, NoMomentum
 from apo_sim.pytree import pytree_dataclass
+from apo_sim.running import run
 
 MUS = (0.01, 0.02, 0.03)
 OF_FORMULA = 0.01

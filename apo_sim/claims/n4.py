@@ -14,9 +14,9 @@ from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
-from apo_sim.loop import run
 from apo_sim.momentum import Constant
 from apo_sim.problems import Bandit
+from apo_sim.running import run
 from apo_sim.studies.caption import caption
 
 ARMS, ITERATIONS = 10, 20

@@ -12,9 +12,9 @@ from apo_sim.claims import instances, judge
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
-from apo_sim.loop import run
 from apo_sim.momentum import Nesterov, Schedule
 from apo_sim.problems import Bandit
+from apo_sim.running import run
 
 TOLERANCE = 1e-9
 P, BETA = 0.01, 0.55  # the worst rewards then stay in [-1, 1] from the first update on

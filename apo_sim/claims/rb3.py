@@ -16,9 +16,9 @@ from apo_sim.claims.n10 import dominated, random_runs
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
-from apo_sim.loop import run
 from apo_sim.losses import SPPO
 from apo_sim.problems import Game
+from apo_sim.running import run
 from apo_sim.theory import average_exploitability, log_tv_printed
 
 ARMS = 4

@@ -13,10 +13,10 @@ from apo_sim.claims import instances, judge
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
-from apo_sim.loop import run
 from apo_sim.momentum import Constant
 from apo_sim.problems import Bandit
 from apo_sim.pytree import pytree_dataclass
+from apo_sim.running import run
 
 ITERATIONS = 40
 TOLERANCE = 1e-10

@@ -10,10 +10,11 @@ from apo_sim.claims.n10 import dominated, random_runs
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
-from apo_sim.loop import Solution, run
+from apo_sim.loop import Solution
 from apo_sim.losses import SPPO
 from apo_sim.momentum import Constant
 from apo_sim.problems import Game
+from apo_sim.running import run
 from apo_sim.theory import closed_form, gamma, log_tv_printed, sharp_tv, tv_printed
 
 ALPHA, BETA, ITERATIONS = 0.3, 1.0, 60

@@ -12,9 +12,9 @@ from apo_sim.claims import instances, judge
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
-from apo_sim.loop import run
 from apo_sim.momentum import Constant
 from apo_sim.problems import Bandit
+from apo_sim.running import run
 
 ITERATIONS = 2_000
 FITTED = slice(10, 201)  # the updates that choose the constant in front of log T

@@ -17,6 +17,7 @@ from apo_sim.checks import (
     optional,
 )
 from apo_sim.errors import InvalidArgument
+from apo_sim.geometry.base import GEOMETRY
 from apo_sim.llm import parameters
 from apo_sim.llm.devices import AXES
 from apo_sim.llm.lora import LoRA
@@ -61,9 +62,22 @@ def as_betas(beta: Any, iterations: int) -> list[float]:
     return [float(value) for value in np.broadcast_to(np.asarray(beta, float), iterations)]
 
 
-def check_method(loss: Any, momentum: Any, iterations: int) -> None:
-    """Refuse what is no loss or no rule, and a schedule of the wrong length, as `run` does."""
+def check_method(loss: Any, momentum: Any, geometry: Any, iterations: int) -> None:
+    """Refuse what is no loss or no rule, and a schedule of the wrong length, as `run` does.
+
+    Of geometries, those are left whose scores can be had from the probabilities of the responses
+    at hand: the normaliser of all others runs over all responses.
+    """
     as_loss("loss", loss)
+    GEOMETRY("geometry", geometry)
+    if not getattr(geometry, "of_log_ratio", False):
+        raise InvalidArgument(
+            "geometry",
+            geometry,
+            "needs more than log(policy / proximal centre) of a response, and the probability of "
+            "a text is too small to be a coordinate by itself",
+            "pass KL(), ForwardKL(), JensenShannon(), AlphaDivergence(0.5) or MixedChiSquare()",
+        )
     check_momentum(momentum, iterations)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from apo_sim import files
 from apo_sim.checks import checked
 from apo_sim.errors import InvalidArgument
+from apo_sim.geometry import KL, Geometry
 from apo_sim.interruption import interruptible
 from apo_sim.llm import pairs, parameters, run_file, stages
 from apo_sim.llm.adapters import trained
@@ -73,6 +74,7 @@ def train(
     ranker: Ranker | None = None,
     loss: Loss = DPO(),
     momentum: Momentum = Constant(PAPER_ALPHA),
+    geometry: Geometry = KL(),
     beta: Any = PAPER_BETA,
     iterations: int = 3,
     sampling: Sampling = Sampling(),
@@ -99,6 +101,8 @@ def train(
         ranker: scores the responses.
         loss: what the proximal step fits.
         momentum: the rule.
+        geometry: the distance of the proximal step: KL, or an f-divergence of `apo_sim.geometry`,
+            whose score is a function of log(policy / proximal centre) of the response alone.
         beta: proximal weight; a number or one for each iteration.
         iterations: T, at least 1.
         sampling: how responses are drawn.
@@ -151,7 +155,7 @@ def train(
         if mesh is not None:
             stack.enter_context(mesh)
         betas = as_betas(beta, iterations)
-        check_method(loss, momentum, iterations)
+        check_method(loss, momentum, geometry, iterations)
         check_source(source, prompts=prompts, ranker=ranker, held_out=held_out)
         check_model(model, mesh)
         check_batch(tuning, mesh)
@@ -160,6 +164,7 @@ def train(
         settings = {
             "loss": loss,
             "momentum": momentum,
+            "geometry": geometry,
             "ranker": ranker,
             "sampling": sampling,
             "pairing": pairing,
@@ -182,7 +187,9 @@ def train(
             place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         else:
             place = stack.enter_context(run_file.opened(out, model, mesh, settings))
-        trainer = ProximalTrainer(model.network, loss, tuning, model.tokenizer.padding)
+        trainer = ProximalTrainer(
+            model.network, loss, tuning, model.tokenizer.padding, geometry=geometry
+        )
         run = _Run(
             model=model,
             trainer=trainer,

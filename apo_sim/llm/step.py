@@ -19,12 +19,13 @@ from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 
 from apo_sim.checks import as_count, as_function, check_positive, check_single, optional
 from apo_sim.errors import InvalidArgument
+from apo_sim.geometry import KL
 from apo_sim.llm import parameters, stages
 from apo_sim.llm.batches import Batch, batches
 from apo_sim.llm.devices import fetched
 from apo_sim.llm.pairs import Preference
 from apo_sim.losses import Extra, Loss
-from apo_sim.training import TrainingDiverged
+from apo_sim.methods import TrainingDiverged
 
 
 class StepDiverged(TrainingDiverged):
@@ -152,12 +153,16 @@ def token_log_probs(network: Any, batch: Batch) -> Float[Array, "pairs 2 respons
     return jnp.where(counted, log_probs, 0.0).reshape(pairs, 2, -1)
 
 
-def objective(network: Any, batch: Batch, loss: Loss) -> tuple[Array, dict[str, Array]]:
+def objective(
+    network: Any, batch: Batch, loss: Loss, geometry: Any = KL()
+) -> tuple[Array, dict[str, Array]]:
     """Mean of a loss over a batch, and how the pairs stand: (3.1) with data.
 
-    The scores are h = beta log(policy / proximal centre), as everywhere in the library.
+    The scores are those of a geometry that needs log(policy / proximal centre) of the response
+    alone; for KL, h = beta log(policy / proximal centre).
     """
-    scores = batch.beta[:, None] * (response_log_probs(network, batch) - batch.reference)
+    log_ratio = response_log_probs(network, batch) - batch.reference
+    scores = batch.beta[:, None] * geometry.score_of_ratio(log_ratio)
     values = loss(scores[:, 0], scores[:, 1], Extra(batch.log_normalizer))
     lead = scores[:, 0] - scores[:, 1]
     right = jnp.where(lead > 0, 1.0, jnp.where(lead == 0, 0.5, 0.0))
@@ -180,10 +185,17 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
         tuning: the inner training.
         padding: token that fills up.
         save_every: steps between two checkpoints within a proximal step.
+        geometry: what the scores are, see `objective`.
     """
 
     def __init__(
-        self, network: Any, loss: Loss, tuning: FineTuning, padding: int, save_every: int = 100
+        self,
+        network: Any,
+        loss: Loss,
+        tuning: FineTuning,
+        padding: int,
+        save_every: int = 100,
+        geometry: Any = KL(),
     ):
         config = peft_trainer.TrainingConfig(
             eval_every_n_steps=2**30,
@@ -194,7 +206,9 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
         self.tuning, self.padding, self.save_every = tuning, padding, save_every
         self.is_managed_externally = True
         self._reports: list[dict[str, Array]] = []
-        self.with_loss_fn(lambda network, batch: objective(network, batch, loss), has_aux=True)
+        self.with_loss_fn(
+            lambda network, batch: objective(network, batch, loss, geometry), has_aux=True
+        )
         self.with_gen_model_input_fn(lambda batch: {"batch": batch})
         graph = nnx.graphdef(network)
         # Only these numbers come back: nnx.jit would return, and so copy, the network too.

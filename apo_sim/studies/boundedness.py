@@ -17,12 +17,12 @@ from matplotlib.lines import Line2D
 from apo_sim import theory
 from apo_sim.errors import InvalidArgument
 from apo_sim.problems import Bandit
+from apo_sim.registry import FAMILIES
 from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import bootstrap, mean_and_half, several
 from apo_sim.studies.limit import sweep_to_limit
 from apo_sim.studies.wording import plus_minus
 from apo_sim.sweep import replicate_problem
-from apo_sim.sweep.named import uniform
 
 ALPHAS = (0.0, 0.3, 0.6, 0.9)
 SAMPLES = (1e2, 1e4, 1e6)
@@ -56,7 +56,7 @@ def measure(
     if iterations < 4:
         raise InvalidArgument("iterations", iterations, "is too short for two doublings", "pass 4")
     data = sweep_to_limit(
-        uniform,
+        FAMILIES["uniform"],
         samples=samples,
         momentum="unrestricted",
         alpha=list(alphas),
@@ -74,7 +74,7 @@ def measure(
 
 def _reward_ranges(seeds: int, seed: int, arms: int) -> np.ndarray:
     def one(replicate: jax.Array) -> jax.Array:
-        problem, _ = replicate_problem(uniform, seed, replicate, 1, arms)
+        problem, _ = replicate_problem(FAMILIES["uniform"], seed, replicate, 1, arms)
         assert isinstance(problem, Bandit)
         return jnp.ptp(problem.reward)
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from apo_sim import theory
+from apo_sim.registry import Family
 from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import bootstrap, place, several
 from apo_sim.sweep import sweep
@@ -37,7 +38,7 @@ def measure(
     seed: int = 0,
     out: str | Path | None = None,
     progress: bool = True,
-    family: str = "uniform",
+    family: str | Family = "uniform",
     arms: int = 10,
     samples: float = SAMPLES,
     iterations: int = 40,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from apo_sim import families
 from apo_sim.errors import InvalidArgument
+from apo_sim.one_of import OneOf
 from apo_sim.problems import Game, LogPolicy
 
 KINDS = ("Assumption B.1", "best arm only", "transitive", "any game", "cycle")
@@ -40,7 +41,7 @@ def three_arms(key: Any, contexts: int, arms: int, kind: Any = 0) -> Game:
     # Exponential variables, normalised: uniform on the simplex, without a sampler of gammas.
     log_ref = jax.nn.log_softmax(jnp.log(jax.random.exponential(of_reference, (1, 3))))
     draws = (_dominant, _best_arm_only, _transitive, _any, _cycle)
-    return jax.lax.switch(jnp.asarray(kind, int), draws, of_game, log_ref)
+    return OneOf(jnp.asarray(kind, int), draws)(of_game, log_ref)
 
 
 def _dominant(key: jax.Array, log_ref: LogPolicy) -> Game:

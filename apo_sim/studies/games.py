@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from apo_sim.errors import InvalidArgument
+from apo_sim.losses import Loss
 from apo_sim.studies.caption import caption
 from apo_sim.studies.game_kinds import KINDS, three_arms
 from apo_sim.studies.intervals import mean_and_half, place, several
@@ -40,15 +41,15 @@ def measure(
     iterations: int = 2000,
     sampled_iterations: int = 300,
     alphas: Sequence[float] = ALPHAS,
-    losses: Sequence[str] = LOSSES,
+    losses: Sequence[str | Loss] = LOSSES,
     samples: Sequence[float] = SAMPLES,
 ) -> xr.Dataset:
     """Exploitability of the last and of the average policy of random games of every kind.
 
     Returns:
-        With exact preferences `last` and `average`, dimensions (loss, momentum, kind, alpha,
-        seed, iteration), of some iterations; momentum and its rival, the matched beta. After
-        `sampled_iterations`, `last_sampled` and `average_sampled`, dimensions (samples, loss,
+        With exact preferences `last` and `average`, dimensions (loss, beta_schedule, kind,
+        alpha, seed, iteration), of some iterations; momentum and its rival, the matched beta.
+        After `sampled_iterations`, `last_sampled` and `average_sampled`, dimensions (samples, loss,
         kind, alpha, seed), of which `samples` = inf has exact preferences.
 
     Example:
@@ -65,6 +66,7 @@ def measure(
         data = sweep(
             three_arms,
             loss=list(losses),
+            momentum="unrestricted",
             kind=range(len(KINDS)),
             alpha=list(alphas),
             **settings,
@@ -80,15 +82,13 @@ def measure(
             kind=list(KINDS)
         )
 
-    exact = swept("exact", momentum=["unrestricted", "matched_beta"], iterations=iterations)
+    exact = swept("exact", beta_schedule=["constant", "matched"], iterations=iterations)
     kept = np.unique(np.geomspace(1, iterations, POINTS).round().astype(int))
-    noisy = _ends(exact.sel(momentum="unrestricted"), sampled_iterations).expand_dims(
+    noisy = _ends(exact.sel(beta_schedule="constant"), sampled_iterations).expand_dims(
         samples=[np.inf]
     )
     if len(samples):
-        found = swept(
-            "sampled", samples=list(samples), momentum="unrestricted", iterations=sampled_iterations
-        )
+        found = swept("sampled", samples=list(samples), iterations=sampled_iterations)
         noisy = xr.concat(
             [_ends(found, sampled_iterations).transpose("samples", ...), noisy], "samples"
         )
@@ -110,9 +110,9 @@ def final(data: xr.Dataset, policy: str, kind: str, **where: Any) -> xr.DataArra
         data: what `measure` returned.
         policy: "last" or "average".
         kind: of the games.
-        **where: alpha, and maybe loss and momentum; by default the first loss, with momentum.
+        **where: alpha, and maybe loss and beta_schedule; by default the first loss, with momentum.
     """
-    chosen = {"loss": data.loss.values[0], "momentum": "unrestricted", "kind": kind, **where}
+    chosen = {"loss": data.loss.values[0], "beta_schedule": "constant", "kind": kind, **where}
     return data[policy].isel(iteration=-1).sel(chosen)
 
 
@@ -129,7 +129,7 @@ def finding(data: xr.Dataset) -> str:
     for kind in KINDS:
         base = float(final(data, "average", kind, alpha=0.0).mean("seed"))
         kinds.append(f"{kind}: {base:.4f}, change {change('average', kind)}")
-    rival = final(data, "average", "cycle", alpha=strong, momentum="matched_beta")
+    rival = final(data, "average", "cycle", alpha=strong, beta_schedule="matched")
     beyond = plus_minus(final(data, "average", "cycle", alpha=strong) - rival)
     loss, *others = (str(name) for name in data.loss.values)
     text = (
@@ -195,9 +195,9 @@ def draw(figure: Figure, data: xr.Dataset) -> None:
 def _over_updates(axes: Axes, values: xr.DataArray) -> None:
     """Mean over the games, for every alpha, and the matched beta of the largest."""
     for colour, alpha in enumerate(values.alpha.values):
-        one = values.sel(alpha=alpha, momentum="unrestricted")
+        one = values.sel(alpha=alpha, beta_schedule="constant")
         axes.loglog(values.iteration, one.mean("seed"), color=f"C{colour}", lw=1.4)
-    rival = values.sel(momentum="matched_beta").isel(alpha=-1).mean("seed")
+    rival = values.sel(beta_schedule="matched").isel(alpha=-1).mean("seed")
     axes.loglog(values.iteration, rival, "--", color=f"C{values.alpha.size - 1}", lw=1.2)
 
 

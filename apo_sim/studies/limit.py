@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from apo_sim.registry import Family
 from apo_sim.studies.intervals import place
-from apo_sim.sweep import Family, sweep
+from apo_sim.sweep import sweep
 
 
 def sweep_to_limit(

@@ -12,6 +12,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from apo_sim.registry import Family
 from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import mean_and_half, place, several
 from apo_sim.sweep import sweep
@@ -29,7 +30,7 @@ def measure(
     seed: int = 0,
     out: str | Path | None = None,
     progress: bool = True,
-    family: str = "uniform",
+    family: str | Family = "uniform",
     arms: int = 5,
     alphas: Sequence[float] = ALPHAS,
     betas: Sequence[float] = BETAS,

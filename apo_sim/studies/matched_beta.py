@@ -19,6 +19,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from apo_sim.registry import Family
 from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import (
     CONFIDENCE,
@@ -47,17 +48,17 @@ def measure(
     seed: int = 0,
     out: str | Path | None = None,
     progress: bool = True,
-    family: str = "uniform",
+    family: str | Family = "uniform",
     arms: int = 10,
     iterations: int = HORIZONS[-1],
     alphas: Sequence[float] = ALPHAS,
     betas: Sequence[float] = BETAS,
     samples: Sequence[int] = SAMPLES,
 ) -> xr.Dataset:
-    """The gap, dimensions (momentum, alpha, beta, samples, seed, iteration); alpha = 0 is added.
+    """The gap, dimensions (beta_schedule, alpha, beta, samples, seed, iteration).
 
-    The variable `exact` has no samples: the gap of exact preferences, the same for both values of
-    `momentum` up to rounding.
+    To the alphas given, 0 is added. The variable `exact` has no samples: the gap of exact
+    preferences, the same for both values of `beta_schedule` up to rounding.
 
     Example:
         >>> data = measure(seeds=2, arms=3, iterations=6, alphas=[0.5], betas=[1.0], samples=[100])
@@ -66,7 +67,7 @@ def measure(
         True
     """
     grid: dict[str, Any] = {
-        "momentum": ["constant", "matched_beta"],
+        "beta_schedule": ["constant", "matched"],
         "alpha": [0.0, *alphas],
         "beta": list(betas),
         "arms": arms,
@@ -85,14 +86,14 @@ def contenders(gap: xr.DataArray) -> xr.DataArray:
     """The three contenders along a dimension `contender`, for every alpha above 0.
 
     Args:
-        gap: dimensions momentum, alpha and any others.
+        gap: dimensions beta_schedule, alpha and any others.
 
     Returns:
         Dimensions (contender, alpha, ...); the last is the same for every alpha.
     """
-    plain = gap.sel(momentum="constant", alpha=0.0, drop=True)
+    plain = gap.sel(beta_schedule="constant", alpha=0.0, drop=True)
     given = gap.sel(alpha=gap.alpha[gap.alpha > 0])
-    momentum, matched = (given.sel(momentum=m, drop=True) for m in ("constant", "matched_beta"))
+    momentum, matched = (given.sel(beta_schedule=s, drop=True) for s in ("constant", "matched"))
     parts = [momentum, matched, plain.broadcast_like(momentum)]
     return xr.concat(parts, xr.Variable("contender", list(CONTENDERS)))
 
@@ -129,7 +130,7 @@ def winners(gaps: xr.DataArray) -> xr.DataArray:
 
 def disagreement(data: xr.Dataset) -> float:
     """The largest relative difference between both paths of exact preferences, at any t."""
-    momentum, matched = data.exact.transpose("momentum", ...).values
+    momentum, matched = data.exact.transpose("beta_schedule", ...).values
     size = np.maximum(np.maximum(momentum, matched), np.finfo(momentum.dtype).tiny)
     return float(np.max(np.abs(momentum - matched) / size))
 

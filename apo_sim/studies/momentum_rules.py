@@ -12,10 +12,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from apo_sim.registry import MOMENTA, Family, rule_of
 from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import bootstrap, mean_and_half, place, ratio_of_means, several
 from apo_sim.sweep import sweep
-from apo_sim.sweep.plan import MOMENTA
 
 # Rule and alpha; none is written as alpha = 0, which shares the program of the other constants.
 RULES = {
@@ -37,7 +37,7 @@ def measure(
     seed: int = 0,
     out: str | Path | None = None,
     progress: bool = True,
-    family: str = "uniform",
+    family: str | Family = "uniform",
     arms: int = 10,
     beta: float = 5.0,
     iterations: int = 20,
@@ -92,7 +92,7 @@ def total_weight(momentum: str, alpha: float, iterations: int, *, after: bool = 
         >>> total_weight("constant", 0.5, 2), total_weight("constant", 0.5, 2, after=True)
         (2.5, 3.25)
     """
-    rule = MOMENTA[momentum](alpha)
+    rule = rule_of(MOMENTA.chosen(momentum), alpha)
     new = centre = 0.0
     state = rule.init(centre)
     for t in range(1, iterations + 1):

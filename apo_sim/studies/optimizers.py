@@ -17,16 +17,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Int
 from matplotlib.figure import Figure
 
 from apo_sim import theory
 from apo_sim.families import sequence_bandit
 from apo_sim.momentum import Constant
+from apo_sim.one_of import OneOf
 from apo_sim.optimizers import SGD, AdamW, Optimizer, RMSProp
 from apo_sim.policies import Recurrent
 from apo_sim.proximal import ByGradient
-from apo_sim.pytree import pytree_dataclass
 from apo_sim.studies import ring_protocol
 from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import bootstrap, mean_and_half, ratio_of_means, several
@@ -96,36 +95,6 @@ VARIANTS = {
 }
 
 
-@pytree_dataclass
-class OneOf:
-    """One of several optimisers, picked by a number, so that one compiled program runs them all.
-
-    Args:
-        optimizers: each sees every gradient; only one moves the parameters.
-        which: its number.
-
-    Example:
-        >>> rule = OneOf((SGD(1.0), SGD(2.0)), jnp.array(1))
-        >>> float(rule.update(jnp.array(3.0), rule.init(jnp.array(0.0)))[0])
-        -6.0
-    """
-
-    optimizers: tuple[Optimizer, ...]
-    which: Int[Array, ""]
-
-    def init(self, params: Any) -> Any:
-        return tuple(rule.init(params) for rule in self.optimizers)
-
-    def update(self, updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        found = [
-            rule.update(updates, own, params)
-            for rule, own in zip(self.optimizers, state, strict=True)
-        ]
-        changes, states = zip(*found, strict=True)
-        number = jnp.asarray(self.which, jnp.int32)
-        return jax.tree.map(lambda *each: jax.lax.select_n(number, *each), *changes), states
-
-
 def setup(
     task: str,
     seed: int,
@@ -148,7 +117,7 @@ def setup(
     def of_lane(lane: dict[str, Any]) -> dict[str, Any]:
         rate = jnp.asarray(lane["learning_rate"], jnp.float32)
         rules = tuple(OPTIMIZERS[name](rate) for name in optimizers)
-        one = OneOf(rules, jnp.asarray(lane["which"]))
+        one = OneOf(jnp.asarray(lane["which"]), rules)
         step = ByGradient(one, protocol.steps, keep_state=protocol.keep_state)
         return {**of_task(lane), "step": step}
 

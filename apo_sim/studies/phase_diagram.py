@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 from apo_sim.errors import InvalidArgument
+from apo_sim.registry import Family
 from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import CONFIDENCE, mean_and_half, place, several
 from apo_sim.sweep import sweep
@@ -37,21 +38,21 @@ def measure(
     seed: int = 0,
     out: str | Path | None = None,
     progress: bool = True,
-    family: str = "uniform",
+    family: str | Family = "uniform",
     arms: int = 10,
     beta: float = 5.0,
     iterations: int = 50,
     alphas: Sequence[float] = ALPHAS,
     samples: Sequence[int] = SAMPLES,
 ) -> xr.Dataset:
-    """The gap, dimensions (momentum, alpha, samples, seed, iteration): momentum and its rival.
+    """The gap of momentum and its rival, (beta_schedule, alpha, samples, seed, iteration).
 
     The rival is plain iteration with the beta that takes the same path with exact preferences.
 
     Example:
         >>> data = measure(seeds=4, arms=3, iterations=2, alphas=[0.0, 0.5], samples=[100])
-        >>> list(data.momentum.values)
-        ['constant', 'matched_beta']
+        >>> list(data.beta_schedule.values)
+        ['constant', 'matched']
     """
     if iterations < 2:
         raise InvalidArgument(
@@ -59,7 +60,7 @@ def measure(
         )
     return sweep(
         family,
-        momentum=["constant", "matched_beta"],
+        beta_schedule=["constant", "matched"],
         alpha=list(alphas),
         samples=list(samples),
         arms=arms,
@@ -77,7 +78,7 @@ def judged(gap: xr.DataArray) -> xr.Dataset:
     """The best extrapolation of every (N, T), and what it gains on seeds it was not chosen on.
 
     Args:
-        gap: dimensions momentum, alpha, samples, seed, iteration; any of the iterations.
+        gap: dimensions beta_schedule, alpha, samples, seed, iteration; any of the iterations.
 
     Returns:
         Dimensions (samples, iteration): `best`, the alpha; and for each of `COMPARISONS` (the best
@@ -87,20 +88,20 @@ def judged(gap: xr.DataArray) -> xr.Dataset:
         below zero, else 0; and `gain_*`, the difference as a share of the rival's gap.
     """
     chosen_on, judged_on = gap.isel(seed=slice(0, None, 2)), gap.isel(seed=slice(1, None, 2))
-    best = chosen_on.sel(momentum="constant").mean("seed").idxmin("alpha")
-    momentum = judged_on.sel(momentum="constant")
+    best = chosen_on.sel(beta_schedule="constant").mean("seed").idxmin("alpha")
+    momentum = judged_on.sel(beta_schedule="constant")
     apo, none = momentum.sel(alpha=best), momentum.sel(alpha=0.0)
-    matched = judged_on.sel(momentum="matched_beta", alpha=best)
+    matched = judged_on.sel(beta_schedule="matched", alpha=best)
     pairs = (apo, none), (apo, matched), (momentum.sel(alpha=gap.alpha.max()), none)
     found = {"best": best}
     for name, (one, rival) in zip(COMPARISONS, pairs, strict=True):
-        difference = (rival - one).drop_vars(["momentum", "alpha"], errors="ignore")
+        difference = (rival - one).drop_vars(["beta_schedule", "alpha"], errors="ignore")
         mean, half = mean_and_half(difference, 1 - (1 - CONFIDENCE) / best.size)
         found |= {f"over_{name}": mean, f"half_{name}": half}
         found[f"sign_{name}"] = xr.where(abs(mean) > half, np.sign(mean), 0.0)
         found[f"gain_{name}"] = mean / rival.mean("seed")
     return xr.Dataset(
-        {n: v.drop_vars(["momentum", "alpha"], errors="ignore") for n, v in found.items()}
+        {n: v.drop_vars(["beta_schedule", "alpha"], errors="ignore") for n, v in found.items()}
     )
 
 

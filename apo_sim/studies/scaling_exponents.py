@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from apo_sim import theory
+from apo_sim.registry import Family
 from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import CONFIDENCE, bootstrap, log_log_slope, place, several
 from apo_sim.sweep import sweep
@@ -66,7 +67,7 @@ def measure(
     seed: int = 0,
     out: str | Path | None = None,
     progress: bool = True,
-    family: str = "uniform",
+    family: str | Family = "uniform",
     arms: int = 10,
     iterations: int = 20,
     alphas: Sequence[float] = ALPHAS,

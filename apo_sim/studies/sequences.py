@@ -14,16 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Int
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from apo_sim.families import sequence_bandit
 from apo_sim.momentum import Constant
+from apo_sim.one_of import OneOf
 from apo_sim.optimizers import AdamW
 from apo_sim.policies import Attention, Recurrent
 from apo_sim.proximal import ByGradient
-from apo_sim.pytree import pytree_dataclass
 from apo_sim.spaces import InLogProbabilities, InParameters, InTokens, Space
 from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import bootstrap, mean_and_half, ratio_of_means, several
@@ -47,44 +46,6 @@ LABELS = {
 COLOURS = dict(zip(LABELS, ("0.45", "C2", "C0", "C1"), strict=True))
 KEPT = ("suboptimality", "kl_to_exact", "tv_to_exact", "moved")
 WIDTH, STEPS, LEARNING_RATE = 16, 300, 0.01
-
-
-@pytree_dataclass
-class OneOf:
-    """One of several spaces, chosen by a number, so that all of them share a compilation.
-
-    Args:
-        spaces: to choose from.
-        which: place of the one that counts.
-
-    Example:
-        >>> from apo_sim.policies import Table
-        >>> space = OneOf((InLogProbabilities(), InParameters()), jnp.array(1))
-        >>> table, rule, old = Table(1, 2), Constant(0.5), jnp.zeros((1, 2))
-        >>> state = space.init(table, rule, old, old)
-        >>> space.extrapolate(table, rule, jnp.ones((1, 2)), old, state, 1)[0].tolist()
-        [[1.5, 1.5]]
-    """
-
-    spaces: tuple[Space, ...]
-    which: Int[Array, ""]
-
-    def init(self, policy: Any, momentum: Any, params: Any, offset: Any) -> Any:
-        return tuple(space.init(policy, momentum, params, offset) for space in self.spaces)
-
-    def extrapolate(
-        self, policy: Any, momentum: Any, params: Any, offset: Any, state: Any, t: Any
-    ) -> Any:
-        found = [
-            space.extrapolate(policy, momentum, params, offset, own, t)
-            for space, own in zip(self.spaces, state, strict=True)
-        ]
-        params, offset, states = zip(*found, strict=True)
-        chosen = jax.tree.map(
-            lambda *each: jax.lax.select_n(jnp.asarray(self.which, jnp.int32), *each),
-            *zip(params, offset, strict=True),
-        )
-        return *chosen, states
 
 
 def setup(
@@ -115,7 +76,7 @@ def setup(
             "momentum": Constant(lane["alpha"]),
             "beta": lane["beta"],
             "step": ByGradient(AdamW(LEARNING_RATE), STEPS),
-            "space": OneOf(tuple(SPACES.values()), jnp.asarray(lane["which"])),
+            "space": OneOf(jnp.asarray(lane["which"]), tuple(SPACES.values())),
             "key": to_data,
         }
 

@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
 from apo_sim import theory
+from apo_sim.registry import Family
 from apo_sim.studies.caption import caption
 from apo_sim.studies.intervals import (
     CONFIDENCE,
@@ -43,7 +44,7 @@ def measure(
     seed: int = 0,
     out: str | Path | None = None,
     progress: bool = True,
-    family: str = "uniform",
+    family: str | Family = "uniform",
     arms: int = 10,
     beta: float = 5.0,
     iterations: int = 40,

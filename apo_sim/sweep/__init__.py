@@ -1,10 +1,10 @@
 """Sweeps: grids of settings times many seeds, on one machine or a cluster, stored and resumed."""
 
+from apo_sim.registry import Family
 from apo_sim.sweep.cluster import ClusterLost
 from apo_sim.sweep.lanes import replicate_problem
-from apo_sim.sweep.named import NAMED, Family
 from apo_sim.sweep.series import SERIES
 from apo_sim.sweep.sweep import sweep
 from apo_sim.sweep.trainings import trainings
 
-__all__ = ["NAMED", "SERIES", "ClusterLost", "Family", "replicate_problem", "sweep", "trainings"]
+__all__ = ["SERIES", "ClusterLost", "Family", "replicate_problem", "sweep", "trainings"]

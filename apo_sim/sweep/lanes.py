@@ -1,6 +1,7 @@
 """Many runs at once: one compiled program a shape, its lanes shared out among the devices."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,11 +10,11 @@ import numpy as np
 
 from apo_sim.checks import as_array, as_count, as_function, as_seed, checked, function_of
 from apo_sim.errors import InvalidArgument
-from apo_sim.loop import run
 from apo_sim.problems import Problem
+from apo_sim.registry import Family, rule_of
+from apo_sim.running import run
 from apo_sim.sweep.devices import EVERYWHERE, LANES, shared_out
-from apo_sim.sweep.named import Family
-from apo_sim.sweep.plan import LOSSES, MOMENTA, Shape, Unit
+from apo_sim.sweep.plan import DEFAULTS, OBJECTS, Plan, Shape, Unit
 from apo_sim.sweep.series import SERIES
 from apo_sim.theory import matched_beta
 
@@ -27,7 +28,7 @@ _MEMORY = 2**27
 _ALIVE = 16
 # Settings that `run` takes itself; the others belong to the family.
 _OF_RUN = ("beta", "samples", "reward_bound")
-# Settings that the momentum rule takes: `alpha`, and whether its rival runs in its place.
+# Settings that the momentum rule takes: `alpha`, and whether a matched beta runs in its place.
 _OF_RULE = ("alpha", "matched")
 
 
@@ -48,19 +49,72 @@ def compute(unit: Unit, seed: int) -> dict[str, np.ndarray]:
     devices = jax.local_device_count()
     batch = _lanes_a_device(unit.shape, "samples" in unit.numbers) * devices
     program = _program(unit.shape, tuple(sorted(unit.numbers)), batch, precision())
-    lanes = len(unit.replicate)
+    parts = in_blocks(
+        lambda lanes: program(np.uint32(seed), *lanes), (unit.numbers, unit.replicate), batch
+    )
+    size = (*unit.extent, unit.shape.iterations)
+    return {name: parts[name].reshape(size) for name in unit.shape.variables}
+
+
+def over_lanes(
+    function: Callable[..., Any], lanes: Any, *, at_once: int = _MOST_LANES, **fixed: Any
+) -> Any:
+    """A function of one lane, for every lane: compiled once, shared out among the devices.
+
+    Args:
+        function: of a lane and of `fixed`; traced, and told from others by which object it is.
+        lanes: arrays, or a tree of them, whose first axis is the lanes.
+        at_once: lanes that a device works on at a time.
+        **fixed: what is the same for all and part of the program; hashable.
+
+    Returns:
+        What the function returns, as NumPy arrays whose first axis is the lanes.
+
+    Source: ours.
+
+    Example:
+        >>> def power(lane, exponent):
+        ...     return lane**exponent
+        >>> over_lanes(power, np.arange(3.0), exponent=2).tolist()
+        [0.0, 1.0, 4.0]
+    """
+    program = _mapped(function, tuple(sorted(fixed.items())), precision())
+    return in_blocks(program, lanes, at_once * jax.local_device_count())
+
+
+def in_blocks(program: Callable[[Any], Any], lanes: Any, batch: int) -> Any:
+    """A program of `batch` lanes on any number of them, the last repeated to fill up its batch."""
+    count = len(jax.tree.leaves(lanes)[0])
     parts = []
-    for start in range(0, lanes, batch):
-        # The last lane is repeated to fill up its batch.
-        here = np.minimum(np.arange(start, start + batch), lanes - 1)
-        numbers = {name: values[here] for name, values in unit.numbers.items()}
-        parts.append(program(np.uint32(seed), numbers, unit.replicate[here]))
-    return {
-        name: np.concatenate([np.asarray(part[name]) for part in parts])[:lanes].reshape(
-            *unit.extent, unit.shape.iterations
-        )
-        for name in unit.shape.variables
-    }
+    for start in range(0, count, batch):
+        here = np.minimum(np.arange(start, start + batch), count - 1)
+        part = program(jax.tree.map(lambda values, here=here: values[here], lanes))
+        parts.append(jax.tree.map(np.asarray, part))
+    return jax.tree.map(lambda *each: np.concatenate(each)[:count], *parts)
+
+
+def rehearse(plan: Plan) -> None:
+    """Trace every program with a part that is not as by default: what `run` refuses, it refuses.
+
+    Raises:
+        InvalidArgument: parts that do not go together, named; nothing is computed or stored yet.
+    """
+    number = jax.ShapeDtypeStruct((), jnp.result_type(float))
+    index = jax.ShapeDtypeStruct((), np.uint32)
+    for shape, names in plan.shapes():
+        if not _is_usual(shape):
+            lane = functools.partial(_lane, shape)
+            jax.eval_shape(lane, index, dict.fromkeys(names, number), index)
+
+
+def _is_usual(shape: Shape) -> bool:
+    """Whether all parts are the library's own, of those that are known to go together."""
+    for name, registry in OBJECTS.items():
+        part = getattr(shape, name)
+        free = name in ("loss", "momentum")
+        if part.identity not in (registry.named if free else (DEFAULTS[name],)):
+            return False
+    return True
 
 
 def precision() -> bool:
@@ -83,6 +137,11 @@ def _lanes_a_device(shape: Shape, sampled: bool) -> int:
     worked_on, kept = lane_bytes(shape, sampled)
     fit = max(min(_CACHE // worked_on, _MEMORY // kept), 1)
     return min(1 << (fit.bit_length() - 1), _MOST_LANES)
+
+
+@functools.lru_cache(maxsize=64)
+def _mapped(function: Callable[..., Any], fixed: tuple[Any, ...], x64: bool) -> Any:
+    return shared_out(jax.vmap(functools.partial(function, **dict(fixed))), LANES)
 
 
 @functools.lru_cache(maxsize=64)
@@ -123,10 +182,10 @@ def replicate_problem(
 def _lane(shape: Shape, seed: Any, numbers: dict[str, Any], replicate: Any) -> dict[str, Any]:
     parameters = {n: v for n, v in numbers.items() if n not in (*_OF_RUN, *_OF_RULE)}
     problem, key = replicate_problem(
-        shape.family, seed, replicate, shape.contexts, shape.arms, **parameters
+        shape.family.content, seed, replicate, shape.contexts, shape.arms, **parameters
     )
     given = {name: numbers[name] for name in _OF_RUN if name in numbers}
-    alpha = numbers["alpha"]
+    alpha: Any = numbers.get("alpha")  # none where the rule has its own
     if "matched" in numbers:
         schedule = matched_beta(alpha, given["beta"], shape.iterations, unrestricted=True)
         given["beta"] = jnp.where(numbers["matched"], schedule, given["beta"])
@@ -136,8 +195,10 @@ def _lane(shape: Shape, seed: Any, numbers: dict[str, Any], replicate: Any) -> d
     kept = {name: SERIES[name] for name in shape.variables}
     solution = run(
         problem,
-        LOSSES[shape.loss],
-        MOMENTA[shape.momentum](alpha),
+        shape.loss.content,
+        rule_of(shape.momentum, alpha),
+        ranker=shape.ranker.content,
+        geometry=shape.geometry.content,
         iterations=shape.iterations,
         key=key if "samples" in numbers else None,
         save=tuple({series.save for series in kept.values()}),

@@ -1,11 +1,9 @@
 """What a sweep computes: settings, which of them are axes, and the units that the work comes in."""
 
 import dataclasses
-import functools
 import itertools
 import math
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import jax
@@ -13,47 +11,56 @@ import jax.numpy as jnp
 import numpy as np
 
 from apo_sim.arguments import as_samples
-from apo_sim.checks import as_count, as_seed, check_positive, check_room, check_single
+from apo_sim.checks import as_count, as_seed, check_positive, check_room, check_single, one_of
 from apo_sim.errors import InvalidArgument, UnknownName
-from apo_sim.losses import DPO, IPO, SPPO, Loss
-from apo_sim.momentum import Averaging, Constant, FromBehaviour, Momentum, Nesterov, NoMomentum
 from apo_sim.problems import Bandit, Game
-from apo_sim.sweep.named import Family, as_family, identity_of, name_of, parameters_of
+from apo_sim.registry import (
+    FAMILIES,
+    GEOMETRIES,
+    LOSSES,
+    MOMENTA,
+    RANKERS,
+    Choice,
+    Family,
+    Registry,
+    rule_of,
+    takes_alpha,
+    told_apart,
+)
+from apo_sim.registry.families import parameters_of
 from apo_sim.sweep.series import SERIES
 
-LOSSES: dict[str, Loss] = {"dpo": DPO(), "ipo": IPO(), "sppo": SPPO()}
-MOMENTA: dict[str, Callable[[Any], Momentum]] = {
-    "constant": Constant,
-    "unrestricted": lambda alpha: Constant(alpha, unrestricted=True),
-    "none": lambda alpha: NoMomentum(),
-    "nesterov": lambda alpha: Nesterov(),
-    "averaging": Averaging,
-    "from_behaviour": FromBehaviour,
-    "matched_beta": lambda alpha: NoMomentum(),
+# Settings that are objects, by name or as they are.
+OBJECTS: dict[str, Registry] = {
+    registry.argument: registry for registry in (LOSSES, MOMENTA, RANKERS, GEOMETRIES)
 }
-# Not a rule but its rival (N1): no momentum, and the proximal weights that take the same path
-# with exact preferences.
-MATCHED = "matched_beta"
 # Whether every iteration draws its own labels, or all share their random numbers: a control, in
 # which errors do not average.
 DRAWS = ("fresh", "shared")
+# Whether beta is the same in every iteration, or such that plain iteration takes momentum's path
+# with exact preferences (N1): momentum's rival, run in its place.
+BETA_SCHEDULES = ("constant", MATCHED := "matched")
+# Settings that are words.
+WORDS = {"draws": DRAWS, "beta_schedule": BETA_SCHEDULES}
 DEFAULTS: dict[str, Any] = {
     "contexts": 1,
     "arms": 10,
     "loss": "dpo",
     "momentum": "constant",
+    "ranker": "pairwise",
+    "geometry": "kl",
     "alpha": 0.0,
+    "beta_schedule": "constant",
     "samples": None,
     "draws": "fresh",
     "reward_bound": None,
 }
 REQUIRED = ("beta", "iterations")
 # A value of these needs a program of its own; all other settings are numbers fed into one.
-STATIC = ("contexts", "arms", "loss", "momentum", "draws", "iterations")
+STATIC = ("contexts", "arms", *OBJECTS, *WORDS, "iterations")
 COUNTS = ("contexts", "arms", "iterations")
-
-# Settings that are names.
-TEXTS = ("loss", "momentum", "draws")
+# Rules whose path beta alone can take.
+_MATCHABLE = ("constant", "unrestricted")
 
 # Tables of contexts times arms that the smallest run has alive.
 _TABLES = 4
@@ -63,14 +70,15 @@ _UNIT_BYTES = 2**26
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """What one compiled program is made for: families of the same content share it."""
+    """What one compiled program is made for: objects of the same content share it."""
 
-    family: Family = dataclasses.field(compare=False)
-    identity: str
+    family: Choice
     contexts: int
     arms: int
-    loss: str
-    momentum: str
+    loss: Choice
+    momentum: Choice
+    ranker: Choice
+    geometry: Choice
     draws: str
     iterations: int
     variables: tuple[str, ...]
@@ -104,27 +112,26 @@ class Plan:
 
     Attributes:
         family: the problems.
-        settings: every setting, in the order given; a tuple of values is an axis of the grid.
+        settings: every setting, in the order given; a tuple of values is an axis of the grid, and
+            what may be an object is a `Choice`.
         seeds: number of replicates of every cell of the grid.
         seed: what all randomness is folded from.
         variables: which series of a run are kept.
         chunk: how many runs make a unit, at most.
     """
 
-    family: Family
+    family: Choice
     settings: Mapping[str, Any]
     seeds: int
     seed: int
     variables: tuple[str, ...]
     chunk: int
 
-    @functools.cached_property
-    def identity(self) -> str:
-        """What tells the family from every other; this sweep's own if its content cannot be."""
-        try:
-            return identity_of(self.family)
-        except InvalidArgument:
-            return f"{name_of(self.family)} [{uuid.uuid4().hex}]"
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """All objects that the sweep is made of."""
+        chosen = (self.values(name) for name in OBJECTS if name in self.settings)
+        return (self.family, *itertools.chain(*chosen))
 
     @property
     def axes(self) -> dict[str, tuple]:
@@ -157,6 +164,11 @@ class Plan:
         value = self.settings[name]
         return value if isinstance(value, tuple) else (value,)
 
+    def shown(self, name: str) -> Any:
+        """A setting as a coordinate has it: objects by their labels."""
+        value = self.settings[name]
+        return tuple(map(_label, value)) if isinstance(value, tuple) else _label(value)
+
     def unit_extent(self) -> tuple[int, ...]:
         """Shape of a unit: whole seeds first, then as many cells as go in; one program only."""
         row = self.longest * len(self.variables) * jnp.zeros(()).dtype.itemsize
@@ -188,37 +200,64 @@ class Plan:
         chosen = {n: v[part] for (n, v), part in zip(self.axes.items(), place, strict=False)}
         static = {name: chosen.get(name, self.values(name))[0] for name in STATIC}
         sizes = [part.stop - part.start for part in place]
+        shape, fixed = self._shape(static)
         numbers = {}
-        for name in self.settings:
-            if name in STATIC or self.settings[name] is None:
-                continue
+        for name in self._numbers():
             values = np.asarray(chosen.get(name, self.values(name)), float)
             if name in chosen:
                 axis = list(self.axes).index(name)
                 values = values.reshape([-1 if i == axis else 1 for i in range(len(sizes))])
             numbers[name] = np.broadcast_to(values, sizes).reshape(-1)
-        if static["momentum"] in ("none", "constant", MATCHED):
-            # One program for all three: what differs becomes numbers.
-            rule, static["momentum"] = static["momentum"], "constant"
-            numbers["matched"] = np.full(math.prod(sizes), float(rule == MATCHED))
-            numbers["alpha"] = numbers["alpha"] * (rule != "none")
+        for name, factor in fixed.items():
+            numbers[name] = factor * numbers.get(name, np.ones(math.prod(sizes)))
         replicate = np.broadcast_to(np.arange(self.seeds)[place[-1]], sizes).reshape(-1)
-        shape = Shape(self.family, self.identity, variables=self.variables, **static)
         return Unit(place, shape, numbers, replicate)
+
+    def shapes(self) -> Iterator[tuple[Shape, tuple[str, ...]]]:
+        """All programs, each with the names of the numbers that are fed into it."""
+        for values in itertools.product(*map(self.values, STATIC)):
+            shape, fixed = self._shape(dict(zip(STATIC, values, strict=True)))
+            yield shape, tuple({*self._numbers(), *fixed})
+
+    def _numbers(self) -> list[str]:
+        """Settings that are fed into a program."""
+        return [n for n, v in self.settings.items() if n not in STATIC and v is not None]
+
+    def _shape(self, static: Mapping[str, Any]) -> tuple[Shape, dict[str, float]]:
+        """The program of a cell, and what numbers of the cell are multiplied by for it."""
+        of_program = {name: value for name, value in static.items() if name != "beta_schedule"}
+        rule, matched = static["momentum"].identity, static["beta_schedule"] == MATCHED
+        fixed = {}
+        if matched or rule in ("none", "constant"):
+            # One program for all three: what differs becomes numbers.
+            of_program["momentum"] = MOMENTA.chosen("constant")
+            fixed = {"matched": float(matched), "alpha": float(rule != "none")}
+        return Shape(self.family, variables=self.variables, **of_program), fixed
 
     def configuration(self) -> dict[str, Any]:
         """All that determines the numbers, as JSON: `sweep(**configuration)` computes them again.
 
-        A user's own family is named, with a hash of its content; pass the function itself.
+        An object without a name is described, with a hash of its content; pass the object itself.
         """
-        settings = {n: list(v) if isinstance(v, tuple) else v for n, v in self.settings.items()}
+        settings = {
+            name: list(map(_identity, value)) if isinstance(value, tuple) else _identity(value)
+            for name, value in self.settings.items()
+        }
         return {
-            "family": self.identity,
+            "family": self.family.identity,
             "seeds": self.seeds,
             "seed": self.seed,
             "variables": list(self.variables),
             **settings,
         }
+
+
+def _label(value: Any) -> Any:
+    return value.label if isinstance(value, Choice) else value
+
+
+def _identity(value: Any) -> Any:
+    return value.identity if isinstance(value, Choice) else value
 
 
 def make_plan(
@@ -232,7 +271,7 @@ def make_plan(
     """Check every argument of a sweep.
 
     Raises:
-        UnknownName: for an unknown family, setting, variable, loss or momentum rule.
+        UnknownName: for a name that nothing answers to: of a setting, a variable, an object.
         InvalidArgument: for any value that a run would refuse, and for an empty axis.
 
     Example:
@@ -241,8 +280,8 @@ def make_plan(
         >>> plan.extent, plan.runs
         ((2, 4), 8)
     """
-    function = as_family(family)
-    own = parameters_of(function)
+    chosen = FAMILIES.chosen(family)
+    own = parameters_of(chosen.content)
     known = {**DEFAULTS, **dict.fromkeys(REQUIRED), **own}
     for name in settings:
         if name not in known:
@@ -254,12 +293,13 @@ def make_plan(
             raise InvalidArgument(name, None, "is missing", f"pass {name}=, a number or a list")
     given = {name: _values(name, value) for name, value in settings.items()}
     missing = {name: value for name, value in known.items() if name not in given}
+    _check_alpha(given, missing)
     for name, value in missing.items():
         if name in own and value is None:
             raise InvalidArgument(name, None, "is missing", "the family needs it")
         missing[name] = None if value is None else _plain(name, value)
     plan = Plan(
-        function,
+        chosen,
         {**given, **missing},
         as_count("seeds", seeds),
         as_seed("seed", seed),
@@ -280,12 +320,29 @@ def _variables(names: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def _check_alpha(given: Mapping[str, Any], missing: dict[str, Any]) -> None:
+    """Refuse an extrapolation that a rule would not look at, and set none where none would."""
+    rules = _listed(given.get("momentum", MOMENTA.chosen(DEFAULTS["momentum"])))
+    own = [rule for rule in rules if rule.identity not in MOMENTA]
+    if len(own) == len(rules):
+        missing.pop("alpha", None)
+    if own and "alpha" in given and (isinstance(given["alpha"], tuple) or len(own) == len(rules)):
+        raise InvalidArgument(
+            "alpha",
+            given["alpha"],
+            f"is not for the rule {own[0].label}, which has its own extrapolation",
+            "leave alpha out, or pass rules by name",
+        )
+
+
+def _listed(value: Any) -> tuple:
+    return value if isinstance(value, tuple) else (value,)
+
+
 def _values(name: str, value: Any) -> Any:
     """A single value, or a tuple of distinct ones."""
-    if value is None or isinstance(value, str | bytes) or not isinstance(value, Iterable):
+    if value is None or _is_one(name, value):
         return None if value is None else _plain(name, value)
-    if isinstance(value, np.ndarray | jax.Array) and value.ndim == 0:
-        return _plain(name, value)
     if isinstance(value, Mapping | Set):
         raise InvalidArgument(name, value, "has no order", "pass a value, or a list of values")
     values = tuple(_plain(name, one) for one in value)
@@ -293,14 +350,33 @@ def _values(name: str, value: Any) -> Any:
         raise InvalidArgument(name, value, "is an empty axis", "pass at least one value")
     if len(set(values)) < len(values):
         raise InvalidArgument(name, value, "has a value twice", "pass every value once")
+    if name in OBJECTS:
+        labels = told_apart([choice.label for choice in values])
+        pairs = zip(values, labels, strict=True)
+        values = tuple(dataclasses.replace(choice, label=label) for choice, label in pairs)
     return values
 
 
+def _is_one(name: str, value: Any) -> bool:
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        return True
+    if isinstance(value, np.ndarray | jax.Array) and value.ndim == 0:
+        return True
+    return name in OBJECTS and OBJECTS[name].is_one(value)
+
+
 def _plain(name: str, value: Any) -> Any:
-    if name in TEXTS:
-        if not isinstance(value, str):
-            raise InvalidArgument(name, value, "is not a name", "pass names, one or a flat list")
-        return str(value)
+    if name in OBJECTS:
+        if name == "momentum" and isinstance(value, str) and value == "matched_beta":
+            raise InvalidArgument(
+                name,
+                value,
+                "is no momentum rule but a schedule of beta",
+                'pass momentum="constant", beta_schedule="matched"',
+            )
+        return OBJECTS[name].chosen(value)
+    if name in WORDS:
+        return one_of(WORDS[name])(name, value)
     if name in COUNTS:
         return as_count(name, value)
     remedy = "pass numbers, one or a flat list"
@@ -323,12 +399,26 @@ def _is_no_number(value: Any) -> bool:
 
 
 def _check_values(plan: Plan, own: Mapping[str, Any]) -> None:
-    for name, table in (("loss", LOSSES), ("momentum", MOMENTA), ("draws", DRAWS)):
-        for value in plan.values(name):
-            if value not in table:
-                raise UnknownName(name, value, table)
-    for rule, alpha in itertools.product(plan.values("momentum"), plan.values("alpha")):
-        MOMENTA[rule](alpha)
+    for rule in filter(takes_alpha, plan.values("momentum")):
+        for alpha in plan.values("alpha"):
+            rule_of(rule, alpha)
+    for rule in plan.values("momentum") if MATCHED in plan.values("beta_schedule") else ():
+        if rule.identity not in _MATCHABLE:
+            raise InvalidArgument(
+                "beta_schedule",
+                MATCHED,
+                f"is not known for the rule {rule.label}",
+                f"pass momentum={_MATCHABLE[0]!r}, whose path it takes without momentum",
+            )
+    of_kl = next((name for name in plan.variables if SERIES[name].needs_kl), None)
+    for geometry in plan.values("geometry") if of_kl else ():
+        if geometry.identity != DEFAULTS["geometry"]:
+            raise InvalidArgument(
+                "variables",
+                of_kl,
+                f"is not defined in the geometry {geometry.label}",
+                f"leave it out, or pass geometry={DEFAULTS['geometry']!r}",
+            )
     for name in ("beta", "reward_bound"):
         for value in plan.values(name):
             if value is not None:
@@ -340,10 +430,13 @@ def _check_values(plan: Plan, own: Mapping[str, Any]) -> None:
     first = {name: plan.values(name)[0] for name in own}
     for contexts, arms in itertools.product(plan.values("contexts"), plan.values("arms")):
         check_room("arms", arms, (contexts, arms), _TABLES)
-        problem = plan.family(jax.random.key(0), contexts, arms, **first)
+        problem = plan.family.content(jax.random.key(0), contexts, arms, **first)
         if not isinstance(problem, Bandit | Game):
             raise InvalidArgument(
-                "family", plan.family, "returns no problem", "return an apo_sim.Bandit or Game"
+                "family",
+                plan.family.content,
+                "returns no problem",
+                "return an apo_sim.Bandit or Game",
             )
         for name in plan.variables:
             if SERIES[name].needs_reward and not isinstance(problem, Bandit):
@@ -353,4 +446,4 @@ def _check_values(plan: Plan, own: Mapping[str, Any]) -> None:
     for name in own:
         for value in plan.values(name)[1:]:
             contexts, arms = plan.values("contexts")[0], plan.values("arms")[0]
-            plan.family(jax.random.key(0), contexts, arms, **{**first, name: value})
+            plan.family.content(jax.random.key(0), contexts, arms, **{**first, name: value})

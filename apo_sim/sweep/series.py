@@ -25,6 +25,7 @@ class Series:
         units: "1" where it has none.
         save: what `apo_sim.run` has to keep for it.
         needs_reward: whether it is defined for a `Bandit` only.
+        needs_kl: whether it is defined for the steps of `apo_sim.geometry.KL` only.
     """
 
     long_name: str
@@ -32,6 +33,7 @@ class Series:
     units: str = "1"
     save: str = "metrics"
     needs_reward: bool = False
+    needs_kl: bool = False
 
 
 def _field(name: str) -> Callable[[Problem, Solution, Any], PerIteration]:
@@ -102,13 +104,28 @@ SERIES: dict[str, Series] = {
         "gap of the policy after extrapolation", _behaviour_gap, "reward", "path"
     ),
     "optimisation": Series(
-        "first term of N4's identity of the gap", _part("optimisation"), "reward", "path", True
+        "first term of N4's identity of the gap",
+        _part("optimisation"),
+        "reward",
+        "path",
+        True,
+        needs_kl=True,
     ),
     "statistics": Series(
-        "second term of N4's identity of the gap", _part("statistics"), "reward", "path", True
+        "second term of N4's identity of the gap",
+        _part("statistics"),
+        "reward",
+        "path",
+        True,
+        needs_kl=True,
     ),
     "paper_optimisation": Series(
-        "gap of the exact policy", _part("paper_optimisation"), "reward", "path", True
+        "gap of the exact policy",
+        _part("paper_optimisation"),
+        "reward",
+        "path",
+        True,
+        needs_kl=True,
     ),
     "paper_statistics": Series(
         "twice the total variation to the exact policy",
@@ -116,9 +133,15 @@ SERIES: dict[str, Series] = {
         "reward",
         "path",
         True,
+        needs_kl=True,
     ),
     "paper_difference": Series(
-        "gap minus that of the exact policy", _part("paper_difference"), "reward", "path", True
+        "gap minus that of the exact policy",
+        _part("paper_difference"),
+        "reward",
+        "path",
+        True,
+        needs_kl=True,
     ),
     "update_error": Series(
         "mean square error of the reward learned in the update, under the reference",
@@ -133,6 +156,7 @@ SERIES: dict[str, Series] = {
         "reward^2",
         "path",
         True,
+        needs_kl=True,
     ),
     "log_coverage_printed": Series(
         "log of kappa_t as printed, for the last policy",
@@ -140,6 +164,7 @@ SERIES: dict[str, Series] = {
         "1",
         "path",
         True,
+        needs_kl=True,
     ),
     "log_coverage_corrected": Series(
         "log of kappa_t with two maxima, for the last policy",
@@ -147,15 +172,21 @@ SERIES: dict[str, Series] = {
         "1",
         "path",
         True,
+        needs_kl=True,
     ),
     "bound_of_update": Series(
-        "least R of Assumption 4.3 for the update", _visited("consecutive"), "reward", "path"
+        "least R of Assumption 4.3 for the update",
+        _visited("consecutive"),
+        "reward",
+        "path",
+        needs_kl=True,
     ),
     "bound_of_all_pairs": Series(
         "least R of Assumption 4.3 for all policies visited so far",
         _visited("all_pairs"),
         "reward",
         "path",
+        needs_kl=True,
     ),
     "least_log_probability": Series(
         "least log-probability of an arm", _least_log_probability, "1", "path"

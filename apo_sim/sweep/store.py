@@ -21,7 +21,6 @@ from zarr.storage import LocalStore, MemoryStore
 from apo_sim.configuration import check_same, environment
 from apo_sim.errors import InvalidArgument
 from apo_sim.files import alone_in, as_path, cannot_write, clear_drafts, is_draft, write_bytes
-from apo_sim.sweep.named import identity_of
 from apo_sim.sweep.plan import Plan, Unit
 from apo_sim.sweep.room import check_disk, check_memory
 from apo_sim.sweep.series import SERIES
@@ -29,6 +28,7 @@ from apo_sim.sweep.series import SERIES
 LONG_NAMES = {
     "alpha": "extrapolation",
     "beta": "proximal weight",
+    "beta_schedule": "proximal weights of the iterations",
     "samples": "preference pairs an iteration",
     "iterations": "iterations of the run",
     "arms": "arms",
@@ -37,7 +37,7 @@ LONG_NAMES = {
 }
 _PROGRAM = "apo_sim sweep"
 # Of what lies in a store; another one is refused.
-_LAYOUT = 2
+_LAYOUT = 3
 _MARKER = "zarr.json"
 _REMEDY = "choose an empty or a new folder"
 
@@ -68,7 +68,7 @@ class Store:
             remedy = "pass out= to keep them on disk, or make the grid smaller"
             check_memory("grid", what, plan.bytes, remedy)
         else:
-            identity_of(plan.family)  # one without is no part of what can be resumed
+            _check_identities(plan)
             _check_ours(plan, self.path)
             if _is_empty(self.path):
                 check_disk("grid", what, plan.bytes, self.path)
@@ -210,9 +210,10 @@ def _lay_out(plan: Plan, place: Any) -> None:
         )
         own = {"long_name": SERIES[name].long_name, "units": SERIES[name].units}
         array.attrs.update({**own, "sweep": _mark(plan)})
-    single = {n: v for n, v in plan.settings.items() if n not in plan.axes and v is not None}
+    shown = {name: plan.shown(name) for name, value in plan.settings.items() if value is not None}
+    single = {name: value for name, value in shown.items() if name not in plan.axes}
     coordinates = {
-        **plan.axes,
+        **{name: shown[name] for name in plan.axes},
         "seed": range(plan.seeds),
         "iteration": range(1, plan.longest + 1),
         **single,
@@ -239,6 +240,13 @@ def _lay_out(plan: Plan, place: Any) -> None:
             "coordinates": " ".join(single),
         }
     )
+
+
+def _check_identities(plan: Plan) -> None:
+    """Refuse an object that cannot be told from another: nothing that it is in can be resumed."""
+    for choice in plan.choices:
+        if choice.refusal is not None:
+            raise choice.refusal
 
 
 def _mark(plan: Plan) -> str:

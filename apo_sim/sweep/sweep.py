@@ -11,9 +11,9 @@ from apo_sim.checks import as_flag
 from apo_sim.errors import InvalidArgument
 from apo_sim.interruption import interruptible
 from apo_sim.progress import bar
+from apo_sim.registry import Family
 from apo_sim.sweep.cluster import compute_elsewhere
-from apo_sim.sweep.lanes import compute
-from apo_sim.sweep.named import Family
+from apo_sim.sweep.lanes import compute, rehearse
 from apo_sim.sweep.plan import Plan, Unit, make_plan
 from apo_sim.sweep.store import Store
 
@@ -34,39 +34,42 @@ def sweep(
 ) -> xr.Dataset:
     """Run every cell of a grid with many seeds.
 
-    A setting is a number, or a list of numbers: an axis of the grid, in the order given. Lists of
-    names are axes too (`momentum=["none", "nesterov"]`). Replicate i meets the same problem and
-    the same random numbers in every cell of equal sizes, so that differences between cells are
-    paired; any layout of the work gives the same numbers to the last bit.
+    A setting is a number, a name or an object, or a list of them: an axis of the grid, in the order
+    given (`loss=["dpo", apo.IPO(0.5)]`). Replicate i meets the same problem and the same random
+    numbers in every cell of equal sizes, so that differences between cells are paired; any layout
+    of the work gives the same numbers to the last bit.
 
     Args:
-        family: the problems: a name (`apo_sim.sweep.NAMED`), or a function
+        family: the problems: a name (`apo_sim.registry.FAMILIES`), or a function
             `family(key, contexts, arms, **parameters)` that returns a problem.
         seeds: number of replicates of every cell.
         seed: all randomness is folded from it; an integer in [0, 2**32).
         variables: which series to keep, see `apo_sim.sweep.SERIES`.
         out: folder of a zarr store, written unit by unit. A sweep that was killed goes on where
             it was when it is started again; a store of another sweep is refused, and so is one
-            that another process is writing. What is damaged is found and computed again. A
-            family of one's own counts by its content. None: in memory.
+            that another process is writing. What is damaged is found and computed again. Objects
+            of one's own count by their content. None: in memory.
         chunk: runs that are computed and stored as one; a kill loses no more, and memory holds
             few of them at a time, whatever the size of the grid.
         cluster: a Dask cluster, client or address that shares the work; None: this process.
         progress: show a bar with an estimate of what remains, on a terminal.
         **settings: `beta`, `iterations` (needed), `alpha`, `samples` (None: exact preferences),
-            `arms`, `contexts`, `reward_bound`, `loss` ("dpo", "ipo", "sppo"), `momentum`
-            ("constant", "unrestricted", "none", "nesterov", "averaging", "from_behaviour", and
-            "matched_beta": no momentum, and the beta that take the same path with exact
-            preferences), `draws` ("fresh", or "shared": the same random numbers in every
-            iteration, a control in which errors do not average), and the parameters of the family.
+            `arms`, `contexts`, `reward_bound`, and the parameters of the family. As objects or by
+            the names in `apo_sim.registry`: `loss`, `ranker`, `geometry`, and `momentum`, whose
+            names are rules of `alpha`. In words: `beta_schedule` ("constant", or "matched": no
+            momentum, and the betas that take its path with exact preferences) and `draws`
+            ("fresh", or "shared": the same random numbers in every iteration, a control in which
+            errors do not average).
 
     Returns:
         The dataset: dimensions in the order of the grid, then `seed`, then `iteration`; runs
-        shorter than the longest end in NaN. `attrs["configuration"]` is JSON; `sweep` called with
-        it computes the same numbers. With `out` it is read from the store when it is used.
+        shorter than the longest end in NaN. Coordinates have objects by their labels.
+        `attrs["configuration"]` is JSON; `sweep` called with it computes the same numbers, once
+        objects without a name are put in their places. With `out` the dataset is read from the
+        store when it is used.
 
     Raises:
-        UnknownName: for an unknown family, setting, variable, loss or momentum rule.
+        UnknownName: for a name that nothing answers to: of a setting, a variable, an object.
         InvalidArgument: for a value that a run would refuse, an empty axis, results that do not
             fit, a folder that cannot be used. Nothing is computed before that. While it runs,
             for a run whose numbers grow too large, or a disk that fills up.
@@ -82,6 +85,7 @@ def sweep(
     """
     progress = as_flag("progress", progress)
     plan = make_plan(family, settings, seeds, seed, variables, chunk)
+    rehearse(plan)
     store = Store(plan, out)
     with store.opened() as missing, interruptible() as look:
         for unit, found in _watched(_computed(plan, missing, cluster), plan, missing, progress):

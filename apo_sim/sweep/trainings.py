@@ -25,17 +25,20 @@ from apo_sim.files import (
     writable_folder,
     write_bytes,
 )
+from apo_sim.geometry import KL
 from apo_sim.identity import fingerprint, identity
 from apo_sim.interruption import interruptible
+from apo_sim.loop import State, advance
+from apo_sim.loop import begin as start
 from apo_sim.losses import DPO
+from apo_sim.methods import OnNetwork, Proximal, TrainingDiverged
 from apo_sim.momentum import NoMomentum
 from apo_sim.preferences import Pairwise
 from apo_sim.progress import bar
 from apo_sim.proximal.by_gradient import ByGradient
-from apo_sim.pytree import hidden
 from apo_sim.spaces import InParameters
-from apo_sim.sweep.devices import EVERYWHERE, LANES, shared_out
-from apo_sim.training import SERIES, TrainingDiverged, TrainingState, advance, start
+from apo_sim.sweep.devices import LANES, shared_out
+from apo_sim.training import SERIES
 
 Lane = dict[str, Any]
 Setup = Callable[[Lane], dict[str, Any]]
@@ -73,7 +76,7 @@ def trainings(
             stays what it was, and losses and distances are zero.
 
     Returns:
-        Every series of a `Training`, shape (lanes, iterations), and `diverged`, the iteration
+        Every series of `apo_sim.train`, shape (lanes, iterations), and `diverged`, the iteration
         from which on a lane is no training any more (0: never), shape (lanes,).
 
     Raises:
@@ -127,7 +130,7 @@ def trainings(
         _refuse_divergence(state, count, diverging)
         while done < iterations:
             size = min(block, iterations - done)
-            part, state = go_on(padded, state, done, size)
+            part, state = go_on(padded, state, size)
             _refuse_divergence(state, count, diverging)
             part = {name: np.asarray(values) for name, values in part.items()}
             found = {
@@ -190,26 +193,31 @@ def _programs(of: _ByContent, iterations: int) -> tuple[Any, Any]:
     def each(function: Any, lanes: Any) -> Any:
         return jax.lax.map(function, lanes, batch_size=_together())
 
-    def begin(lanes: Any) -> TrainingState:
-        return each(lambda lane: _begun(_arguments(setup, lane)), lanes)
+    def begin(lanes: Any) -> State:
+        def one(lane: Any) -> State:
+            given = _arguments(setup, lane)
+            return start(given["problem"], _method(given), given["key"])
+
+        return each(one, lanes)
 
     @functools.lru_cache
     def block_of(size: int) -> Any:
-        def block(lanes: Any, state: Any, first: Any) -> Any:
+        def block(lanes: Any, state: Any) -> Any:
             def one(both: Any) -> Any:
                 lane, state = both
                 given = _arguments(setup, lane)
-                beta = jnp.broadcast_to(given["beta"], (iterations,))
-                betas = jax.lax.dynamic_slice(beta, (first,), (size,))
-                return _gone_on(given, betas, state)
+                training = advance(
+                    given["problem"], _method(given), state, size, samples=given["samples"]
+                )
+                return {name: getattr(training, name) for name in SERIES}, training.state
 
             return each(one, (lanes, state))
 
-        return shared_out(block, LANES, LANES, EVERYWHERE)
+        return shared_out(block, LANES, LANES)
 
     return (
         shared_out(begin, LANES),
-        lambda lanes, state, first, size: block_of(size)(lanes, state, first),
+        lambda lanes, state, size: block_of(size)(lanes, state),
     )
 
 
@@ -218,6 +226,7 @@ def _arguments(setup: Setup, lane: Lane) -> dict[str, Any]:
         "loss": DPO(),
         "momentum": NoMomentum(),
         "ranker": Pairwise(),
+        "geometry": KL(),
         "step": ByGradient(),
         "space": InParameters(),
         "samples": None,
@@ -228,26 +237,10 @@ def _arguments(setup: Setup, lane: Lane) -> dict[str, Any]:
     return given
 
 
-def _begun(given: dict[str, Any]) -> TrainingState:
-    names = ("problem", "policy", "momentum", "step", "space", "key", "params")
-    return start(*(given[name] for name in names))
-
-
-def _gone_on(given: dict[str, Any], betas: Any, state: TrainingState) -> Any:
-    training = advance(
-        given["problem"],
-        given["policy"],
-        hidden(given["loss"]),
-        hidden(given["momentum"]),
-        hidden(given["ranker"]),
-        given["step"],
-        given["space"],
-        betas,
-        state,
-        samples=given["samples"],
-        path=False,
-    )
-    return {name: getattr(training, name) for name in SERIES}, training.state
+def _method(given: dict[str, Any]) -> Proximal:
+    names = ("loss", "momentum", "geometry", "beta", "ranker")
+    fit = OnNetwork(*(given[name] for name in ("policy", "step", "space", "params")))
+    return Proximal(*(given[name] for name in names), fit)
 
 
 def _refuse_divergence(state: Any, count: int, diverging: str) -> None:

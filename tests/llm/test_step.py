@@ -99,6 +99,41 @@ def test_the_objective_is_the_loss_of_the_library(loss):
     assert abs(float(value) - expected) < 1e-4 * max(1.0, abs(expected))
 
 
+@pytest.mark.parametrize(
+    ("geometry", "link"),
+    [
+        (apo.ForwardKL(), lambda u: -1 / u),
+        (apo.JensenShannon(), lambda u: np.log(2 * u / (1 + u))),
+        (apo.AlphaDivergence(0.5), lambda u: 2 * (1 - u**-0.5)),
+        (apo.MixedChiSquare(), lambda u: u + np.log(u)),
+    ],
+)
+def test_scores_of_other_divergences(geometry, link):
+    network, beta = tiny.model().network, 0.5
+    log_p = np.array([[alone(network, p.prompt, r) for r in (p.winner, p.loser)] for p in PAIRS])
+    log_ratio = np.array([[0.3, -0.7], [1.1, 0.2]])
+    (batch,) = batches(PAIRS, 4, beta=beta, padding=0, reference=log_p - log_ratio)
+    _, report = objective(network, batch, apo.DPO(), geometry)
+    lead = beta * (link(np.exp(log_ratio[:, 0])) - link(np.exp(log_ratio[:, 1])))
+    expected = float(np.mean(np.array([1.0, 2.0]) / 1.5 * lead))
+    assert float(report["margin"]) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "geometry", [apo.Tsallis(), apo.Burg(), apo.ChiSquareKL(), apo.Euclidean()]
+)
+def test_geometries_of_whole_distributions_are_refused(geometry):
+    with pytest.raises(apo.InvalidArgument, match="geometry = .* needs more than log"):
+        llm.train(
+            tiny.model(num_layers=1),
+            ["w3"],
+            ranker=llm.Length(),
+            geometry=geometry,
+            iterations=1,
+            progress=False,
+        )
+
+
 @pytest.mark.parametrize("kind", ["qwen", "gemma"])
 def test_other_families_of_tunix_train_and_answer(kind):
     with jax.enable_x64(False):

@@ -72,8 +72,8 @@ def test_a_cell_is_a_run(data):
 def test_without_momentum_the_rival_is_the_same(data):
     plain = data.sel(alpha=0.0)
     np.testing.assert_allclose(
-        plain.average.sel(momentum="matched_beta"),
-        plain.average.sel(momentum="unrestricted"),
+        plain.average.sel(beta_schedule="matched"),
+        plain.average.sel(beta_schedule="constant"),
         atol=1e-5,
     )
 

@@ -37,8 +37,8 @@ def test_exact_preferences_know_no_difference(data):
 
 def test_a_beta_that_is_not_matched_is_noticed(data):
     # The control: without momentum and with the same beta the path is another one.
-    plain = data.exact.sel(momentum="constant", alpha=0.0)
-    wrong = xr.where(data.momentum == "matched_beta", plain, data.exact)
+    plain = data.exact.sel(beta_schedule="constant", alpha=0.0)
+    wrong = xr.where(data.beta_schedule == "matched", plain, data.exact)
     assert disagreement(data.assign(exact=wrong)) > 0.1
 
 
@@ -97,9 +97,9 @@ def test_the_finding_counts_the_cells(data):
     text = matched_beta.finding(data)
     assert text.count("of 4 cells") == 2 and f"({2 * 3 * 2 * 6} runs" in text
     # Every gap is moved, so that who wins in which cell is known.
-    moved = data.suboptimality + 10.0 * (data.momentum == "matched_beta")
+    moved = data.suboptimality + 10.0 * (data.beta_schedule == "matched")
     better_at_30 = xr.where(data.samples == 30, -1.0, 1.0)
-    moved = moved + better_at_30 * (data.momentum == "constant") * (data.alpha > 0)
+    moved = moved + better_at_30 * (data.beta_schedule == "constant") * (data.alpha > 0)
     text = matched_beta.finding(data.assign(suboptimality=moved))
     for t in (3, 6):
         assert (

@@ -9,9 +9,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import apo_sim as apo
+from apo_sim.registry import MOMENTA, rule_of
 from apo_sim.studies import momentum_rules
 from apo_sim.studies.momentum_rules import RULES, SAMPLES, weight
-from apo_sim.sweep.plan import MOMENTA
 
 
 def planted(better: str = "none", by: float = 0.0) -> xr.Dataset:
@@ -40,7 +40,8 @@ def test_weight_is_what_a_run_counts(rule):
     momentum, alpha = RULES[rule]
     bandit = apo.Bandit(jnp.array([[0.5, -0.5]]), jnp.full((1, 2), -jnp.log(2.0)))
     output = "after" if momentum == "averaging" else "before"
-    run = apo.run(bandit, momentum=MOMENTA[momentum](alpha), beta=1.0, iterations=7, output=output)
+    chosen = rule_of(MOMENTA.chosen(momentum), alpha)
+    run = apo.run(bandit, momentum=chosen, beta=1.0, iterations=7, output=output)
     assert weight(rule, 7) == pytest.approx(float(run.gamma[-1]), rel=1e-12)
 
 

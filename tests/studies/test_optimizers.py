@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
+from apo_sim.one_of import OneOf
 from apo_sim.proximal import ByGradient
 from apo_sim.studies import optimizers
 from apo_sim.studies.intervals import mean_and_half
@@ -26,7 +27,6 @@ from apo_sim.studies.optimizers import (
     STANDARD,
     TASKS,
     VARIANTS,
-    OneOf,
     Variant,
 )
 from apo_sim.studies.ring_protocol import Protocol
@@ -123,7 +123,7 @@ def test_one_of_many_is_that_one(name):
     def minimise(rule):
         return ByGradient(rule, steps=4).minimise(objective, start, None)[0]["weight"]
 
-    one = OneOf(rules, jnp.asarray(list(OPTIMIZERS).index(name)))
+    one = OneOf(jnp.asarray(list(OPTIMIZERS).index(name)), rules)
     np.testing.assert_array_equal(minimise(one), minimise(OPTIMIZERS[name](0.1)))
 
 

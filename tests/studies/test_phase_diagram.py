@@ -30,12 +30,12 @@ def planted(differences: dict[str, dict[tuple[int, int], float]]) -> xr.Dataset:
     noise = np.random.default_rng(0).normal(size=SEEDS // 2)
     noise = (noise - noise.mean()) / noise.std(ddof=1)
     shape = (2, len(ALPHAS), len(SAMPLES), SEEDS, LENGTH)
-    coords = {"momentum": ["constant", "matched_beta"], "alpha": list(ALPHAS)}
+    coords = {"beta_schedule": ["constant", "matched"], "alpha": list(ALPHAS)}
     coords |= {"samples": list(SAMPLES), "iteration": 1 + np.arange(LENGTH)}
     gap = xr.DataArray(
-        np.ones(shape), coords, ("momentum", "alpha", "samples", "seed", "iteration")
+        np.ones(shape), coords, ("beta_schedule", "alpha", "samples", "seed", "iteration")
     )
-    gap.loc[{"momentum": "constant", "alpha": BEST}][..., ::2, :] = 0.5
+    gap.loc[{"beta_schedule": "constant", "alpha": BEST}][..., ::2, :] = 0.5
     level = 0.01 * noise
     unit = 0.01 / (SEEDS // 2) ** 0.5
 
@@ -47,7 +47,7 @@ def planted(differences: dict[str, dict[tuple[int, int], float]]) -> xr.Dataset:
             cell = gap.sel(samples=n, iteration=t)
             best = 1.0 - below("none", n, t)
             cell.loc["constant", BEST][1::2] = best
-            cell.loc["matched_beta", BEST][1::2] = best + below("matched", n, t)
+            cell.loc["matched", BEST][1::2] = best + below("matched", n, t)
             cell.loc["constant", 0.9][1::2] = 1.0 - below("largest", n, t)
     return xr.Dataset({"suboptimality": gap}).assign_coords(arms=3, beta=1.0)
 

@@ -10,7 +10,8 @@ import pytest
 import apo_sim as apo
 from apo_sim import theory
 from apo_sim.errors import InvalidArgument
-from apo_sim.sweep import NAMED, SERIES, replicate_problem, sweep
+from apo_sim.registry import FAMILIES
+from apo_sim.sweep import SERIES, replicate_problem, sweep
 
 # With the other tests of sweeps: they share what is compiled.
 pytestmark = pytest.mark.xdist_group("sweep")
@@ -27,7 +28,7 @@ def data():
 @pytest.fixture(scope="module")
 def own():
     """A run with exact preferences, and what a sweep keeps of it."""
-    bandit, _ = replicate_problem(NAMED["uniform"], 2, 7, 1, 3)
+    bandit, _ = replicate_problem(FAMILIES["uniform"], 2, 7, 1, 3)
     momentum = apo.Constant(0.6)
     run = apo.run(bandit, momentum=momentum, beta=2.0, iterations=4, save=("path", "average"))
     settings = {**SETTINGS, "beta": 2.0, "alpha": 0.6}
@@ -66,18 +67,19 @@ def test_series_are_those_of_a_run(own):
 
 
 def test_the_error_of_a_reward_is_its_variance():
-    bandit, _ = replicate_problem(NAMED["uniform"], 2, 7, 1, 3)
+    bandit, _ = replicate_problem(FAMILIES["uniform"], 2, 7, 1, 3)
     assert isinstance(bandit, apo.Bandit)
     wrong = np.random.default_rng(0).normal(size=(5, 1, 3))
     averages = np.cumsum(wrong, axis=0) / np.arange(1, 6)[:, None, None]
     gamma = np.arange(1.0, 6.0)
     moved = gamma[:, None, None] * (averages + bandit.reward)
-    run = dataclasses.replace(
-        apo.run(bandit, beta=1.0, iterations=5, save="path"),
+    run = apo.run(bandit, beta=1.0, iterations=5, save="path")
+    path = dataclasses.replace(
+        run.path,
         rewards=wrong + bandit.reward + 7.0,  # a constant is no error
-        gamma=jnp.asarray(gamma),
         log_policy=jnp.concatenate([jnp.zeros((1, 1, 3)), moved]) - 1.0,
     )
+    run = dataclasses.replace(run, series={**run.series, "gamma": jnp.asarray(gamma)}, kept=path)
     update = SERIES["update_error"].of(bandit, run, 1.0)
     average = SERIES["average_error"].of(bandit, run, 1.0)
     np.testing.assert_allclose(update, wrong[:, 0].var(axis=1), rtol=1e-9)

@@ -160,13 +160,17 @@ def test_names_and_parameters_are_axes():
 
 
 def test_matched_beta_takes_the_same_path_with_exact_preferences_only():
-    rivals = {**SWEEP, "momentum": ["constant", "matched_beta"], "alpha": [0.0, 0.7], "samples": 30}
+    both = {"beta_schedule": ["constant", "matched"], "alpha": [0.0, 0.7]}
+    rivals = {**SWEEP, **both, "samples": 30}
     exact = sweep(**{**rivals, "samples": None}).suboptimality
     np.testing.assert_allclose(
-        exact.sel(momentum="constant"), exact.sel(momentum="matched_beta"), rtol=0, atol=1e-12
+        exact.sel(beta_schedule="constant"),
+        exact.sel(beta_schedule="matched"),
+        rtol=0,
+        atol=1e-12,
     )
     sampled = sweep(**rivals).suboptimality
-    apart = np.abs(sampled.sel(momentum="constant") - sampled.sel(momentum="matched_beta"))
+    apart = np.abs(sampled.sel(beta_schedule="constant") - sampled.sel(beta_schedule="matched"))
     assert apart.sel(alpha=0.0).max() < 1e-12
     assert apart.sel(alpha=0.7).max() > 1e-4
 
@@ -205,6 +209,29 @@ def test_a_family_of_the_user(tmp_path):
         ({"variables": []}, "variables = None is unknown"),
         ({"loss": "dpi"}, "did you mean 'dpo'"),
         ({"momentum": ["nesterow"]}, "did you mean 'nesterov'"),
+        ({"ranker": "pairwize"}, "did you mean 'pairwise'"),
+        ({"geometry": "euclidian"}, "did you mean 'euclidean'"),
+        ({"beta_schedule": "match"}, "did you mean 'matched'"),
+        ({"loss": 3}, "loss = 3 is no loss; pass an object such as apo_sim.DPO.*dpo, ipo, sppo"),
+        ({"loss": apo.DPO}, "is no loss"),
+        ({"loss": ["dpo", apo.DPO()]}, "has a value twice"),
+        ({"loss": [apo.IPO(0.5), apo.IPO(0.5)]}, "has a value twice"),
+        ({"loss": {apo.DPO()}}, "has no order"),
+        ({"loss": lambda winner: winner}, "loss = .* has another signature"),
+        ({"loss": lambda w, o, extra: w}, "is not a scalar function of h_winner - h_loser"),
+        ({"loss": apo.KTO()}, "judges single responses"),
+        ({"ranker": apo.DPO()}, "ranker = .* is no ranker"),
+        ({"geometry": apo.geometry.KL}, "geometry = .* is no geometry"),
+        ({"geometry": "euclidean", "variables": ["statistics"]}, "not defined in the geometry"),
+        ({"momentum": apo.Constant}, "momentum = .* is no momentum rule"),
+        (
+            {"momentum": apo.Schedule(jnp.array([0.1, 0.2]))},
+            "alphas .* wrong length for iterations = 4",
+        ),
+        ({"momentum": apo.Constant(0.3), "alpha": 0.5}, r"alpha = 0.5 is not for .*alpha=0.3\)"),
+        ({"momentum": ["constant", apo.Nesterov(), apo.Constant(0.3)], "alpha": [0, 0.5]}, "alpha"),
+        ({"momentum": "matched_beta"}, 'schedule of beta; .* beta_schedule="matched"'),
+        ({"momentum": "nesterov", "beta_schedule": "matched"}, "not known for the rule nesterov"),
         ({"family": "unform"}, "did you mean 'uniform'"),
         ({"spraed": 1.0}, "did you mean 'spread'"),
         ({"family": "zipf", "exponent": -1.0}, "exponent"),

@@ -12,9 +12,10 @@ import pytest
 
 import apo_sim as apo
 from apo_sim import families
+from apo_sim.methods import TrainingDiverged
 from apo_sim.policies import Table
 from apo_sim.sweep.trainings import trainings
-from apo_sim.training import SERIES, TrainingDiverged
+from apo_sim.training import SERIES
 
 # One worker for all: they share what is compiled.
 pytestmark = pytest.mark.xdist_group("trainings")

@@ -1,0 +1,105 @@
+"""What the library has of its own, by name: for `sweep`, the command line and their messages.
+
+A new loss, rule, ranker, geometry or family gets a name by a line here, and can then be asked for
+by it in Python, on the command line and in files.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from apo_sim import geometry
+from apo_sim.geometry import Geometry
+from apo_sim.losses import DPO, IPO, SPPO, Loss
+from apo_sim.momentum import Averaging, Constant, FromBehaviour, Momentum, Nesterov, NoMomentum
+from apo_sim.preferences import BestAgainstWorst, Pairwise, Ranker
+from apo_sim.registry import families
+from apo_sim.registry.choice import Choice, Registry, told_apart
+from apo_sim.registry.families import Family
+
+
+def _unrestricted(alpha: Any) -> Constant:
+    return Constant(alpha, unrestricted=True)
+
+
+LOSSES = Registry(
+    "loss",
+    {"dpo": DPO(), "ipo": IPO(), "sppo": SPPO()},
+    Loss,
+    "is no loss",
+    "an object such as apo_sim.DPO()",
+)
+# A rule, or a class or function that makes one of alpha.
+MOMENTA = Registry(
+    "momentum",
+    {
+        "constant": Constant,
+        "unrestricted": _unrestricted,
+        "none": NoMomentum(),
+        "nesterov": Nesterov(),
+        "averaging": Averaging,
+        "from_behaviour": FromBehaviour,
+    },
+    Momentum,
+    "is no momentum rule",
+    "an object such as apo_sim.Constant(0.3)",
+)
+RANKERS = Registry(
+    "ranker",
+    {"pairwise": Pairwise(), "best_against_worst": BestAgainstWorst()},
+    Ranker,
+    "is no ranker",
+    "an object such as apo_sim.BestAgainstWorst(5)",
+)
+GEOMETRIES = Registry(
+    "geometry",
+    geometry.NAMED,
+    Geometry,
+    "is no geometry",
+    "an object such as apo_sim.geometry.KL()",
+)
+FAMILIES = Registry(
+    "family",
+    families.NAMED,
+    Callable,
+    "is no family of problems",
+    "a function family(key, contexts, arms, **parameters)",
+)
+
+
+def takes_alpha(rule: Choice) -> bool:
+    """Whether a rule was chosen by a name that leaves its extrapolation open.
+
+    Example:
+        >>> takes_alpha(MOMENTA.chosen("averaging")), takes_alpha(MOMENTA.chosen(Constant(0.3)))
+        (True, False)
+    """
+    return MOMENTA.named.get(rule.identity) is rule.content and callable(rule.content)
+
+
+def rule_of(rule: Choice, alpha: Any) -> Momentum:
+    """The momentum rule that was chosen, at an extrapolation.
+
+    Args:
+        rule: of `MOMENTA`.
+        alpha: extrapolation, for a rule chosen by name; one that is an object has its own.
+
+    Example:
+        >>> rule_of(MOMENTA.chosen("constant"), 0.3)
+        Constant(alpha=0.3, unrestricted=False)
+    """
+    return rule.content(alpha) if takes_alpha(rule) else rule.content
+
+
+__all__ = [
+    "FAMILIES",
+    "GEOMETRIES",
+    "LOSSES",
+    "MOMENTA",
+    "RANKERS",
+    "Choice",
+    "Family",
+    "Registry",
+    "rule_of",
+    "takes_alpha",
+    "told_apart",
+]
