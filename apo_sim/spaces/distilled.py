@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from apo_sim.geometry import KL
+from apo_sim.geometry import KL, Geometry
 from apo_sim.proximal.by_gradient import STEP, ByGradient
 from apo_sim.pytree import pytree_dataclass
 from apo_sim.spaces.base import log_policy_of
@@ -42,10 +42,10 @@ class Distilled:
     def __post_init__(self):
         STEP("step", self.step)
 
-    def init(self, policy, momentum, params, offset, geometry=KL()):
+    def init(self, policy, momentum, params, offset, geometry: Geometry = KL()):
         return InLogProbabilities().init(policy, momentum, params, offset, geometry)
 
-    def extrapolate(self, policy, momentum, params, offset, state, t, geometry=KL()):
+    def extrapolate(self, policy, momentum, params, offset, state, t, geometry: Geometry = KL()):
         _, exact, state = InLogProbabilities().extrapolate(
             policy, momentum, params, offset, state, t, geometry
         )

@@ -1,6 +1,6 @@
 """Momentum on the log-probabilities: exact, and what a table has."""
 
-from apo_sim.geometry import KL
+from apo_sim.geometry import KL, Geometry
 from apo_sim.pytree import like, pytree_dataclass
 from apo_sim.spaces.base import log_policy_of
 
@@ -28,10 +28,10 @@ class InLogProbabilities:
         1.5
     """
 
-    def init(self, policy, momentum, params, offset, geometry=KL()):
+    def init(self, policy, momentum, params, offset, geometry: Geometry = KL()):
         return momentum.init(geometry.dual(log_policy_of(policy, params, offset)))
 
-    def extrapolate(self, policy, momentum, params, offset, state, t, geometry=KL()):
+    def extrapolate(self, policy, momentum, params, offset, state, t, geometry: Geometry = KL()):
         trained = geometry.dual(log_policy_of(policy, params, offset))
         extrapolated, state = like(momentum.extrapolate(trained, state, t), (trained, state))
         behaviour = geometry.policy(extrapolated)

@@ -1,6 +1,6 @@
 """Momentum on the parameters of the network."""
 
-from apo_sim.geometry import KL
+from apo_sim.geometry import KL, Geometry
 from apo_sim.pytree import like, pytree_dataclass
 
 
@@ -21,9 +21,9 @@ class InParameters:
         [[1.5, 1.5]]
     """
 
-    def init(self, policy, momentum, params, offset, geometry=KL()):
+    def init(self, policy, momentum, params, offset, geometry: Geometry = KL()):
         return momentum.init(params)
 
-    def extrapolate(self, policy, momentum, params, offset, state, t, geometry=KL()):
+    def extrapolate(self, policy, momentum, params, offset, state, t, geometry: Geometry = KL()):
         extrapolated, state = like(momentum.extrapolate(params, state, t), (params, state))
         return extrapolated, offset, state

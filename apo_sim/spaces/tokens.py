@@ -2,7 +2,7 @@
 
 import jax
 
-from apo_sim.geometry import KL
+from apo_sim.geometry import KL, Geometry
 from apo_sim.policies.sequence import log_joint
 from apo_sim.pytree import like, pytree_dataclass
 
@@ -29,10 +29,10 @@ class InTokens:
         True
     """
 
-    def init(self, policy, momentum, params, offset, geometry=KL()):
+    def init(self, policy, momentum, params, offset, geometry: Geometry = KL()):
         return momentum.init(_by_prefix(policy.log_prob(params) + offset, policy))
 
-    def extrapolate(self, policy, momentum, params, offset, state, t, geometry=KL()):
+    def extrapolate(self, policy, momentum, params, offset, state, t, geometry: Geometry = KL()):
         network = policy.log_prob(params)
         trained = _by_prefix(network + offset, policy)
         extrapolated, state = like(momentum.extrapolate(trained, state, t), (trained, state))

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from drawn_policies import ROWS, policies, prox, rewards
 
 from apo_sim.geometry import ChiSquareKL, MixedChiSquare
 
@@ -51,3 +52,11 @@ def test_the_reference_holds_policies_back():
     log_ref = jnp.log(jnp.array([1e-6, 1.0 - 1e-6]))
     found = ChiSquareKL(log_ref).prox(log_ref, jnp.array([100.0, 0.0]), 1.0)
     assert 50.0 < jnp.exp(found - log_ref)[0] < 102.0
+
+
+def test_large_coordinates_leave_the_policy_normalised():
+    """A pull of 1e6 takes ten digits from a normaliser that is solved for once."""
+    rng = np.random.default_rng(0)
+    log_centre, log_ref = (policies(rng, (10.0,)) for _ in range(2))
+    found = prox("chi square and kl")(log_centre, rewards(rng), np.full(ROWS, 1e-6), log_ref)
+    np.testing.assert_allclose(np.exp(found).sum(axis=1), 1.0, atol=5e-15)

@@ -1,5 +1,7 @@
 """Training on labelled responses against a slow descent in NumPy that shares no code."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +11,11 @@ import apo_sim as apo
 from apo_sim.policies import LogLinear, Table
 
 RATE, STEPS, BETA, ITERATIONS = 0.7, 40, 0.8, 3
-REWARD = np.array([[0.9, -0.3, 0.1], [-0.5, 0.6, 0.2]])
-REFERENCE = np.array([[0.5, 0.2, 0.3], [0.1, 0.3, 0.6]])
-CONTEXTS = np.array([0.4, 0.6])
+REWARD: Any = np.array([[0.9, -0.3, 0.1], [-0.5, 0.6, 0.2]])
+REFERENCE: Any = np.array([[0.5, 0.2, 0.3], [0.1, 0.3, 0.6]])
+CONTEXTS: Any = np.array([0.4, 0.6])
 FEATURES = np.random.default_rng(0).normal(size=(2, 3, 2))
+LOG_REF: Any = np.log(REFERENCE)
 LIKED, DISLIKED = 1.3, 0.8
 
 
@@ -77,7 +80,7 @@ def test_kto_follows_a_slow_descent(kind):
         start = np.array([0.3, -0.2])
         shape = jax.eval_shape(policy.init, jax.random.key(0))
         params = jax.tree.map(lambda leaf: jnp.asarray(start).reshape(leaf.shape), shape)
-    problem = apo.Bandit(REWARD, np.log(REFERENCE), CONTEXTS)
+    problem = apo.Bandit(REWARD, LOG_REF, CONTEXTS)
     found = apo.train(
         problem,
         policy,
@@ -95,7 +98,7 @@ def test_kto_follows_a_slow_descent(kind):
 
 
 def test_kto_on_sampled_labels_learns():
-    problem = apo.Bandit(REWARD, np.log(REFERENCE), CONTEXTS)
+    problem = apo.Bandit(REWARD, LOG_REF, CONTEXTS)
     found = apo.train(
         problem,
         Table(2, 3),

@@ -15,6 +15,7 @@ from apo_sim.methods import CountedPairs, OnNetwork, OnTable, Proximal, Report, 
 
 BANDIT = families.uniform_bandit(jax.random.key(0), contexts=2, arms=3)
 KEY = jax.random.key(1)
+ANY: Any = Proximal
 GEOMETRIES = [apo.KL(), apo.Tsallis(), apo.Euclidean(), apo.Euclidean(lazy=False)]
 
 
@@ -170,9 +171,9 @@ def test_what_was_not_kept_is_named():
         (lambda: apo.solve(BANDIT, Hedge(), iterations=2, samples=5), "key"),
         (lambda: apo.solve(BANDIT, Proximal(), iterations=2, state=3), "state"),
         (lambda: apo.solve(BANDIT, Proximal(beta=jnp.ones(3)), iterations=2), "beta"),
-        (lambda: apo.solve(BANDIT, Proximal(apo.KTO()), iterations=2), "loss"),
-        (lambda: Proximal(geometry="kl"), "geometry"),
-        (lambda: Proximal(geometry=apo.KL), "geometry"),
+        (lambda: apo.solve(BANDIT, ANY(apo.KTO()), iterations=2), "loss"),
+        (lambda: ANY(geometry="kl"), "geometry"),
+        (lambda: ANY(geometry=apo.KL), "geometry"),
         (lambda: apo.run(BANDIT, beta=1.0, iterations=2, geometry=3), "geometry"),
         (
             lambda: apo.train(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -239,7 +240,7 @@ def test_a_family_of_the_user(tmp_path):
         ({"seeds": 10**9, "iterations": 10**5, "out": "here"}, "GiB of disk"),
         ({"cluster": "tcp://127.0.0.1:1"}, "cluster = .* does not answer"),
     ],
-    ids=str,
+    ids=lambda part: re.sub(r" at 0x\w+", "", str(part)),
 )
 def test_bad_input_is_named_before_anything_runs(change, message, monkeypatch, tmp_path):
     def never(*_):
