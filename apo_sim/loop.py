@@ -171,16 +171,15 @@ def solve(
     PROBLEM("problem", problem)
     METHOD("method", method)
     iterations = as_count("iterations", iterations)
-    samples = as_samples(
-        samples, key if state is None else state.key, iterations, problem.log_ref.dtype
-    )
+    if state is not None and not isinstance(state, State):
+        raise InvalidArgument("state", state, "is no state", "pass the state of a Solution")
+    of_data = key if state is None else state.key
+    samples = as_samples(samples, of_data, iterations, problem.log_ref.dtype)
     kept = frozenset(one_of(SAVE)("save", name) for name in _listed(save))
     check_room("iterations", iterations, _kept_shape(problem, iterations, kept), _KEPT_ARRAYS)
     first = None
     if state is None:
         _check_key(method, key, iterations)
-    elif not isinstance(state, State):
-        raise InvalidArgument("state", state, "is no state", "pass the state of a Solution")
     else:
         done = concrete(state.t)
         first = 0 if done is None else int(done)

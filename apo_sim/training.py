@@ -5,7 +5,7 @@ from typing import Any, no_type_check
 from jaxtyping import Array, Key
 
 from apo_sim.arguments import as_beta_schedule
-from apo_sim.checks import as_count
+from apo_sim.checks import as_count, one_of
 from apo_sim.geometry import KL, Geometry
 from apo_sim.loop import Solution, State, solve
 from apo_sim.losses import DPO, Loss
@@ -122,6 +122,7 @@ def train(
         [0.269, 0.076, 0.014]
     """
     PROBLEM("problem", problem)
+    one_of(("metrics", "path"))("save", save)
     betas = as_beta_schedule(beta, as_count("iterations", iterations), problem)
     fit = OnNetwork(policy, step, space, params)
     first = state.t if isinstance(state, State) else 0

@@ -106,7 +106,7 @@ class OnNetwork:
         STEP("step", self.training)
         if isinstance(self.space, type) or not isinstance(self.space, Space):
             raise InvalidArgument(
-                "space", self.space, "is no space", "pass an instance such as InParameters()"
+                "space", self.space, "is no space", "pass an instance such as apo_sim.InParameters()"
             )
         if isinstance(self.space, InTokens) and not isinstance(self.network, SequencePolicy):
             raise InvalidArgument(

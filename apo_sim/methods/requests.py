@@ -60,6 +60,7 @@ class CountedPairs:
         accumulated: add up the counts of all iterations.
 
     Example:
+        >>> import jax
         >>> from apo_sim import families
         >>> bandit = families.uniform_bandit(jax.random.key(0), 1, 3)
         >>> CountedPairs().draw(jax.random.key(1), bandit, bandit.log_ref, 100).wins.shape
@@ -95,6 +96,7 @@ class ListedPairs:
         one_by_one: list them however many there are, for an inner training on batches.
 
     Example:
+        >>> import jax
         >>> from apo_sim import families
         >>> bandit = families.uniform_bandit(jax.random.key(0), 1, 100)
         >>> ListedPairs().draw(jax.random.key(1), bandit, bandit.log_ref, 20).winner.shape
@@ -128,6 +130,7 @@ class SingleLabels:
         accumulated: add up the labels of all iterations.
 
     Example:
+        >>> import jax
         >>> from apo_sim import families
         >>> bandit = families.uniform_bandit(jax.random.key(0), 1, 3)
         >>> labels = SingleLabels().draw(jax.random.key(1), bandit, bandit.log_ref, 100)

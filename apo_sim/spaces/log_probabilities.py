@@ -16,6 +16,7 @@ class InLogProbabilities:
     Source: the paper's (3.6).
 
     Example:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> from apo_sim import Constant
         >>> from apo_sim.policies import Table

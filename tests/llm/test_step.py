@@ -129,6 +129,7 @@ def test_geometries_of_whole_distributions_are_refused(geometry):
             ["w3"],
             ranker=llm.Length(),
             geometry=geometry,
+            beta=1.0,
             iterations=1,
             progress=False,
         )

@@ -188,7 +188,7 @@ def test_what_was_not_kept_is_named():
         ),
         (
             lambda: apo.run(
-                families.two_level_bandit(1e-320, 1.0, 3),
+                apo.Bandit(jnp.array([[1.0, 0.0]]), jnp.array([[-800.0, 0.0]])),
                 beta=1.0,
                 iterations=1,
                 geometry=apo.Burg(),

@@ -59,6 +59,7 @@ RECORDS = {
     "Ledger",
     "Listed",
     "Loss",
+    "Method",
     "Momentum",
     "Outcomes",
     "PointwiseLoss",
