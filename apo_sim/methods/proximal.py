@@ -122,7 +122,9 @@ class Proximal:
     @no_type_check  # arguments are checked here, with messages that name them
     def check(self, problem: Any, iterations: int, samples: Any, first: int | None) -> None:
         as_beta_schedule(self.beta, iterations, problem)
-        check_momentum(self.momentum, iterations, first)
+        # A training may be the first part of a longer one, which the schedule is for.
+        part_of_longer = first is None and self.fit.begins_at_random
+        check_momentum(self.momentum, iterations, 0 if part_of_longer else first)
         self.fit.check(self, problem, samples)
 
     def divergence(self, iteration: int) -> Exception:

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from apo_sim.checks import POSITIVE, Real, checked
+from apo_sim.checks import NUMBER, POSITIVE, Real, checked, optional
 from apo_sim.errors import InvalidArgument
 from apo_sim.geometry import KL, Geometry
+from apo_sim.geometry.base import GEOMETRY
 from apo_sim.losses import BringsEmpiricalMinimiser, Loss
 from apo_sim.losses.base import as_loss
 from apo_sim.problems import LogPolicy, as_log_policy
@@ -41,7 +42,14 @@ def _block(arms: int) -> int:
     return min(1 << (fit.bit_length() - 1), _LONGEST)
 
 
-@checked(loss=as_loss, wins=_COUNTS, beta=POSITIVE.one(), reward_bound=POSITIVE.one())
+@checked(
+    loss=as_loss,
+    wins=_COUNTS,
+    beta=POSITIVE.one(),
+    reward_bound=POSITIVE.one(),
+    geometry=GEOMETRY,
+    dual=optional(NUMBER),
+)
 def rewards_from_counts(
     loss: Loss,
     wins: Float[Array, "contexts arms arms"],
@@ -86,7 +94,12 @@ def rewards_from_counts(
     if wins.shape[1] != wins.shape[2]:
         raise InvalidArgument("wins", wins, "is not square in its arms", "pass (X, K, K)")
     log_policy = as_log_policy("log_policy", log_policy, wins.shape[:2])
-    dual = geometry.dual(log_policy) if dual is None else dual
+    if dual is None:
+        dual = geometry.dual(log_policy)
+    elif dual.shape != log_policy.shape:
+        raise InvalidArgument(
+            "dual", dual, f"is not of the shape of the policy, {log_policy.shape}", "leave it out"
+        )
     rewards, residual = _minimiser(loss, wins, geometry, dual, beta, reward_bound)
     # Counts that are no numbers link nobody, and would pass for no data.
     known = jnp.isfinite(jnp.sum(wins, axis=(1, 2)))

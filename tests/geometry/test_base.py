@@ -77,11 +77,11 @@ def test_coordinates_are_normalised(name):
         )
 
     policy, shares, public, normalised, shifted, again = everything(centre, reward)
-    np.testing.assert_allclose(np.exp(policy), shares, atol=1e-14)
-    np.testing.assert_allclose(public, policy, atol=1e-13)
-    np.testing.assert_allclose(np.exp(policy).sum(axis=1), 1.0, atol=1e-14)
-    np.testing.assert_allclose(again, normalised, atol=1e-13)
-    np.testing.assert_allclose(shifted, normalised, atol=1e-13)
+    np.testing.assert_allclose(np.exp(policy), shares, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(public, policy, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(np.exp(policy).sum(axis=1), 1.0, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(again, normalised, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(shifted, normalised, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", ["kl", "tsallis", "burg", "chi square and kl", "euclidean"])
@@ -107,8 +107,8 @@ def test_a_shift_lets_some_arms_keep_their_mass_and_the_others_their_probability
     kept = jnp.where(some, reward - shift[:, None], 0.0)
     stepped = prox(name)(log_centre, kept, beta, log_ref)
     before, after = (np.where(some, np.exp(log_p), 0.0) for log_p in (log_centre, stepped))
-    np.testing.assert_allclose(after.sum(axis=1), before.sum(axis=1), atol=1e-12)
-    np.testing.assert_allclose(np.where(some, log_centre, stepped), log_centre, atol=1e-11)
+    np.testing.assert_allclose(after.sum(axis=1), before.sum(axis=1), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(np.where(some, log_centre, stepped), log_centre, rtol=0, atol=1e-11)
     assert np.abs(before - after).max() > 0.01
 
 
@@ -160,7 +160,7 @@ def test_single_precision_stays_and_is_right_to_its_own_rounding(name):
 def test_one_arm_has_everything(name):
     alone = jnp.zeros((1, 1))
     step = jax.jit(EVERY[name].at(alone).prox)
-    np.testing.assert_allclose(step(alone, jnp.array([[3.0]]), 0.1), alone, atol=1e-15)
+    np.testing.assert_allclose(step(alone, jnp.array([[3.0]]), 0.1), alone, rtol=0, atol=1e-15)
 
 
 def refused(call, argument, problem):

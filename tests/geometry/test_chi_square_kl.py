@@ -56,7 +56,8 @@ def test_the_reference_holds_policies_back():
 
 def test_large_coordinates_leave_the_policy_normalised():
     """A pull of 1e6 takes ten digits from a normaliser that is solved for once."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(5)
     log_centre, log_ref = (policies(rng, (10.0,)) for _ in range(2))
-    found = prox("chi square and kl")(log_centre, rewards(rng), np.full(ROWS, 1e-6), log_ref)
-    np.testing.assert_allclose(np.exp(found).sum(axis=1), 1.0, atol=5e-15)
+    for _ in range(5):
+        found = prox("chi square and kl")(log_centre, rewards(rng), np.full(ROWS, 1e-6), log_ref)
+        np.testing.assert_allclose(np.exp(found).sum(axis=1), 1.0, rtol=0, atol=1e-12)

@@ -146,6 +146,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "dimension": lambda: 2,
     "dominance": lambda: 0.1,
     "draws": lambda: "fresh",
+    "dual": lambda: None,
     "effort": lambda: "quick",
     "elements": lambda: importlib.import_module("apo_sim.testing").alphas(),
     "exponent": lambda: 1.0,
