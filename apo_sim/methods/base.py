@@ -86,9 +86,7 @@ class BeginsAtRandom(Protocol):
 class ChecksItself(Protocol):
     """A method that can tell, before anything is compiled, what it cannot run on."""
 
-    def check(
-        self, problem: Problem, iterations: int, samples: Any, first: int | None
-    ) -> None:
+    def check(self, problem: Problem, iterations: int, samples: Any, first: int | None) -> None:
         """Raise an `InvalidArgument`.
 
         Args:

@@ -106,7 +106,10 @@ class OnNetwork:
         STEP("step", self.training)
         if isinstance(self.space, type) or not isinstance(self.space, Space):
             raise InvalidArgument(
-                "space", self.space, "is no space", "pass an instance such as apo_sim.InParameters()"
+                "space",
+                self.space,
+                "is no space",
+                "pass an instance such as apo_sim.InParameters()",
             )
         if isinstance(self.space, InTokens) and not isinstance(self.network, SequencePolicy):
             raise InvalidArgument(
@@ -122,7 +125,11 @@ class OnNetwork:
         return ListedPairs(method.ranker, one_by_one=self.training.batch is not None)
 
     def init(self, method: Any, problem: Problem, key: Key[Array, ""] | None) -> NetworkState:
-        params = self.network.init(key) if self.params is None else self.params
+        if self.params is None:
+            assert key is not None  # the loop has seen to it
+            params = self.network.init(key)
+        else:
+            params = self.params
         reference = jax.nn.log_softmax(problem.log_ref, axis=1)
         geometry = method.geometry.at(reference)
         offset = like(reference - self.network.log_prob(params), reference)
@@ -170,7 +177,7 @@ class OnNetwork:
 
     def _mean(self, loss, geometry, problem, state, data, beta):
         """From parameters and the number of an inner step to the mean of the loss."""
-        centre = state.behaviour
+        centre, extra = state.behaviour, Extra()
         if not is_pointwise(loss):
             win_rate = problem.win_rate(centre)
             log_z = geometry.shift(geometry.dual(centre), win_rate, beta)

@@ -87,19 +87,20 @@ class OnTable:
         geometry = method.geometry.at(state.log_ref)
         rewards, residual = self._learn(method, geometry, problem, state, data, beta)
         # A constant reward of one runs along, so that gamma is what the rule really did.
-        dual, *weights = geometry.normalise(geometry.step(state.dual, rewards, beta))
+        dual, weights, total = geometry.normalise(geometry.step(state.dual, rewards, beta))
         gamma = state.gamma + 1.0 / beta
         extrapolated, momentum = like(
             method.momentum.extrapolate((dual, gamma), state.momentum, t + 1),
             ((dual, gamma), state.momentum),
         )
         if self.output == "after":
-            _, *weights = geometry.normalise(extrapolated[0])
+            _, weights, total = geometry.normalise(extrapolated[0])
             gamma = extrapolated[1]
         log_policy = geometry.log_policy(dual)
-        new = TableState(*extrapolated, momentum, log_policy, state.log_ref)
+        (after, gamma_after), log_ref = extrapolated, state.log_ref
+        new = TableState(after, gamma_after, momentum, log_policy, log_ref)
         series = {"gamma": gamma, "residual": residual}
-        return new, Report(*weights, series=series, rewards=rewards)
+        return new, Report(weights, total, series=series, rewards=rewards)
 
     def _learn(self, method, geometry, problem, state, data, beta):
         # Normalised only where somebody looks: the exact step of a bandit never does.

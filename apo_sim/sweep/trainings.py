@@ -239,8 +239,8 @@ def _arguments(setup: Setup, lane: Lane) -> dict[str, Any]:
 
 def _method(given: dict[str, Any]) -> Proximal:
     names = ("loss", "momentum", "geometry", "beta", "ranker")
-    fit = OnNetwork(*(given[name] for name in ("policy", "step", "space", "params")))
-    return Proximal(*(given[name] for name in names), fit)
+    fit = OnNetwork(given["policy"], given["step"], given["space"], given["params"])
+    return Proximal(**{name: given[name] for name in names}, fit=fit)
 
 
 def _refuse_divergence(state: Any, count: int, diverging: str) -> None:

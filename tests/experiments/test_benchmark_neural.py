@@ -10,8 +10,8 @@ import pytest
 
 import apo_sim as apo
 from apo_sim.policies import MLP
-from apo_sim.proximal import ByGradient
 from apo_sim.preferences import Pairs, Population
+from apo_sim.proximal import ByGradient
 from apo_sim.studies.ring_protocol import Protocol
 
 torch = pytest.importorskip("torch")

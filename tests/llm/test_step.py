@@ -123,7 +123,7 @@ def test_scores_of_other_divergences(geometry, link):
     "geometry", [apo.Tsallis(), apo.Burg(), apo.ChiSquareKL(), apo.Euclidean()]
 )
 def test_geometries_of_whole_distributions_are_refused(geometry):
-    with pytest.raises(apo.InvalidArgument, match="geometry = .* needs more than log"):
+    with pytest.raises(apo.InvalidArgument, match=r"geometry = .* needs more than log"):
         llm.train(
             tiny.model(num_layers=1),
             ["w3"],

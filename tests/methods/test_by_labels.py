@@ -45,9 +45,7 @@ def gradient_of(parameters, offset, features, centre):
                 disliked[x, i] += 0.5 * drawn * (1 - wins)
     responses = liked + disliked
     anchor = sum(
-        responses[x].sum() * responses[:, y].sum() * score[x, y]
-        for x in range(2)
-        for y in range(3)
+        responses[x].sum() * responses[:, y].sum() * score[x, y] for x in range(2) for y in range(3)
     )
     anchor = max(0.0, anchor)
     total = np.zeros_like(parameters)

@@ -10,8 +10,8 @@ import pytest
 
 import apo_sim as apo
 from apo_sim.optimizers import SGD, AdamW
-from apo_sim.proximal import ByGradient
 from apo_sim.preferences import Pairs
+from apo_sim.proximal import ByGradient
 
 START = {"x": jnp.array(1.0), "y": jnp.array(-2.0)}
 
