@@ -449,6 +449,25 @@ def tolerance(dtype: Any) -> float:
     return math.sqrt(float(jnp.finfo(dtype).eps)) * 10
 
 
+def check_normalised(name: str, log_probs: Any, remedy: str) -> None:
+    """Refuse log-probabilities that are no distribution along their last axis; if concrete.
+
+    Example:
+        >>> check_normalised("log_ref", np.log([0.5, 0.4]), "pass jax.nn.log_softmax(log_ref)")
+        Traceback (most recent call last):
+        ...
+        apo_sim.errors.InvalidArgument: log_ref = ... does not normalise (log of the sum is ...
+    """
+    values = concrete(log_probs)
+    if values is None:
+        return
+    total = np.logaddexp.reduce(values.astype(np.float64), axis=-1)
+    if np.any(np.abs(total) > tolerance(log_probs.dtype)):
+        worst = total.flat[np.abs(total).argmax()]
+        problem = f"does not normalise (log of the sum is {worst:.3g})"
+        raise InvalidArgument(name, log_probs, problem, remedy)
+
+
 def may_be_numbers(value: Any) -> bool:
     """Whether to hand a value to NumPy, which would try to read anything to its end."""
     known = jax.Array | Tracer | np.ndarray | np.generic | numbers.Number | list | tuple | range

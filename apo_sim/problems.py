@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from apo_sim.checks import as_float, concrete, instance_of, tolerance
+from apo_sim.checks import as_float, check_normalised, concrete, instance_of, tolerance
 from apo_sim.errors import InvalidArgument
 from apo_sim.pytree import pytree_dataclass
 
@@ -306,17 +306,7 @@ def as_log_policy(name: str, value: Any, shape: tuple[int, ...]) -> LogPolicy:
     """`value` as log-probabilities of `shape`; normalised and all finite if concrete."""
     mass = "give every arm some mass; log-probabilities reach far below 1e-300 (-690.8)"
     log_probs = as_float(name, value, shape, remedy=mass)
-    values = concrete(log_probs)
-    if values is None:
-        return log_probs
-    total = np.logaddexp.reduce(values.astype(np.float64), axis=-1)
-    if np.any(np.abs(total) > tolerance(log_probs.dtype)):
-        raise InvalidArgument(
-            name,
-            log_probs,
-            f"does not normalise (log of the sum is {total.flat[np.abs(total).argmax()]:.3g})",
-            "pass jax.nn.log_softmax(log_ref, axis=-1)",
-        )
+    check_normalised(name, log_probs, "pass jax.nn.log_softmax(log_ref, axis=-1)")
     return log_probs
 
 

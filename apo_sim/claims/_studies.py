@@ -132,7 +132,6 @@ def _run(lane: dict[str, Any]) -> dict[str, jax.Array]:
     )
     parts = theory.split(bandit, solution)
     path = solution.path
-    assert path.rewards is not None
     return {
         "gap": solution.suboptimality,
         "tv": solution.tv,

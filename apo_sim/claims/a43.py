@@ -204,7 +204,6 @@ def _visit(reach: jax.Array, pairs: jax.Array, beta: jax.Array, keys: jax.Array)
             reward_bound=reach / 2,  # from the reference the whole class, up to its edge
             save="path",
         )
-        assert solution.behaviour is not None
         centres = solution.behaviour[:-1, 0]
         return beta * (centres[:, 0] - centres[:, 1])
 

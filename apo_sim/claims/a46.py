@@ -104,7 +104,6 @@ def _rates(keys: jax.Array, tied: Any) -> tuple[jax.Array, jax.Array]:
         solution = run(
             bandit, momentum=Constant(ALPHA), beta=BETA, iterations=ITERATIONS, save="path"
         )
-        assert solution.log_policy is not None
         off = jnp.arange(ARMS) != bandit.best_arm[:, None]
         log_tv = jax.nn.logsumexp(jnp.where(off, solution.log_policy[1:], -jnp.inf), axis=(1, 2))
         return -(log_tv[1] - log_tv[0]) / (solution.gamma[1] - solution.gamma[0]), gaps

@@ -146,7 +146,6 @@ def _slower(reward: jax.Array) -> jax.Array:
 
     def rate(problem: Any, *loss: Any) -> jax.Array:
         solution = run(problem, *loss, beta=BETA, iterations=ITERATIONS, save="path")
-        assert solution.log_policy is not None
         off = jnp.arange(problem.num_arms) != problem.best_arm[:, None]
         log_tv = jax.nn.logsumexp(jnp.where(off, solution.log_policy[-2:], -jnp.inf), axis=(1, 2))
         return log_tv[0] - log_tv[1]

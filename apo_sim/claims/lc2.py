@@ -173,7 +173,6 @@ def _one_run(key, preference, beta, alpha, samples, log_class, least_bound, iter
         reward_bound=0.5,
         save="path",
     )
-    assert solution.behaviour is not None
     rewards = jax.vmap(game.win_rate)(solution.behaviour[:-1])
     exact = theory.closed_form(game, rewards, alpha, beta)
     last = solution.final_log_policy

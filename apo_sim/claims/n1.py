@@ -97,7 +97,6 @@ def _compare(tried: instances.Instances, late: bool) -> Any:
         rule = Constant(alpha)
         fast = run(bandit, momentum=rule, beta=beta, iterations=ITERATIONS, save="path")
         plain = run(bandit, beta=betas, iterations=ITERATIONS, save="path")
-        assert fast.log_policy is not None and plain.log_policy is not None
         apart = jnp.abs(fast.log_policy - plain.log_policy) / (1 + jnp.abs(fast.log_policy))
         return jnp.max(apart), fast.suboptimality, plain.suboptimality
 

@@ -116,7 +116,6 @@ def _average(preference: Any, beta: Any, iterations: int) -> jax.Array:
     """Exploitability of the average of pi_0 ... pi_{T-1}."""
     game = Game(preference[None], families.uniform_reference(1, ARMS))
     solution = run(game, SPPO(), beta=beta, iterations=iterations, save="path")
-    assert solution.behaviour is not None
     average = jnp.mean(jnp.exp(solution.behaviour[:-1]), axis=0)
     return game.context_probs @ game.suboptimality_of(average)
 

@@ -109,7 +109,6 @@ def _compare(tried: instances.Instances, mixing: np.ndarray, off_by_one: bool) -
             iterations=ITERATIONS,
             save="path",
         )
-        assert solution.rewards is not None
         # After one more extrapolation every reward has the weight w_{k+1} in place of w_k.
         expected = theory.closed_form(
             bandit, solution.rewards, alpha, beta, extrapolated=off_by_one

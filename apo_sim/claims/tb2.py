@@ -90,13 +90,11 @@ def _one_run(study: Study) -> tuple[Game, Solution, jax.Array]:
     matrix = dominated(2 * rng.normal(size=(3, 3)), rng.normal(size=3), 0.1)
     game = Game(matrix[None], jnp.log(jnp.array([[0.01, 0.33, 0.33, 0.33]])))
     solution = run(game, SPPO(), Constant(ALPHA), beta=BETA, iterations=ITERATIONS, save="path")
-    assert solution.rewards is not None
     last_only = jnp.broadcast_to(solution.rewards[-1], solution.rewards.shape)
     return game, solution, closed_form(game, last_only, ALPHA, BETA)
 
 
 def _figure(game: Game, path: Solution):
-    assert path.rewards is not None
     best, dominance = int(game.best_arm[0]), float(game.dominance[0])
     rewards = np.asarray(path.rewards[:, 0])
     leads = np.delete(rewards[:, best, None] - rewards, best, axis=1)

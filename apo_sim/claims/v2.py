@@ -100,7 +100,6 @@ def _runner_up(tried: instances.Instances) -> Any:
         solution = run(
             bandit, momentum=Constant(alpha), beta=beta, iterations=ITERATIONS, save="path"
         )
-        assert solution.log_policy is not None
         first, second = jax.lax.top_k(reward[0], 2)[1]
         gap = reward[0, first] - reward[0, second]
         return -solution.log_policy[:, 0, second], log_ref[0, second], gap

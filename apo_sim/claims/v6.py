@@ -156,7 +156,6 @@ def _trained(keys: Any, alpha: Any, used: Any, *, name: str) -> Any:
             key=to_run,
             save="path",
         )
-        assert found.log_policy is not None and found.behaviour is not None
         old, new = found.log_policy[:-1], found.log_policy[1:]
         exact = jax.nn.log_softmax(new + alpha * (new - old), axis=-1)
         return _divergence(exact, found.behaviour[1:]), _divergence(exact, new)

@@ -15,10 +15,10 @@ from apo_sim.checks import (
     NUMBER,
     POSITIVE,
     as_array,
+    check_normalised,
     checked,
     concrete,
     instance_of,
-    tolerance,
 )
 from apo_sim.errors import InvalidArgument
 
@@ -273,14 +273,7 @@ def as_log_policy(name: str, value: Any, may_vanish: bool = True) -> LogPolicy:
             "has an arm without mass",
             "give every arm some mass; log-probabilities reach far below 1e-300 (-690.8)",
         )
-    total = np.logaddexp.reduce(values.astype(np.float64), axis=-1)
-    if np.any(np.abs(total) > tolerance(log_probs.dtype)):
-        raise InvalidArgument(
-            name,
-            value,
-            f"does not normalise (log of the sum is {total.flat[np.abs(total).argmax()]:.3g})",
-            "pass jax.nn.log_softmax(logits, axis=-1)",
-        )
+    check_normalised(name, log_probs, "pass jax.nn.log_softmax(logits, axis=-1)")
     return log_probs
 
 

@@ -45,7 +45,6 @@ def _part(name: str) -> Callable[[Problem, Solution, Any], PerIteration]:
 
 
 def _behaviour_gap(problem: Problem, solution: Solution, beta: Any) -> PerIteration:
-    assert solution.behaviour is not None
     of_contexts = jax.vmap(problem.suboptimality_of)(jnp.exp(solution.behaviour[1:]))
     return of_contexts @ problem.context_probs
 
@@ -53,7 +52,6 @@ def _behaviour_gap(problem: Problem, solution: Solution, beta: Any) -> PerIterat
 def _coverage(name: str) -> Callable[[Problem, Solution, Any], PerIteration]:
     def log_kappa(problem: Problem, solution: Solution, beta: Any) -> PerIteration:
         assert isinstance(problem, Bandit)
-        assert solution.log_policy is not None and solution.behaviour is not None
         exact = theory.exact_policy(problem, solution.gamma[-1])
         return getattr(
             theory.coverage(solution.log_policy[-1], exact, solution.behaviour[:-1]), name
@@ -67,7 +65,6 @@ def _visited(name: str) -> Callable[[Problem, Solution, Any], PerIteration]:
 
 
 def _least_log_probability(problem: Problem, solution: Solution, beta: Any) -> PerIteration:
-    assert solution.log_policy is not None
     return jnp.min(solution.log_policy[1:], axis=(1, 2))
 
 
@@ -76,7 +73,6 @@ def _error_of_update(problem: Problem, solution: Solution, beta: Any) -> PerIter
 
 
 def _error_of_average(problem: Problem, solution: Solution, beta: Any) -> PerIteration:
-    assert solution.log_policy is not None
     moved = solution.log_policy[1:] - solution.log_policy[0]
     return _mean_square(problem, moved / solution.gamma[:, None, None])
 

@@ -24,14 +24,10 @@ from apo_sim.checks import (
     within,
 )
 from apo_sim.errors import InvalidArgument
+from apo_sim.geometry.omega import log_omega
 from apo_sim.problems import Bandit
 from apo_sim.theory.arguments import Number, log_probability
 
-# Newton's method in `wright_omega` doubles its digits each time; six reach float64 everywhere.
-_NEWTON_STEPS = 6
-# exp(-745.2) is the smallest positive float64: below it the answer is 0 anyway.
-_LOG_SMALLEST = -746.0
-_HUGE = 1e30
 # A second arm needs some mass.
 _BELOW_ZERO = within("below 0", lambda values: values < 0)
 
@@ -40,8 +36,7 @@ _BELOW_ZERO = within("below 0", lambda values: values < 0)
 def wright_omega(x: Number) -> Number:
     r"""W_0(exp(x)), W_0 the Lambert function, without forming exp(x).
 
-    The root of $w + \log w = x$, found in $u = \log w$ by Newton's method on the convex
-    $u + e^u - x$, which descends to the root from the starting point above it.
+    The root of $w + \log w = x$, found in $\log w$, see `apo_sim.geometry.omega`.
 
     Example:
         >>> round(float(wright_omega(1.0)), 6)
@@ -53,16 +48,10 @@ def wright_omega(x: Number) -> Number:
 
 
 def _wright_omega(x: Number) -> Number:
-    given = jnp.maximum(jnp.asarray(x, float), _LOG_SMALLEST)
-    # Beyond it w is x less its logarithm in every digit, and the products below overflow.
-    x = jnp.minimum(given, _HUGE)
-    log_w = jnp.where(x <= 0, x, jnp.log1p(jnp.maximum(x, 0.0)))
-    for _ in range(_NEWTON_STEPS):
-        w = jnp.exp(log_w)
-        log_w = (x + w * (log_w - 1)) / (1 + w)
+    x = jnp.asarray(x, float)
+    log_w = log_omega(x)
     # Each form where it keeps all digits.
-    w = jnp.where(x > 1, x - log_w, jnp.exp(log_w))
-    return jnp.where(given > _HUGE, given - jnp.log(jnp.maximum(given, 1.0)), w)
+    return jnp.where(x > 1, x - log_w, jnp.exp(log_w))
 
 
 @checked(log_p=LOG_PROBABILITY)
