@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 # Most of the time goes into compiling: less optimised programs, emitted in the older way, take half
 # of it and run as fast. Before the import, which may read the flags; `XLA_FLAGS= make test` tests
@@ -29,6 +30,8 @@ if OURS:
         jax.config.update(f"jax_{name}", value)
         os.environ[f"JAX_{name.upper()}"] = str(value)
 
+MOST_MAPS = 20_000
+
 # Compilation makes the first example of every property slow, so time says nothing about it.
 settings.register_profile(
     "default",
@@ -45,6 +48,18 @@ def pytest_configure(config):
     config.addinivalue_line(
         "filterwarnings", "ignore:Do not use the `random` module inside strategies"
     )
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Forget compiled programs at the end of a file, before they fill the kernel's table of maps.
+
+    A process may hold 65,530 maps, each program takes some, and the one too many is a crash.
+    """
+    if nextitem is not None and nextitem.path == item.path:
+        return
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
 
 
 def pytest_unconfigure():
