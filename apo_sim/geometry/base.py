@@ -140,7 +140,11 @@ class Bregman:
             return beta * self.normaliser(stepped)
         where = jnp.moveaxis(where, axis, -1)
         mass = jnp.sum(jnp.where(where, jnp.exp(self.log_policy(dual)), 0.0), axis=-1)
-        return beta * self.normaliser(jnp.where(where, stepped, -jnp.inf), mass)
+        some = mass > 0
+        found = self.normaliser(jnp.where(where, stepped, -jnp.inf), jnp.where(some, mass, 1.0))
+        # Arms without mass keep it as they are: no reward, or the same for all, moves none of them.
+        same = jnp.max(jnp.where(where, reward, -jnp.inf), axis=-1)
+        return jnp.where(some, beta * found, same)
 
     @checked(centre=as_array, reward=NUMBER, beta=POSITIVE.one())
     def prox(self, centre: Any, reward: Any, beta: Any) -> LogPolicy:

@@ -117,13 +117,15 @@ def _minimiser(loss: Any, wins: Array, geometry: Any, dual: Array, beta: Array, 
     betas, bounds = (
         jnp.broadcast_to(jnp.asarray(number, wins.dtype), (contexts,)) for number in (beta, bound)
     )
-    boxes = boxed(loss, "loss"), boxed(geometry, "geometry")
-    rewards, residual = _side_by_side(boxes, wins, dual, betas, bounds)
-    return rewards, jnp.max(residual)
+    rewards, linked, residual = _side_by_side(boxed(loss, "loss"), wins, bounds)
+    # Not within the blocks: a geometry may have numbers of its own for every context.
+    linked = jnp.moveaxis(linked, 0, -1)
+    kept = _nearest_to_centre(geometry, rewards.T, linked, dual.T, betas, bounds)
+    return kept.T, jnp.max(residual)
 
 
-def _solve(objects: Any, wins: Array, dual: Array, betas: Array, bounds: Array):
-    """Rewards and residual of every context, solved in blocks that stay in the cache."""
+def _solve(box: Any, wins: Array, bounds: Array):
+    """Rewards, who is linked, and residual of every context, in blocks that stay in the cache."""
     contexts = wins.shape[0]
     block = _block(wins.shape[1])
     blocks = -(-contexts // block)
@@ -133,13 +135,12 @@ def _solve(objects: Any, wins: Array, dual: Array, betas: Array, bounds: Array):
         padding = [(0, blocks * block - contexts)] + [(0, 0)] * (array.ndim - 1)
         return jnp.pad(array, padding, mode="edge").reshape(blocks, block, *array.shape[1:])
 
-    loss, geometry = map(unboxed, objects)
-    numbers = tuple(map(cut, (wins, dual, betas, bounds)))
-    rewards, residual = jax.lax.map(lambda block: _solve_block(loss, geometry, *block), numbers)
-    return rewards.reshape(-1, wins.shape[1])[:contexts], residual.reshape(-1)[:contexts]
+    loss = unboxed(box)
+    found = jax.lax.map(lambda block: _solve_block(loss, *block), (cut(wins), cut(bounds)))
+    return tuple(part.reshape(-1, *part.shape[2:])[:contexts] for part in found)
 
 
-def _solve_block(loss: Any, geometry: Any, wins: Array, dual: Array, betas: Array, bounds: Array):
+def _solve_block(loss: Any, wins: Array, bounds: Array):
     # Ties of an arm with itself carry no information about differences.
     won = jnp.moveaxis(wins * ~jnp.eye(wins.shape[1], dtype=bool), 0, -1)
     met = won + jnp.swapaxes(won, 0, 1)
@@ -149,7 +150,7 @@ def _solve_block(loss: Any, geometry: Any, wins: Array, dual: Array, betas: Arra
     unit = jnp.exp2(-jnp.floor(jnp.log2(jnp.where(most > 0, most, 1.0))))
     data = Comparisons(won, unit[:, None])
     rewards, residual = minimise(loss, data, linked, bounds)
-    return _nearest_to_centre(geometry, rewards, linked, dual.T, betas, bounds).T, residual
+    return rewards.T, jnp.moveaxis(linked, -1, 0), residual
 
 
 # Under jax.vmap, problems join the contexts: all are solved in one row, however they are nested.
@@ -157,19 +158,19 @@ _side_by_side = jax.custom_batching.custom_vmap(_solve)
 
 
 @_side_by_side.def_vmap
-def _join(axis_size: int, in_batched: Any, objects: Any, *arrays: Array):
+def _join(axis_size: int, in_batched: Any, box: Any, *arrays: Array):
     batched = in_batched[1:]
     if any(jax.tree.leaves(in_batched[0])):  # a loss whose parameters differ between problems
         axes = jax.tree.map(lambda yes: 0 if yes else None, tuple(in_batched))
-        return jax.vmap(_solve, axes)(objects, *arrays), (True, True)
+        return jax.vmap(_solve, axes)(box, *arrays), (True, True, True)
     full = [
         array if yes else jnp.broadcast_to(array, (axis_size, *array.shape))
         for array, yes in zip(arrays, batched, strict=True)
     ]
     joined = [array.reshape(-1, *array.shape[2:]) for array in full]
-    rewards, residual = _side_by_side(objects, *joined)
-    apart = (axis_size, -1)
-    return (rewards.reshape(*apart, rewards.shape[1]), residual.reshape(apart)), (True, True)
+    found = _side_by_side(box, *joined)
+    apart = tuple(part.reshape(axis_size, -1, *part.shape[1:]) for part in found)
+    return apart, (True, True, True)
 
 
 def _nearest_to_centre(
