@@ -87,5 +87,9 @@ catalogue(
         "N22": "apo_sim.claims.n22",
         "N23": "apo_sim.claims.n23",
         "V1b": "apo_sim.claims.v1b",
+        "B1": "apo_sim.claims.b1",
+        "B2": "apo_sim.claims.b2",
+        "B3": "apo_sim.claims.b3",
+        "B4": "apo_sim.claims.b4",
     }
 )

@@ -22,6 +22,13 @@ from apo_sim.theory.extrapolation import (
 )
 from apo_sim.theory.games import average_exploitability, ipo_beta, ipo_reward_scale
 from apo_sim.theory.gap_split import Split, split
+from apo_sim.theory.geometries import (
+    exact_from,
+    gap_bregman,
+    log_tail,
+    sharp_gap_of,
+    worst_policy,
+)
 from apo_sim.theory.optimisation import (
     asymptotic_slope,
     gap_gibbs,
@@ -62,9 +69,11 @@ __all__ = [
     "closed_form",
     "coverage",
     "effective_updates",
+    "exact_from",
     "exact_policy",
     "gamma",
     "gamma_printed",
+    "gap_bregman",
     "gap_gibbs",
     "gap_printed",
     "ipo_beta",
@@ -75,6 +84,7 @@ __all__ = [
     "log_samples_needed_tabular",
     "log_sharp_tv",
     "log_slope",
+    "log_tail",
     "log_tv_printed",
     "log_tv_statistical",
     "matched_beta",
@@ -82,6 +92,7 @@ __all__ = [
     "reward_error_bound",
     "reward_weights",
     "sharp_gap",
+    "sharp_gap_of",
     "sharp_tv",
     "split",
     "tabular_entropy",
@@ -91,5 +102,6 @@ __all__ = [
     "visited_bounds",
     "weights",
     "worst_case_gap",
+    "worst_policy",
     "wright_omega",
 ]
