@@ -175,6 +175,17 @@ def solve(
         raise InvalidArgument("state", state, "is no state", "pass the state of a Solution")
     of_data = key if state is None else state.key
     samples = as_samples(samples, of_data, iterations, problem.log_ref.dtype)
+    if (
+        samples is not None
+        and concrete(samples) is None
+        and method.request.fixes_shape(problem, samples)
+    ):
+        raise InvalidArgument(
+            "samples",
+            samples,
+            "is traced, and sets the size of arrays of this method",
+            "pass an integer, outside of jax.vmap and of sweeps",
+        )
     kept = frozenset(one_of(SAVE)("save", name) for name in _listed(save))
     check_room("iterations", iterations, _kept_shape(problem, iterations, kept), _KEPT_ARRAYS)
     first = None
@@ -199,7 +210,7 @@ def solve(
 def begin(problem: Problem, method: Any, key: Any, *, average: bool = False) -> State:
     """The state before the first iteration of `solve`, whose arguments these are."""
     to_method = None
-    if _begins_at_random(method):
+    if begins_at_random(method):
         to_method, key = jax.random.split(key)
     state = method.init(problem, to_method)
     none = jnp.zeros((), int)
@@ -213,12 +224,13 @@ def begin(problem: Problem, method: Any, key: Any, *, average: bool = False) -> 
     )
 
 
-def _begins_at_random(method: Any) -> bool:
+def begins_at_random(method: Any) -> bool:
+    """Whether a method needs a key even with exact preferences."""
     return isinstance(method, BeginsAtRandom) and method.begins_at_random
 
 
 def _check_key(method: Any, key: Any, iterations: int) -> None:
-    if _begins_at_random(method):
+    if begins_at_random(method):
         check_key("key", key)
     elif key is not None:
         check_key("key", key, iterations)

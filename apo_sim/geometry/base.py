@@ -36,13 +36,20 @@ class Geometry(Protocol):
     coordinates z = phi'(pi) are free up to a constant in y; momentum acts on them, and the loop
     keeps them as they come and normalises them when it needs a policy. Inherit from `Bregman` to
     write less and to have `prox` as well.
-
-    Optional attributes, used where they exist:
-
-    - `legendre`: whether no arm ever loses all its mass; True if it is not said;
-    - `of_log_ratio`: whether the score of an arm depends on log(policy / centre) of this arm
-      alone, by `score_of_ratio(log_ratio)`, as a language model needs; False if it is not said.
     """
+
+    @property
+    def legendre(self) -> bool:
+        """Whether no arm ever loses all its mass."""
+        ...
+
+    @property
+    def of_log_ratio(self) -> bool:
+        """Whether the score of an arm depends on log(policy / centre) of this arm alone.
+
+        It is `score_of_ratio(log_ratio)` then, as a language model needs it.
+        """
+        ...
 
     def at(self, log_ref: LogPolicy) -> "Geometry":
         """The same geometry for a problem's reference policy; most do not depend on it."""
@@ -229,7 +236,7 @@ class Bregman:
     def _checked_policy(self, name: str, value: Any, may_vanish: bool | None = None) -> LogPolicy:
         """A policy; unless it is said that arms may vanish, they may where coordinates allow it."""
         may_vanish = not self.legendre if may_vanish is None else may_vanish
-        log_policy = as_log_policy(name, value, may_vanish)
+        log_policy = as_log_probs(name, value, may_vanish)
         self._check_arms(name, log_policy)
         return log_policy
 
@@ -248,7 +255,7 @@ class Bregman:
         return dual
 
 
-def as_log_policy(name: str, value: Any, may_vanish: bool = True) -> LogPolicy:
+def as_log_probs(name: str, value: Any, may_vanish: bool = True) -> LogPolicy:
     """`value` as log-probabilities along its last axis, normalised if concrete.
 
     Args:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from apo_sim.errors import InvalidArgument
-from apo_sim.geometry.base import Bregman, Dual, LogPolicy, PerContext, Weights, as_log_policy
+from apo_sim.geometry.base import Bregman, Dual, LogPolicy, PerContext, Weights, as_log_probs
 from apo_sim.geometry.excess import difference, excess
 from apo_sim.geometry.omega import Omega
 from apo_sim.geometry.root import level
@@ -40,7 +40,7 @@ class ChiSquareKL(Bregman):
 
     def __post_init__(self):
         if self.log_ref is not None:
-            log_ref = as_log_policy("log_ref", self.log_ref, may_vanish=False)
+            log_ref = as_log_probs("log_ref", self.log_ref, may_vanish=False)
             object.__setattr__(self, "log_ref", log_ref)
 
     def at(self, log_ref: LogPolicy) -> "ChiSquareKL":

@@ -70,7 +70,7 @@ def check_method(loss: Any, momentum: Any, geometry: Any, iterations: int) -> No
     """
     as_loss("loss", loss)
     GEOMETRY("geometry", geometry)
-    if not getattr(geometry, "of_log_ratio", False):
+    if not geometry.of_log_ratio:
         raise InvalidArgument(
             "geometry",
             geometry,

@@ -252,7 +252,7 @@ def _check_geometry(geometry, space):
         raise InvalidArgument(
             "geometry", geometry, "has no next tokens", "extrapolate in another space, or pass KL()"
         )
-    if getattr(geometry, "legendre", True):
+    if geometry.legendre:
         return
     if getattr(geometry, "lazy", False):
         raise InvalidArgument(

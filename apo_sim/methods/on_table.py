@@ -112,8 +112,8 @@ class OnTable:
             return like(exact_rewards(method.loss, problem, centre, bound), (centre, beta))
         wins = data.wins if sampled else data.cells
         # Where arms may vanish, their coordinates hold more than the policy does.
-        legendre = getattr(geometry, "legendre", True)
-        dual = geometry.dual(centre) if legendre else geometry.normalise(state.dual)[0]
+        vanish = not geometry.legendre
+        dual = geometry.normalise(state.dual)[0] if vanish else geometry.dual(centre)
         found = rewards_from_counts(method.loss, wins, centre, beta, bound, geometry, dual)
         return like(found, (centre, beta))
 

@@ -1,7 +1,7 @@
 """What the library has of its own, by name: for `sweep`, the command line and their messages.
 
-A new loss, rule, ranker, geometry or family gets a name by a line here, and can then be asked for
-by it in Python, on the command line and in files.
+A new loss, rule, ranker, geometry, method or family gets a name by a line here, and can then be
+asked for by it in Python, on the command line and in files.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from typing import Any
 from apo_sim import geometry
 from apo_sim.geometry import Geometry
 from apo_sim.losses import DPO, IPO, SPPO, Loss
+from apo_sim.methods import Method, Proximal
 from apo_sim.momentum import Averaging, Constant, FromBehaviour, Momentum, Nesterov, NoMomentum
 from apo_sim.preferences import BestAgainstWorst, Pairwise, Ranker
 from apo_sim.registry import families
@@ -57,6 +58,14 @@ GEOMETRIES = Registry(
     "is no geometry",
     "an object such as apo_sim.geometry.KL()",
 )
+# A method, or a class that makes one of the other settings.
+METHODS = Registry(
+    "method",
+    {"proximal": Proximal},
+    Method,
+    "is no method",
+    "an object such as apo_sim.methods.Proximal(beta=1.0)",
+)
 FAMILIES = Registry(
     "family",
     families.NAMED,
@@ -94,6 +103,7 @@ __all__ = [
     "FAMILIES",
     "GEOMETRIES",
     "LOSSES",
+    "METHODS",
     "MOMENTA",
     "RANKERS",
     "Choice",

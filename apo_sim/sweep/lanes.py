@@ -10,8 +10,9 @@ import numpy as np
 
 from apo_sim.checks import as_array, as_count, as_function, as_seed, checked, function_of
 from apo_sim.errors import InvalidArgument
+from apo_sim.loop import Solution, begins_at_random, solve
 from apo_sim.problems import Problem
-from apo_sim.registry import Family, rule_of
+from apo_sim.registry import METHODS, Family, rule_of
 from apo_sim.running import run
 from apo_sim.sweep.devices import EVERYWHERE, LANES, shared_out
 from apo_sim.sweep.plan import DEFAULTS, OBJECTS, Plan, Shape, Unit
@@ -184,15 +185,35 @@ def _lane(shape: Shape, seed: Any, numbers: dict[str, Any], replicate: Any) -> d
     problem, key = replicate_problem(
         shape.family.content, seed, replicate, shape.contexts, shape.arms, **parameters
     )
+    if shape.draws == "shared":
+        key = jnp.broadcast_to(jax.random.fold_in(key, 0), (shape.iterations,))
+    kept = {name: SERIES[name] for name in shape.variables}
+    save = tuple({series.save for series in kept.values()})
+    if shape.method.identity in METHODS:
+        solution, beta = _proximal(shape, problem, key, numbers, save)
+    else:
+        method, samples, beta = shape.method.content, numbers.get("samples"), None
+        solution = solve(
+            problem,
+            method,
+            iterations=shape.iterations,
+            samples=samples,
+            key=key if samples is not None or begins_at_random(method) else None,
+            save=save,
+        )
+    return {n: jnp.asarray(s.of(problem, solution, beta)) for n, s in kept.items()}
+
+
+def _proximal(
+    shape: Shape, problem: Problem, key: Any, numbers: dict[str, Any], save: tuple[str, ...]
+) -> tuple[Solution, Any]:
+    """The proximal method made of the settings, and its beta."""
     given = {name: numbers[name] for name in _OF_RUN if name in numbers}
     alpha: Any = numbers.get("alpha")  # none where the rule has its own
     if "matched" in numbers:
         schedule = matched_beta(alpha, given["beta"], shape.iterations, unrestricted=True)
         given["beta"] = jnp.where(numbers["matched"], schedule, given["beta"])
         alpha = jnp.where(numbers["matched"], 0.0, alpha)
-    if shape.draws == "shared":
-        key = jnp.broadcast_to(jax.random.fold_in(key, 0), (shape.iterations,))
-    kept = {name: SERIES[name] for name in shape.variables}
     solution = run(
         problem,
         shape.loss.content,
@@ -201,7 +222,7 @@ def _lane(shape: Shape, seed: Any, numbers: dict[str, Any], replicate: Any) -> d
         geometry=shape.geometry.content,
         iterations=shape.iterations,
         key=key if "samples" in numbers else None,
-        save=tuple({series.save for series in kept.values()}),
+        save=save,
         **given,
     )
-    return {n: jnp.asarray(s.of(problem, solution, given["beta"])) for n, s in kept.items()}
+    return solution, given["beta"]

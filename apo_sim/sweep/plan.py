@@ -18,6 +18,7 @@ from apo_sim.registry import (
     FAMILIES,
     GEOMETRIES,
     LOSSES,
+    METHODS,
     MOMENTA,
     RANKERS,
     Choice,
@@ -32,7 +33,7 @@ from apo_sim.sweep.series import SERIES
 
 # Settings that are objects, by name or as they are.
 OBJECTS: dict[str, Registry] = {
-    registry.argument: registry for registry in (LOSSES, MOMENTA, RANKERS, GEOMETRIES)
+    registry.argument: registry for registry in (METHODS, LOSSES, MOMENTA, RANKERS, GEOMETRIES)
 }
 # Whether every iteration draws its own labels, or all share their random numbers: a control, in
 # which errors do not average.
@@ -45,6 +46,7 @@ WORDS = {"draws": DRAWS, "beta_schedule": BETA_SCHEDULES}
 DEFAULTS: dict[str, Any] = {
     "contexts": 1,
     "arms": 10,
+    "method": "proximal",
     "loss": "dpo",
     "momentum": "constant",
     "ranker": "pairwise",
@@ -55,7 +57,19 @@ DEFAULTS: dict[str, Any] = {
     "draws": "fresh",
     "reward_bound": None,
 }
+USUAL = ("suboptimality", "tv", "residual")
 REQUIRED = ("beta", "iterations")
+# What the proximal method is made of; a method that is passed as an object has its own.
+OF_PROXIMAL = (
+    "loss",
+    "momentum",
+    "ranker",
+    "geometry",
+    "alpha",
+    "beta",
+    "beta_schedule",
+    "reward_bound",
+)
 # A value of these needs a program of its own; all other settings are numbers fed into one.
 STATIC = ("contexts", "arms", *OBJECTS, *WORDS, "iterations")
 COUNTS = ("contexts", "arms", "iterations")
@@ -75,6 +89,7 @@ class Shape:
     family: Choice
     contexts: int
     arms: int
+    method: Choice
     loss: Choice
     momentum: Choice
     ranker: Choice
@@ -160,8 +175,8 @@ class Plan:
         return self.runs * self.longest * len(self.variables) * item
 
     def values(self, name: str) -> tuple:
-        """All values of a setting."""
-        value = self.settings[name]
+        """All values of a setting; of one that no method of the sweep looks at, the default."""
+        value = self.settings[name] if name in self.settings else _plain(name, DEFAULTS[name])
         return value if isinstance(value, tuple) else (value,)
 
     def shown(self, name: str) -> Any:
@@ -228,7 +243,9 @@ class Plan:
         of_program = {name: value for name, value in static.items() if name != "beta_schedule"}
         rule, matched = static["momentum"].identity, static["beta_schedule"] == MATCHED
         fixed = {}
-        if matched or rule in ("none", "constant"):
+        if "momentum" not in self.settings:
+            pass  # the methods have their own
+        elif matched or rule in ("none", "constant"):
             # One program for all three: what differs becomes numbers.
             of_program["momentum"] = MOMENTA.chosen("constant")
             fixed = {"matched": float(matched), "alpha": float(rule != "none")}
@@ -288,11 +305,12 @@ def make_plan(
             raise UnknownName("setting", name, known)
         if settings[name] is None and known[name] is not None:
             raise InvalidArgument(name, None, "is no value", f"pass one, or leave {name} out")
-    for name in REQUIRED:
-        if settings.get(name) is None:
-            raise InvalidArgument(name, None, "is missing", f"pass {name}=, a number or a list")
     given = {name: _values(name, value) for name, value in settings.items()}
     missing = {name: value for name, value in known.items() if name not in given}
+    usual = ("suboptimality", "tv") if _check_method(given, missing) else USUAL
+    for name in REQUIRED:
+        if name in missing or (name in given and given[name] is None):
+            raise InvalidArgument(name, None, "is missing", f"pass {name}=, a number or a list")
     _check_alpha(given, missing)
     for name, value in missing.items():
         if name in own and value is None:
@@ -303,7 +321,7 @@ def make_plan(
         {**given, **missing},
         as_count("seeds", seeds),
         as_seed("seed", seed),
-        _variables(variables),
+        _variables(usual if variables is None else variables),
         as_count("chunk", chunk),
     )
     _check_values(plan, own)
@@ -320,8 +338,32 @@ def _variables(names: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def _check_method(given: Mapping[str, Any], missing: dict[str, Any]) -> list[Choice]:
+    """Refuse what no method would look at, and set nothing in its place.
+
+    Returns the methods that have their own settings.
+    """
+    methods = _listed(given.get("method", METHODS.chosen(DEFAULTS["method"])))
+    own = [method for method in methods if method.identity not in METHODS]
+    for name in OF_PROXIMAL if own else ():
+        if len(own) == len(methods):
+            missing.pop(name, None)
+        elif not isinstance(given.get(name), tuple):
+            continue
+        if name in given:
+            raise InvalidArgument(
+                name,
+                given[name],
+                f"is not for the method {own[0].label}, which has its own settings",
+                f'leave {name} out, or pass method="{DEFAULTS["method"]}"',
+            )
+    return own
+
+
 def _check_alpha(given: Mapping[str, Any], missing: dict[str, Any]) -> None:
     """Refuse an extrapolation that a rule would not look at, and set none where none would."""
+    if "alpha" not in given and "alpha" not in missing:
+        return
     rules = _listed(given.get("momentum", MOMENTA.chosen(DEFAULTS["momentum"])))
     own = [rule for rule in rules if rule.identity not in MOMENTA]
     if len(own) == len(rules):
@@ -411,19 +453,19 @@ def _check_values(plan: Plan, own: Mapping[str, Any]) -> None:
                 f"pass momentum={_MATCHABLE[0]!r}, whose path it takes without momentum",
             )
     of_kl = next((name for name in plan.variables if SERIES[name].needs_kl), None)
-    for geometry in plan.values("geometry") if of_kl else ():
-        if geometry.identity != DEFAULTS["geometry"]:
-            raise InvalidArgument(
-                "variables",
-                of_kl,
-                f"is not defined in the geometry {geometry.label}",
-                f"leave it out, or pass geometry={DEFAULTS['geometry']!r}",
-            )
+    for name, words in (("geometry", "in the geometry"), ("method", "for the method")):
+        for choice in plan.values(name) if of_kl else ():
+            if choice.identity != DEFAULTS[name]:
+                raise InvalidArgument(
+                    "variables",
+                    of_kl,
+                    f"is not defined {words} {choice.label}",
+                    f"leave it out, or pass {name}={DEFAULTS[name]!r}",
+                )
     for name in ("beta", "reward_bound"):
-        for value in plan.values(name):
-            if value is not None:
-                check_single(name, value, "pass one number above 0")
-                check_positive(name, value)
+        for value in plan.values(name) if plan.settings.get(name) is not None else ():
+            check_single(name, value, "pass one number above 0")
+            check_positive(name, value)
     for value in plan.values("samples"):
         as_samples(value, None if value is None else jax.random.key(0), plan.longest)
     # The family knows best what its parameters and sizes may be.

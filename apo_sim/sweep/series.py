@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from apo_sim import theory
+from apo_sim.errors import InvalidArgument
 from apo_sim.loop import Solution
 from apo_sim.problems import Bandit, Problem
 
@@ -37,7 +38,18 @@ class Series:
 
 
 def _field(name: str) -> Callable[[Problem, Solution, Any], PerIteration]:
-    return lambda problem, solution, beta: getattr(solution, name)
+    def kept(problem: Problem, solution: Solution, beta: Any) -> PerIteration:
+        found = getattr(solution, name, None)
+        if found is None:
+            raise InvalidArgument(
+                "variables",
+                name,
+                "is not measured by the method",
+                f"leave it out; there are {', '.join(('suboptimality', 'tv', *solution.series))}",
+            )
+        return found
+
+    return kept
 
 
 def _part(name: str) -> Callable[[Problem, Solution, Any], PerIteration]:
@@ -69,7 +81,7 @@ def _least_log_probability(problem: Problem, solution: Solution, beta: Any) -> P
 
 
 def _error_of_update(problem: Problem, solution: Solution, beta: Any) -> PerIteration:
-    return _mean_square(problem, solution.rewards)
+    return _mean_square(problem, _field("rewards")(problem, solution, beta))
 
 
 def _error_of_average(problem: Problem, solution: Solution, beta: Any) -> PerIteration:

@@ -25,7 +25,7 @@ def sweep(
     *,
     seeds: int,
     seed: int = 0,
-    variables: Sequence[str] = ("suboptimality", "tv", "residual"),
+    variables: Sequence[str] | None = None,
     out: str | Path | None = None,
     chunk: int = 4096,
     cluster: Any = None,
@@ -44,7 +44,8 @@ def sweep(
             `family(key, contexts, arms, **parameters)` that returns a problem.
         seeds: number of replicates of every cell.
         seed: all randomness is folded from it; an integer in [0, 2**32).
-        variables: which series to keep, see `apo_sim.sweep.SERIES`.
+        variables: which series to keep, see `apo_sim.sweep.SERIES`. None: `suboptimality`, `tv`,
+            and `residual` if the method has one.
         out: folder of a zarr store, written unit by unit. A sweep that was killed goes on where
             it was when it is started again; a store of another sweep is refused, and so is one
             that another process is writing. What is damaged is found and computed again. Objects
@@ -56,10 +57,11 @@ def sweep(
         **settings: `beta`, `iterations` (needed), `alpha`, `samples` (None: exact preferences),
             `arms`, `contexts`, `reward_bound`, and the parameters of the family. As objects or by
             the names in `apo_sim.registry`: `loss`, `ranker`, `geometry`, and `momentum`, whose
-            names are rules of `alpha`. In words: `beta_schedule` ("constant", or "matched": no
-            momentum, and the betas that take its path with exact preferences) and `draws`
-            ("fresh", or "shared": the same random numbers in every iteration, a control in which
-            errors do not average).
+            names are rules of `alpha`; `method`, by its name one that is made of these settings
+            and of `beta`, as an object one that has its own and takes none of them. In words:
+            `beta_schedule` ("constant", or "matched": no momentum, and the betas that take its
+            path with exact preferences) and `draws` ("fresh", or "shared": the same random numbers
+            in every iteration, a control in which errors do not average).
 
     Returns:
         The dataset: dimensions in the order of the grid, then `seed`, then `iteration`; runs

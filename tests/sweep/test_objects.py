@@ -11,6 +11,7 @@ import pytest
 
 import apo_sim as apo
 from apo_sim.errors import InvalidArgument
+from apo_sim.methods import CountedPairs, ListedPairs, Proximal, Report
 from apo_sim.registry import FAMILIES
 from apo_sim.sweep import replicate_problem, sweep
 
@@ -81,6 +82,93 @@ def test_rules_and_geometries_are_axes():
         for at, geometry in enumerate((apo.KL(), apo.Euclidean())):
             expected = own(1, momentum=rule, geometry=geometry)
             np.testing.assert_allclose(found[place, at, 1], expected, rtol=0, atol=1e-12)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lazy:
+    """A method of a user's that stays at the reference, or draws where it stays."""
+
+    random: bool = False
+    request = CountedPairs()
+
+    @property
+    def begins_at_random(self):
+        return self.random
+
+    def init(self, problem, key):
+        shift = jax.random.normal(key, problem.log_ref.shape) if self.random else 0.0
+        return jax.nn.log_softmax(problem.log_ref + shift, axis=1)
+
+    def step(self, problem, state, data, t):
+        return state, Report()
+
+    def policy(self, state):
+        return state
+
+    behaviour = policy
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing(Lazy):
+    """One that wants its pairs one by one."""
+
+    request = ListedPairs(one_by_one=True)
+
+
+def test_methods_are_an_axis():
+    other = Proximal(apo.IPO(0.5), apo.Constant(0.5), beta=2.0)
+    found = sweep(method=["proximal", other, Lazy()], alpha=0.3, samples=100, **SMALL)
+    assert found.method.values.tolist()[::2] == ["proximal", "Lazy()"]
+    problem, key = replicate_problem(FAMILIES["uniform"], 0, 1, 1, 3)
+    solved = apo.solve(problem, other, iterations=4, samples=100, key=key)
+    for place, expected in enumerate(
+        (
+            own(1, momentum=apo.Constant(0.3), samples=100),
+            solved.suboptimality,
+            np.full(4, problem.suboptimality_of(jnp.exp(problem.log_ref))[0]),
+        )
+    ):
+        np.testing.assert_allclose(found.suboptimality[place, 1], expected, rtol=0, atol=1e-12)
+
+
+def test_a_method_of_its_own_leaves_none_of_the_settings_in_the_dataset(tmp_path):
+    short = {name: value for name, value in SMALL.items() if name != "beta"}
+    given = {"method": Proximal(beta=2.0), "variables": ["tv", "gamma"], **short}
+    found = sweep(out=tmp_path / "store", **given).load()
+    assert set(found.coords) == {
+        *("method", "contexts", "arms", "draws", "iterations", "iteration", "seed"),
+        "spread",
+    }
+    np.testing.assert_allclose(found.gamma, np.broadcast_to(np.arange(1, 5) / 2.0, (3, 4)))
+    kept = {**json.loads(found.attrs["configuration"]), "method": Proximal(beta=2.0)}
+    assert sweep(**kept).identical(found)
+    with pytest.raises(InvalidArgument, match="holds another sweep: method is "):
+        sweep(out=tmp_path / "store", **{**given, "method": Proximal(beta=2.5)})
+
+
+def test_a_method_that_begins_at_random_begins_anew_for_every_seed():
+    short = {name: value for name, value in SMALL.items() if name != "beta"}
+    first = sweep(method=Lazy(random=True), variables="tv", **short).tv.isel(iteration=0)
+    assert len(set(first.values.tolist())) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"method": Lazy(), "beta": 1.0}, "beta = .*is not for the method Lazy"),
+        ({"method": Lazy(), "loss": "ipo"}, "loss = .*is not for the method Lazy"),
+        ({"method": ["proximal", Lazy()], "beta": 1.0, "alpha": [0.0, 0.5]}, "alpha = .*is not"),
+        ({"method": ["proximal", Lazy()]}, "beta = .*is missing"),
+        ({"method": Proximal}, "method = .*is no method"),
+        ({"method": Lazy(), "variables": "gamma"}, "gamma.*is not measured.*suboptimality, tv"),
+        ({"method": Lazy(), "variables": "update_error"}, "rewards.*is not measured"),
+        ({"method": Lazy(), "variables": "statistics"}, "is not defined for the method Lazy"),
+        ({"method": Listing(), "samples": 10}, "samples = .*sets the size of arrays"),
+    ],
+)
+def test_what_a_method_does_not_know_is_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        sweep(**{"iterations": 2, "arms": 3, "seeds": 1, "progress": False, **settings})
 
 
 def test_a_rule_of_its_own_leaves_no_alpha_in_the_dataset():
