@@ -3,11 +3,15 @@
 A count is a floating-point number: in double precision every integer up to 2^53 is exact.
 """
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
+
+from apo_sim.branches import if_any
 
 # Up to this mean a binomial is drawn by inversion, above it by rejection.
 _SMALL_MEAN = 60.0
@@ -15,13 +19,17 @@ _SMALL_MEAN = 60.0
 # exceeded by 196 with a probability below 1e-60.
 _BLOCK = 8
 _LIMIT = 256
-# Random keys set aside for the attempts of one stream, of which most succeed.
+# Random keys set aside for the attempts of one cell, of which most succeed.
 _ATTEMPTS = 2**16
-# So many levels of the tree are drawn at its full width, those above at the width of their last:
-# a narrower width for more of them would waste less on empty nodes and compile longer.
-_WIDE_LEVELS = 2
+# So few cells make one row.
+_ONE_ROW = 32
+# Bytes that one array of the cells of a block may have, to stay in the cache, and its most lanes.
+_CACHE = 2**17
+_MOST_LANES = 256
 
 Counts = Float[Array, "*shape"]
+# Two uniform numbers for every element, those of an attempt: shape (2, *shape).
+Pair = Callable[[Int[Array, ""]], Float[Array, "two *shape"]]
 
 
 def multinomial(
@@ -29,8 +37,9 @@ def multinomial(
 ) -> Float[Array, " cells"]:
     """Throw `total` balls into cells.
 
-    The cells are the leaves of a binary tree. From the root down, each node draws how many of
-    its balls go left; all nodes of a level draw at once.
+    The cells are laid out in about as many rows as columns. Each row gets its share of the balls,
+    and hands them on from cell to cell: what a cell takes is binomial, given what those before it
+    have left. All rows do so at once.
 
     Args:
         key: a `jax.random.key`.
@@ -46,42 +55,74 @@ def multinomial(
         >>> float(counts.sum()), float(counts[2])
         (100.0, 0.0)
     """
-    cells = probs.shape[0]
-    depth = max((cells - 1).bit_length(), 1)
-    pairs = [jnp.pad(probs, (0, 2**depth - cells)).reshape(-1, 2)]
-    for _ in range(depth - 1):
-        pairs.append(pairs[-1].sum(axis=1).reshape(-1, 2))
-    pairs.reverse()
-    counts = total.astype(probs.dtype)[None]
-    key, for_inversion = jax.random.split(key)
-    uniform = jax.random.uniform(for_inversion, (2**depth - 1,), probs.dtype)
-    wide = max(depth - _WIDE_LEVELS, 0)
-    for levels in (range(wide), range(wide, depth)):
-        counts = _descend(key, counts, levels, [pairs[level] for level in levels], uniform)
-    return counts[:cells]
+    total = total.astype(probs.dtype)
+    return _side_by_side(key[None], total[None], probs[None])[0]
 
 
-def _descend(key: Any, counts: Array, levels: range, pairs: list[Array], uniform: Array) -> Array:
-    """Some levels of the tree, in one loop as wide as the last: that keeps the program small."""
-    if not levels:
-        return counts
-    width = len(pairs[-1])
+def _in_blocks(keys: Array, totals: Array, probs: Array) -> Array:
+    """The counts of every lane, so many lanes at a time that they stay in the cache."""
+    lanes, cells = probs.shape
+    block = min(max(_CACHE // (probs.dtype.itemsize * cells), 1), _MOST_LANES, lanes)
+    blocks = -(-lanes // block)
+    # The last lane is repeated to fill up its block.
+    place = jnp.minimum(jnp.arange(blocks * block), lanes - 1).reshape(blocks, block)
+    found = jax.lax.map(lambda at: _throw(keys[at], totals[at], probs[at]), place)
+    return found.reshape(-1, cells)[:lanes]
 
-    def padded(array):
-        return jnp.pad(array, [(0, width - len(array))] + [(0, 0)] * (array.ndim - 1))
 
-    # Above a level of 2^k nodes are 2^k - 1 others.
-    own = jnp.stack([padded(uniform[2**level - 1 : 2 ** (level + 1) - 1]) for level in levels])
-    weights = jnp.stack([padded(pair) for pair in pairs])
+# Under jax.vmap all lanes make one row, however they are nested: a loop over some of them then
+# ends when all are done, and nothing has to be kept apart for those that were done before.
+_side_by_side = jax.custom_batching.custom_vmap(_in_blocks)
 
-    def split(counts, inputs):
-        level, uniform, pair = inputs
-        parents = counts[:width]
-        left = _binomial(key, level, uniform, parents, pair[:, 0], pair[:, 1])
-        return jnp.stack([left, parents - left], axis=1).reshape(-1), None
 
-    start = jnp.pad(counts, (0, 2 * width - len(counts)))
-    return jax.lax.scan(split, start, (jnp.asarray(levels), own, weights))[0]
+@_side_by_side.def_vmap
+def _join(axis_size: int, in_batched: Any, *arrays: Array) -> tuple[Array, bool]:
+    full = [
+        array if yes else jnp.broadcast_to(array, (axis_size, *array.shape))
+        for array, yes in zip(arrays, in_batched, strict=True)
+    ]
+    found = _side_by_side(*(array.reshape(-1, *array.shape[2:]) for array in full))
+    return found.reshape(axis_size, -1, found.shape[-1]), True
+
+
+def _throw(keys: Array, totals: Array, probs: Array) -> Array:
+    """Lanes first: one share for each row, then all rows at once."""
+    lanes, cells = probs.shape
+    rows = 1 if cells <= _ONE_ROW else math.isqrt(cells - 1) + 1
+    columns = -(-cells // rows)
+    weights = jnp.pad(probs, [(0, 0), (0, rows * columns - cells)]).reshape(lanes, rows, columns)
+    of_rows, of_cells = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+    shares = totals[:, None] if rows == 1 else _throw(of_rows, totals, weights.sum(axis=2))
+    return _along(of_cells, shares, weights).reshape(lanes, -1)[:, :cells]
+
+
+def _along(keys: Array, balls: Array, weights: Array) -> Array:
+    """Hand the balls of every row on from cell to cell, all rows of all lanes at once."""
+    lanes, rows, cells = weights.shape
+    of_inversion, of_rejection = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+
+    def uniform(keys: Array, number: int) -> Array:
+        one = lambda key: jax.random.uniform(key, (number, rows), weights.dtype)  # noqa: E731
+        return jnp.moveaxis(jax.vmap(one)(keys), 1, 0).reshape(number, lanes * rows)
+
+    def take(left, inputs):
+        cell, uniform_of_cell, weight, rest = inputs
+
+        def pair(attempt):
+            number = _ATTEMPTS * cell + attempt
+            return uniform(jax.vmap(jax.random.fold_in, (0, None))(of_rejection, number), 2)
+
+        taken = _binomial(pair, uniform_of_cell, left, weight, rest)
+        return left - taken, taken
+
+    weights = jnp.moveaxis(weights, 2, 0).reshape(cells, lanes * rows)
+    # Summed from the end, so that what is left for the last cells keeps its digits.
+    add = lambda rest, weight: (rest + weight, rest)  # noqa: E731
+    rest = jax.lax.scan(add, jnp.zeros_like(weights[0]), weights, reverse=True)[1]
+    inputs = jnp.arange(cells - 1), uniform(of_inversion, cells - 1), weights[:-1], rest[:-1]
+    last, taken = jax.lax.scan(take, balls.reshape(-1), inputs)
+    counts = jnp.concatenate([taken, last[None]]).reshape(cells, lanes, rows)
+    return jnp.moveaxis(counts, 0, 2)
 
 
 def binomial(key: Key[Array, ""], count: Counts, success: Counts, failure: Counts) -> Counts:
@@ -107,28 +148,25 @@ def binomial(key: Key[Array, ""], count: Counts, success: Counts, failure: Count
     """
     key, for_inversion = jax.random.split(key)
     uniform = jax.random.uniform(for_inversion, count.shape, count.dtype)
-    return _binomial(key, jnp.zeros((), int), uniform, count, success, failure)
+
+    def pair(attempt):
+        return jax.random.uniform(jax.random.fold_in(key, attempt), (2, *count.shape), count.dtype)
+
+    return _binomial(pair, uniform, count, success, failure)
 
 
 def _binomial(
-    key: Any,
-    stream: Int[Array, ""],
-    uniform: Counts,
-    count: Counts,
-    success: Counts,
-    failure: Counts,
+    pair: Pair, uniform: Counts, count: Counts, success: Counts, failure: Counts
 ) -> Counts:
-    """Invert with the given uniform numbers; draw those of rejection from a stream of the key."""
+    """Invert with the given uniform numbers; reject with pairs of others, one an attempt."""
     either = success + failure
     share = jnp.minimum(success, failure) / jnp.where(either > 0, either, 1.0)
     small = count * share <= _SMALL_MEAN
     # What is not finite has no law; rejection would look for it forever.
     large = ~small & jnp.isfinite(count * share)
-    rarer = jnp.where(
-        small,
-        _invert(uniform, jnp.where(small, count, 0.0), share),
-        _reject(key, stream, count, share, large),
-    )
+    few = _invert(uniform, jnp.where(small, count, 0.0), share)
+    many = if_any(large, lambda: _reject(pair, count, share, large), jnp.zeros_like(few))
+    rarer = jnp.where(small, few, many)
     drawn = jnp.where(success <= failure, rarer, count - rarer)
     known = jnp.where(small | large, drawn, jnp.nan)
     return jnp.where(either > 0, known, jnp.where(either <= 0, 0.0, jnp.nan))
@@ -145,7 +183,7 @@ def _invert(uniform: Counts, count: Counts, share: Counts) -> Counts:
     def look(state):
         first, probability, cumulative, passed = state
         for step in range(_BLOCK):
-            passed = passed + (uniform >= cumulative)
+            passed = passed + ((uniform >= cumulative) & (probability > 0))
             outcome = first + step
             fewer = jnp.maximum(count - outcome, 0.0) * odds
             probability = probability * fewer * (1.0 / (outcome + 1.0))
@@ -158,9 +196,7 @@ def _invert(uniform: Counts, count: Counts, share: Counts) -> Counts:
     return jnp.minimum(passed, count)
 
 
-def _reject(
-    key: Any, stream: Int[Array, ""], count: Counts, share: Counts, wanted: Bool[Array, "*shape"]
-) -> Counts:
+def _reject(pair: Pair, count: Counts, share: Counts, wanted: Bool[Array, "*shape"]) -> Counts:
     """Transformed rejection: a fast way to nearly the right law, and a test that makes it right."""
     # Placeholders where nothing is wanted keep the arithmetic finite.
     count = jnp.where(wanted, count, 100.0)
@@ -188,10 +224,8 @@ def _reject(
 
     def draw(state):
         outcome, accepted, attempt = state
-        pair = jax.random.uniform(
-            jax.random.fold_in(key, _ATTEMPTS * stream + attempt), (2, *count.shape), count.dtype
-        )
-        offset, height = pair[0] - 0.5, pair[1]
+        first, height = pair(attempt)
+        offset = first - 0.5
         edge = 0.5 - jnp.abs(offset)
         new = jnp.floor((2.0 * slant / edge + width) * offset + mean + 0.5)
         level = jnp.log(height * scale / (slant / (edge * edge) + width))

@@ -81,6 +81,39 @@ def test_same_numbers_in_any_batch():
         assert np.array_equal(jax.jit(multinomial)(keys[i], total[i], probs[i]), together[i])
 
 
+@pytest.mark.parametrize("n", [50.0, 1e4, 1e9])
+def test_cells_in_rows_have_the_law_of_cells_in_one(n):
+    # 70 cells make 9 rows of 8, of which two cells are padding; one lane is one experiment.
+    probs = np.random.default_rng(3).dirichlet(np.ones(70))
+    keys = jax.random.split(jax.random.key(5), 4000)
+    counts = np.asarray(jax.jit(jax.vmap(multinomial, (0, None, None)))(keys, n, probs))
+    assert np.all(counts.sum(axis=1) == n) and np.all(counts >= 0)
+    seen = counts.sum(axis=0)
+    assert stats.chisquare(seen, probs * seen.sum()).pvalue > 1e-4
+    spread = counts.var(axis=0) / (n * probs * (1 - probs))
+    # Five standard errors; the fourth moment of a rare cell is that of a Poisson number.
+    error = np.sqrt((2 + 1 / (n * probs)) / len(counts))
+    assert np.all(np.abs(spread - 1) < 5 * error)
+    # Of two cells in one row and of two in different ones.
+    for i, j in ((0, 1), (0, 40), (8, 9)):
+        both = np.cov(counts[:, i], counts[:, j])[0, 1] / n + probs[i] * probs[j]
+        assert abs(both) < 5 * np.sqrt(probs[i] * probs[j] / len(counts))
+
+
+@pytest.mark.parametrize("cells", [30, 10_000])
+def test_a_lane_is_the_same_in_any_number_of_them(cells):
+    lanes = 300 if cells < 100 else 3
+    keys = jax.random.split(jax.random.key(9), lanes)
+    probs = jax.nn.softmax(2 * jax.random.normal(jax.random.key(10), (lanes, cells)))
+    draw = jax.jit(jax.vmap(multinomial, (0, None, 0)))
+    for total in (1e3, 1e7):
+        together = draw(keys, total, probs)
+        for some in (slice(0, 1), slice(1, 3), slice(lanes // 2, lanes)):
+            assert np.array_equal(draw(keys[some], total, probs[some]), together[some])
+        nested = jax.vmap(draw, (0, None, 0))(keys[None], total, probs[None])[0]
+        assert np.array_equal(nested, together)
+
+
 def test_single_precision_does_not_overflow():
     counts = multinomial(jax.random.key(0), jnp.float32(1e12), jnp.asarray(PROBS, jnp.float32))
     assert counts.dtype == jnp.float32 and np.all(np.isfinite(counts)) and np.all(counts >= 0)

@@ -33,7 +33,8 @@ class Loss(Protocol):
     h = beta log(policy / proximal centre) of the winning and the losing response. A loss must be
     convex in h; unless it brings its own minimisers, it must depend on h_winner - h_loser only and
     be twice differentiable. What a loss may bring besides is used wherever it is there:
-    `BringsMinimiser`, `BringsEmpiricalMinimiser`, `BringsMean`, `BringsDerivatives`.
+    `BringsMinimiser`, `BringsEmpiricalMinimiser`, `BringsMean`, `BringsDerivatives`,
+    `BringsDerivativesBetween`.
     """
 
     def __call__(
@@ -102,6 +103,31 @@ class BringsDerivatives(Protocol):
 
     def derivatives(self, difference: Array) -> tuple[Array, Array, Array]:
         """Value, slope and curvature."""
+        ...
+
+
+class Between(NamedTuple):
+    """Slope and curvature of a loss between all arms; element [i, j] is about arms i and j.
+
+    Attributes:
+        slope: where j won, at s_j - s_i.
+        slope_of_loser: where j lost, at s_i - s_j.
+        curvature: where j won.
+        curvature_of_loser: where j lost.
+    """
+
+    slope: Array
+    slope_of_loser: Array
+    curvature: Array
+    curvature_of_loser: Array
+
+
+@runtime_checkable
+class BringsDerivativesBetween(Protocol):
+    """A loss whose derivatives between all arms are cheaper than those of all differences."""
+
+    def derivatives_between(self, scores: Float[Array, "arms batch"]) -> Between:
+        """Those at given scores, each of shape (arms, arms, batch)."""
         ...
 
 
@@ -248,3 +274,25 @@ def derivatives(
 
     first, second = jax.jvp(slope, (difference,), (jnp.ones_like(difference),))
     return value(difference), first, second
+
+
+def derivatives_between(loss: Loss, scores: Float[Array, "arms batch"]) -> Between:
+    """Slope and curvature of a loss between all arms.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from apo_sim.losses import DPO
+        >>> derivatives_between(DPO(), jnp.zeros((2, 1))).slope[0, 1].tolist()
+        [-0.5]
+    """
+    if isinstance(loss, BringsDerivativesBetween):
+        return loss.derivatives_between(scores)
+    return between_by_differences(loss, scores)
+
+
+def between_by_differences(loss: Loss, scores: Float[Array, "arms batch"]) -> Between:
+    """The same from the derivatives at every difference."""
+    ahead = scores[None] - scores[:, None]
+    _, slope, curvature = derivatives(loss, ahead)
+    _, slope_of_loser, curvature_of_loser = derivatives(loss, -ahead)
+    return Between(slope, slope_of_loser, curvature, curvature_of_loser)

@@ -15,15 +15,15 @@ def solve_flows(
     force: Float[Array, "arms batch"],
     noise: Float[Array, "arms batch"],
 ) -> Float[Array, "arms batch"]:
-    """Solve anchor_i x_i + sum_j rate_ij (x_i - x_j) = force_i.
+    """Solve anchor_j x_j + sum_i rate_ij (x_j - x_i) = force_j.
 
     Rates and anchors are non-negative, and no step of the elimination subtracts, so that an arm
     held by a link 1e-12 times weaker than its neighbours' is placed as exactly as they are. A
     group of arms that nothing holds keeps its last arm where it is.
 
     Args:
-        rate: how strongly arm i is drawn to arm j; the diagonal is ignored.
-        anchor: how strongly arm i is drawn to zero.
+        rate: rate[i, j] is how strongly arm j is drawn to arm i; the diagonal is ignored.
+        anchor: how strongly arm j is drawn to zero.
         force: the right-hand side.
         noise: rounding error of `force`; a net force that does not exceed it is no force.
 
@@ -44,13 +44,13 @@ def solve_flows(
     def eliminate(k, state):
         rate, columns = state
         later = (each > k)[:, None]
-        row = jnp.where(later, rate[k], 0.0)
-        pivot = jnp.sum(row, axis=0) + columns[0, k]
+        own = jnp.where(later, rate[:, k], 0.0)
+        pivot = jnp.sum(own, axis=0) + columns[0, k]
         columns = columns.at[3, k].set(pivot)
-        handed_on = jnp.where(later, rate[:, k], 0.0) / jnp.where(pivot > 0, pivot, 1.0)
+        handed_on = jnp.where(later, rate[k], 0.0) / jnp.where(pivot > 0, pivot, 1.0)
         inherited = columns[:3, k]
         columns = columns.at[:3].add(handed_on * inherited[:, None])
-        return rate + handed_on[:, None] * row[None], columns
+        return rate + own[:, None] * handed_on[None], columns
 
     columns = jnp.stack([anchor, force, noise, jnp.zeros_like(force)])
     rate, columns = jax.lax.fori_loop(0, arms, eliminate, (rate, columns))
@@ -61,7 +61,7 @@ def solve_flows(
 
     def substitute(step, x):
         k = arms - 1 - step
-        drawn = jnp.sum(jnp.where((each > k)[:, None], rate[k] * x, 0.0), axis=0)
+        drawn = jnp.sum(jnp.where((each > k)[:, None], rate[:, k] * x, 0.0), axis=0)
         return x.at[k].set(jnp.where(held[k], (force[k] + drawn) / pivot[k], 0.0))
 
     return jax.lax.fori_loop(0, arms, substitute, jnp.zeros_like(force))

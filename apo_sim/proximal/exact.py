@@ -7,7 +7,9 @@ from apo_sim.checks import POSITIVE, checked
 from apo_sim.losses import Loss, population_rewards
 from apo_sim.losses.base import as_loss
 from apo_sim.problems import PROBLEM, LogPolicy, Problem, log_policy_of
-from apo_sim.proximal.newton import Comparisons, minimise
+from apo_sim.proximal.forces import Comparisons
+from apo_sim.proximal.groups import Groups
+from apo_sim.proximal.newton import minimise
 
 EXACT_REWARD_BOUND = 40.0
 """R where none is asked for: sigmoid(40) is one to double precision, so it binds on certain wins
@@ -55,8 +57,10 @@ def _solve(loss, problem, log_policy, reward_bound):
     log_policy = jnp.take_along_axis(log_policy, order, axis=1)
     preference = jnp.take_along_axis(problem.preference, order[:, :, None], axis=1)
     preference = jnp.take_along_axis(preference, order[:, None, :], axis=2)
-    # Arm i's condition is divided by the probability of drawing i, so that rare arms keep digits.
-    data = Comparisons(jnp.moveaxis(preference, 0, -1), jnp.exp(log_policy).T[None])
+    # An arm's condition is divided by the probability of drawing it, so that rare arms keep digits.
+    lost = jnp.moveaxis(preference, 0, -1)
+    data = Comparisons(jnp.swapaxes(lost, 0, 1), lost, jnp.exp(log_policy).T[:, None])
+    groups = Groups(jnp.ones(lost.shape, bool), jnp.ones(len(log_policy), bool))
     bounds = jnp.broadcast_to(reward_bound, (problem.num_contexts,))
-    rewards, residual = minimise(loss, data, jnp.ones(data.won.shape, bool), bounds)
+    rewards, residual = minimise(loss, data, groups, bounds)
     return jnp.take_along_axis(rewards.T, jnp.argsort(order, axis=1), axis=1), jnp.max(residual)

@@ -4,8 +4,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
+from apo_sim.branches import if_any
 from apo_sim.checks import NUMBER, POSITIVE, Real, checked, optional
 from apo_sim.errors import InvalidArgument
 from apo_sim.geometry import KL, Geometry
@@ -13,7 +14,9 @@ from apo_sim.geometry.base import GEOMETRY
 from apo_sim.losses import BringsEmpiricalMinimiser, Loss
 from apo_sim.losses.base import as_loss
 from apo_sim.problems import LogPolicy, as_log_policy
-from apo_sim.proximal.newton import Comparisons, components, minimise
+from apo_sim.proximal.forces import Comparisons
+from apo_sim.proximal.groups import Groups, groups_of
+from apo_sim.proximal.newton import minimise
 from apo_sim.pytree import boxed, unboxed
 
 SAMPLED_REWARD_BOUND = 2.0
@@ -24,6 +27,8 @@ least R under which Assumption 4.3 leaves every such reward realisable."""
 _CACHE = 2**17
 # A block is as long as the processor's vectors at least, and no longer than pays.
 _SHORTEST, _LONGEST = 8, 64
+# From so many arms on a problem fills the vectors by itself, and its steps are found by products.
+_MANY_ARMS = 24
 _COUNTS = Real(
     "must be counts",
     lambda wins: (wins >= 0) & (wins <= 2.0**53),
@@ -38,6 +43,8 @@ def _block(arms: int) -> int:
     Every program works on blocks of this one size: another size would be compiled to other
     instructions, and the last bit would depend on how many problems there are.
     """
+    if arms >= _MANY_ARMS:
+        return 1
     fit = max(_CACHE // (8 * arms**2), _SHORTEST)
     return min(1 << (fit.bit_length() - 1), _LONGEST)
 
@@ -117,15 +124,15 @@ def _minimiser(loss: Any, wins: Array, geometry: Any, dual: Array, beta: Array, 
     betas, bounds = (
         jnp.broadcast_to(jnp.asarray(number, wins.dtype), (contexts,)) for number in (beta, bound)
     )
-    rewards, linked, residual = _side_by_side(boxed(loss, "loss"), wins, bounds)
+    rewards, linked, whole, residual = _side_by_side(boxed(loss, "loss"), wins, bounds)
+    groups = Groups(jnp.moveaxis(linked, 0, -1), whole)
     # Not within the blocks: a geometry may have numbers of its own for every context.
-    linked = jnp.moveaxis(linked, 0, -1)
-    kept = _nearest_to_centre(geometry, rewards.T, linked, dual.T, betas, bounds)
+    kept = _nearest_to_centre(geometry, rewards.T, groups, dual.T, betas, bounds)
     return kept.T, jnp.max(residual)
 
 
 def _solve(box: Any, wins: Array, bounds: Array):
-    """Rewards, who is linked, and residual of every context, in blocks that stay in the cache."""
+    """Rewards, groups and residual of every context, in blocks that stay in the cache."""
     contexts = wins.shape[0]
     block = _block(wins.shape[1])
     blocks = -(-contexts // block)
@@ -142,15 +149,18 @@ def _solve(box: Any, wins: Array, bounds: Array):
 
 def _solve_block(loss: Any, wins: Array, bounds: Array):
     # Ties of an arm with itself carry no information about differences.
-    won = jnp.moveaxis(wins * ~jnp.eye(wins.shape[1], dtype=bool), 0, -1)
-    met = won + jnp.swapaxes(won, 0, 1)
-    linked = components(met > 0)
+    arms = wins.shape[1]
+    lost = jnp.moveaxis(wins * ~jnp.eye(arms, dtype=bool), 0, -1)
+    won = jnp.swapaxes(lost, 0, 1)
+    met = won + lost
+    groups = groups_of(met > 0)
     # A power of two, so that dividing by it rounds nothing.
-    most = jnp.max(met, axis=1)
+    most = jnp.max(met, axis=0)
     unit = jnp.exp2(-jnp.floor(jnp.log2(jnp.where(most > 0, most, 1.0))))
-    data = Comparisons(won, unit[:, None])
-    rewards, residual = minimise(loss, data, linked, bounds)
-    return rewards.T, jnp.moveaxis(linked, -1, 0), residual
+    rewards, residual = minimise(
+        loss, Comparisons(won, lost, unit[None]), groups, bounds, by_products=arms >= _MANY_ARMS
+    )
+    return rewards.T, jnp.moveaxis(groups.linked, -1, 0), groups.whole, residual
 
 
 # Under jax.vmap, problems join the contexts: all are solved in one row, however they are nested.
@@ -162,7 +172,7 @@ def _join(axis_size: int, in_batched: Any, box: Any, *arrays: Array):
     batched = in_batched[1:]
     if any(jax.tree.leaves(in_batched[0])):  # a loss whose parameters differ between problems
         axes = jax.tree.map(lambda yes: 0 if yes else None, tuple(in_batched))
-        return jax.vmap(_solve, axes)(box, *arrays), (True, True, True)
+        return jax.vmap(_solve, axes)(box, *arrays), (True,) * 4
     full = [
         array if yes else jnp.broadcast_to(array, (axis_size, *array.shape))
         for array, yes in zip(arrays, batched, strict=True)
@@ -170,13 +180,13 @@ def _join(axis_size: int, in_batched: Any, box: Any, *arrays: Array):
     joined = [array.reshape(-1, *array.shape[2:]) for array in full]
     found = _side_by_side(box, *joined)
     apart = tuple(part.reshape(axis_size, -1, *part.shape[1:]) for part in found)
-    return apart, (True, True, True)
+    return apart, (True,) * 4
 
 
 def _nearest_to_centre(
     geometry: Any,
     rewards: Float[Array, "arms contexts"],
-    linked: Bool[Array, "arms arms contexts"],
+    groups: Groups,
     dual: Float[Array, "arms contexts"],
     beta: Float[Array, " contexts"],
     reward_bound: Float[Array, " contexts"],
@@ -186,10 +196,16 @@ def _nearest_to_centre(
     Under KL that is the minimiser nearest in KL(pi_t || pi), up to the bound on the overall range:
     where the shifts would break it, each group moves as little as the common window allows.
     """
-    kept = rewards - geometry.shift(dual[None], rewards[None], beta, linked, axis=-2)
-    middle = 0.5 * (jnp.max(kept, axis=0) + jnp.min(kept, axis=0))
-    highest = jnp.max(jnp.where(linked, kept[None], -jnp.inf), axis=1)
-    lowest = jnp.min(jnp.where(linked, kept[None], jnp.inf), axis=1)
-    down = jnp.maximum(highest - (middle + reward_bound), 0.0)
-    up = jnp.maximum((middle - reward_bound) - lowest, 0.0)
-    return kept - down + up
+    linked = groups.linked
+    together = rewards - geometry.shift(dual, rewards, beta, axis=-2)
+
+    def apart():
+        kept = rewards - geometry.shift(dual[None], rewards[None], beta, linked, axis=-2)
+        middle = 0.5 * (jnp.max(kept, axis=0) + jnp.min(kept, axis=0))
+        highest = jnp.max(jnp.where(linked, kept[None], -jnp.inf), axis=1)
+        lowest = jnp.min(jnp.where(linked, kept[None], jnp.inf), axis=1)
+        down = jnp.maximum(highest - (middle + reward_bound), 0.0)
+        up = jnp.maximum((middle - reward_bound) - lowest, 0.0)
+        return jnp.where(groups.whole, together, kept - down + up)
+
+    return if_any(~groups.whole, apart, together)

@@ -1,0 +1,71 @@
+"""Groups of arms that a chain of comparisons links: data say nothing across them.
+
+Arrays carry the arms first and the batch last, as everywhere in the solver.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+Links = Bool[Array, "arms arms batch"]
+Scores = Float[Array, "arms batch"]
+
+
+class Groups(NamedTuple):
+    """Who belongs together.
+
+    Attributes:
+        linked: whether two arms are in one group; every arm is in one with itself.
+        whole: whether all arms of a problem are one group. Where that is so in all problems, as
+            it usually is, what is asked of a group costs the arms, not their square.
+    """
+
+    linked: Links
+    whole: Bool[Array, " batch"]
+
+
+def groups_of(met: Links) -> Groups:
+    """The groups that comparisons make.
+
+    Example:
+        >>> met = jnp.zeros((3, 3, 1), bool).at[0, 1].set(True).at[1, 0].set(True)
+        >>> groups_of(met).linked[:, :, 0].astype(int).tolist()
+        [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+    """
+    arms, _, batch = met.shape
+    names = jnp.broadcast_to(jnp.arange(arms)[:, None], (arms, batch))
+    # An arm that met all others makes one group of them.
+    rivals = jnp.sum(met & ~jnp.eye(arms, dtype=bool)[..., None], axis=0)
+    names = jnp.where(jnp.any(rivals == arms - 1, axis=0), 0, names)
+
+    def spread(state):
+        names, _ = state
+        lowest = jnp.min(jnp.where(met, names[:, None], arms), axis=0)
+        new = jnp.minimum(names, lowest)
+        return new, jnp.any(new != names)
+
+    unsettled = jnp.any(names > 0)
+    names, _ = jax.lax.while_loop(lambda state: state[1], spread, (names, unsettled))
+    return Groups(names[:, None] == names[None], jnp.all(names == 0, axis=0))
+
+
+def largest(groups: Groups, *values: Scores) -> tuple[Scores, ...]:
+    """The largest of each of several values in the group of every arm.
+
+    Example:
+        >>> pair = Groups(jnp.ones((2, 2, 1), bool), jnp.ones(1, bool))
+        >>> largest(pair, jnp.array([[1.0], [3.0]]))[0].tolist()
+        [[3.0], [3.0]]
+    """
+
+    def of_all():
+        return tuple(jnp.broadcast_to(jnp.max(v, axis=0), v.shape) for v in values)
+
+    def of_linked():
+        return tuple(
+            jnp.max(jnp.where(groups.linked, v[:, None], -jnp.inf), axis=0) for v in values
+        )
+
+    return jax.lax.cond(jnp.all(groups.whole), of_all, of_linked)
