@@ -16,7 +16,13 @@ from apo_sim.methods import CountedPairs, OnNetwork, OnTable, Proximal, Report, 
 BANDIT = families.uniform_bandit(jax.random.key(0), contexts=2, arms=3)
 KEY = jax.random.key(1)
 ANY: Any = Proximal
-GEOMETRIES = [apo.KL(), apo.Tsallis(), apo.Euclidean(), apo.Euclidean(lazy=False)]
+CONTINUED = [
+    (apo.KL(), None),
+    (apo.KL(), 40),
+    (apo.Tsallis(), None),
+    (apo.Euclidean(), None),
+    (apo.Euclidean(lazy=False), 40),
+]
 
 
 def equal(first: Any, second: Any) -> None:
@@ -67,8 +73,7 @@ def test_run_and_train_are_facades():
     equal(solved, apo.train(BANDIT, table, momentum=rule, beta=2.0, step=step, **settings))
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES)
-@pytest.mark.parametrize("samples", [None, 40])
+@pytest.mark.parametrize(("geometry", "samples"), CONTINUED)
 def test_a_continued_run_is_the_same_to_the_last_bit(geometry, samples):
     settings: dict[str, Any] = {"save": ("path", "average"), "samples": samples}
     alphas, betas = jnp.linspace(0.1, 0.5, 6), jnp.linspace(1.0, 3.0, 6)
