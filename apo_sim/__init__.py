@@ -35,7 +35,7 @@ from apo_sim.geometry import (
     Tsallis,
 )
 from apo_sim.loop import Solution, solve
-from apo_sim.losses import DPO, IPO, KTO, SPPO, Extra, Loss
+from apo_sim.losses import DPO, IPO, KTO, SPPO, ConservativeDPO, Extra, Loss, RobustDPO
 from apo_sim.methods import Method, TrainingDiverged
 from apo_sim.momentum import (
     Averaging,
@@ -77,6 +77,7 @@ __all__ = [
     "Burg",
     "ByGradient",
     "ChiSquareKL",
+    "ConservativeDPO",
     "Constant",
     "Distilled",
     "Diverged",
@@ -103,6 +104,7 @@ __all__ = [
     "Problem",
     "RMSProp",
     "Ranker",
+    "RobustDPO",
     "Schedule",
     "Solution",
     "Ties",

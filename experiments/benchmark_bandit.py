@@ -10,6 +10,7 @@ is the median of the ratios within a round.
 
 import contextlib
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -50,7 +51,39 @@ t, so their seconds are scaled."""
 # pair of arms is met often, the optimum is finite and no bound on the rewards binds. choix
 # knows no bound, so only there do all sides solve the same problem.
 SAMPLED = {"alpha": 0.3, "beta": 100.0, "iterations": 20}
-SAMPLED_ARMS, SAMPLES, REWARD_BOUND = 10, 1000, 2.0
+REWARD_BOUND = 2.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """A size of the sampled problem, and what a run of it is to be.
+
+    Args:
+        arms: K.
+        samples: N.
+        seeds: how many runs of apo_sim and of PyTorch are timed.
+        against_choix: how many times as fast as the fastest of choix.
+        against_torch: how many times as fast as vectorised PyTorch, if anything was promised.
+    """
+
+    arms: int
+    samples: int
+    seeds: int
+    against_choix: float
+    against_torch: float | None
+
+
+SIZES = {
+    size.arms: size
+    for size in (
+        Size(4, 1_000, 2048, 45.0, 0.7),
+        Size(10, 1_000, 1024, 28.0, 1.4),
+        Size(30, 3_000, 256, 7.0, 2.7),
+        Size(100, 30_000, 32, 3.0, 4.0),
+        Size(200, 100_000, 8, 2.0, None),
+    )
+}
+USUAL = SIZES[10]
 ACCURACY = 1e-6
 """Largest error of a difference of rewards that a side may make."""
 
@@ -64,9 +97,11 @@ class Options:
     Args:
         quick: a few seconds a part, for a look; ratios are rougher.
         part: which part to run.
+        arms: sizes of the sampled problem.
     """
 
     quick: bool = False
+    arms: tuple[Literal[4, 10, 30, 100, 200], ...] = (4, 10, 30, 100, 200)
     part: Literal["exact", "sampled", "cost", "all"] = "all"
 
 
@@ -182,14 +217,14 @@ class Shared:
         return float(np.ptp(wrong, axis=1).max())
 
 
-def _sampled_bandit() -> apo.Bandit:
-    return apo.families.uniform_bandit(jax.random.key(0), contexts=1, arms=SAMPLED_ARMS)
+def _sampled_bandit(size: Size) -> apo.Bandit:
+    return apo.families.uniform_bandit(jax.random.key(0), contexts=1, arms=size.arms)
 
 
-def _shared_counts(bandit: apo.Bandit, problems: int) -> Shared:
+def _shared_counts(bandit: apo.Bandit, size: Size, problems: int) -> Shared:
     rng = np.random.default_rng(0)
     cells = peers_numpy.pair_law(np.asarray(bandit.log_ref[0]), np.asarray(bandit.preference[0]))
-    wins = np.stack([peers_numpy.draw_wins(rng, cells, SAMPLES) for _ in range(problems)])
+    wins = np.stack([peers_numpy.draw_wins(rng, cells, size.samples) for _ in range(problems)])
     return Shared(wins, peers_numpy.best_rewards(wins))
 
 
@@ -226,9 +261,9 @@ def _sampled_ours(
     return lambda samples: jax.block_until_ready(compiled(bandit, keys, float(samples)))
 
 
-def _ours(bandit: apo.Bandit, shared: Shared, seeds: int) -> Rival:
+def _ours(bandit: apo.Bandit, size: Size, shared: Shared, seeds: int) -> Rival:
     run = _sampled_ours(bandit, seeds)
-    run(SAMPLES)
+    run(size.samples)
     centre = np.broadcast_to(np.asarray(bandit.log_ref), shared.optimum.shape)
     numbers = jnp.asarray(SAMPLED["beta"]), jnp.asarray(REWARD_BOUND)
     error = shared.error(
@@ -238,21 +273,26 @@ def _ours(bandit: apo.Bandit, shared: Shared, seeds: int) -> Rival:
     )
     return Rival(
         "apo_sim",
-        lambda: run(SAMPLES)[0][:, -1],
+        lambda: run(size.samples)[0][:, -1],
         seeds,
         error,
         f"vmap over keys, on {DEVICES} devices",
     )
 
 
-def _fastest_choix(peers: ModuleType, bandit: apo.Bandit, shared: Shared, quick: bool) -> Rival:
+def _fastest_choix(
+    peers: ModuleType, bandit: apo.Bandit, size: Size, shared: Shared, quick: bool
+) -> Rival:
     few = 3 if quick else 10
+    few = min(few, len(shared.wins))
+    # Where the others take seconds a problem, only the one that is fastest before.
+    solvers = {n: s for n, s in peers.SOLVERS.items() if size.arms <= 10 or n == peers.FASTEST}
     table = new_table(
         f"choix on {few} of the shared problems, each at the loosest tolerance below {ACCURACY:g}",
         *("solver", "tolerance", "largest error", "ms a problem"),
     )
     found = []
-    for name, solver in peers.SOLVERS.items():
+    for name, solver in solvers.items():
 
         def solve(tolerance: float, wins: np.ndarray, solver=solver) -> np.ndarray:
             start = np.zeros(wins.shape[1])
@@ -265,9 +305,9 @@ def _fastest_choix(peers: ModuleType, bandit: apo.Bandit, shared: Shared, quick:
         found.append((seconds, name, tolerance, error))
     console.print(table)
     _, name, tolerance, error = min(found)
-    seeds = 4 if quick else 20
+    seeds = max(20 * 10 // max(size.arms, 10), 2) // (4 if quick else 1) or 1
     problem = np.asarray(bandit.reward[0]), np.asarray(bandit.log_ref[0])
-    sizes = {**SAMPLED, "samples": SAMPLES, "seeds": seeds, "seed": 0}
+    sizes = {**SAMPLED, "samples": size.samples, "seeds": seeds, "seed": 0}
     return Rival(
         "choix",
         lambda: peers.sampled(peers.SOLVERS[name], tolerance, *problem, **sizes),
@@ -277,7 +317,9 @@ def _fastest_choix(peers: ModuleType, bandit: apo.Bandit, shared: Shared, quick:
     )
 
 
-def _best_torch(torch: ModuleType, peers: ModuleType, bandit: Any, shared: Shared, seeds: int):
+def _best_torch(
+    torch: ModuleType, peers: ModuleType, bandit: Any, size: Size, shared: Shared, seeds: int
+) -> Rival:
     reward = torch.tensor(np.asarray(bandit.reward[0]))
     log_ref = torch.tensor(np.asarray(bandit.log_ref[0]))
 
@@ -286,48 +328,56 @@ def _best_torch(torch: ModuleType, peers: ModuleType, bandit: Any, shared: Share
         return peers.rewards_from_wins(torch.tensor(wins), start, REWARD_BOUND, tolerance).numpy()
 
     tolerance, error = _loosest(solve, shared)
-    sizes = {**SAMPLED, "samples": SAMPLES, "reward_bound": REWARD_BOUND}
+    sizes = {**SAMPLED, "samples": size.samples, "reward_bound": REWARD_BOUND}
 
-    def run(draw: str, threads: int, problems: int):
+    def run(draw: str, threads: int, batch: int, problems: int):
         torch.set_num_threads(threads)
-        return peers.sampled(
-            peers.DRAWS[draw], tolerance, reward, log_ref, **sizes, seeds=problems
-        ).numpy()
+        law = peers.DRAWS[draw]
+        found = peers.sampled(law, tolerance, reward, log_ref, **sizes, seeds=problems, batch=batch)
+        return found.numpy()
 
-    few = min(seeds, peers.BATCH)
-    settings = [(draw, threads) for draw in peers.DRAWS for threads in (1, 2)]
-    run(*settings[0], few)
-    trial = {setting: seconds_of(lambda s=setting: run(*s, few)) for setting in settings}
-    draw, threads = min(trial, key=lambda setting: trial[setting])
+    batches = sorted({min(batch, seeds) for batch in peers.BATCHES})
+    settings = list(itertools.product(peers.DRAWS, (1, 2), batches))
+    run(*settings[0], batches[0])
+    trial = {s: seconds_of(lambda s=s: run(*s, s[2])) / s[2] for s in settings}
+    draw, threads, batch = best = min(trial, key=lambda setting: trial[setting])
     tried = ", ".join(
-        f"{d} with {n} thread{'s' * (n > 1)} {1e6 * seconds / few / SAMPLED['iterations']:.0f} us"
-        for (d, n), seconds in trial.items()
+        f"{d}, {n} thread{'s' * (n > 1)}, {b} at once "
+        f"{1e6 * seconds / SAMPLED['iterations']:.0f} us"
+        for (d, n, b), seconds in trial.items()
     )
     console.print(f"PyTorch, an iteration: {tried}.")
-    setting = f"{draw}, {threads} thread{'s' * (threads > 1)}, tolerance {tolerance:g}"
-    return Rival("PyTorch", lambda: run(draw, threads, seeds), seeds, error, setting)
+    setting = (
+        f"{draw}, {threads} thread{'s' * (threads > 1)}, {batch} at once, tolerance {tolerance:g}"
+    )
+    return Rival("PyTorch", lambda: run(*best, seeds), seeds, error, setting)
 
 
 def sampled(options: Options) -> list[Target]:
-    seeds, problems, rounds = (128, 20, 3) if options.quick else (1024, 200, 5)
-    bandit = _sampled_bandit()
-    shared = _shared_counts(bandit, problems)
+    return [target for arms in options.arms for target in _sampled_at(SIZES[arms], options.quick)]
+
+
+def _sampled_at(size: Size, quick: bool) -> list[Target]:
+    seeds, rounds = (max(size.seeds // 8, 4), 3) if quick else (size.seeds, 5)
+    problems = max(min(seeds, 200), 4)
+    bandit = _sampled_bandit(size)
+    shared = _shared_counts(bandit, size, problems)
     widest = float(np.ptp(shared.optimum, axis=1).max())
     with console.status("sampled: compiling"):
-        rivals = [_ours(bandit, shared, seeds)]
+        rivals = [_ours(bandit, size, shared, seeds)]
     with console.status("sampled: looking for the fastest solver of choix"), _peer("choix"):
         import peers_choix
 
-        rivals.append(_fastest_choix(peers_choix, bandit, shared, options.quick))
+        rivals.append(_fastest_choix(peers_choix, bandit, size, shared, quick))
     with console.status("sampled: looking for the fastest PyTorch"), _peer("torch"):
         import peers_torch
         import torch
 
-        rivals.append(_best_torch(torch, peers_torch, bandit, shared, seeds))
+        rivals.append(_best_torch(torch, peers_torch, bandit, size, shared, seeds))
     sides = Sides({rival.name: rival.run for rival in rivals}, rounds, "sampled")
 
     table = new_table(
-        f"Sampled path: K = {SAMPLED_ARMS}, N = {SAMPLES}, {SAMPLED['iterations']} iterations, "
+        f"Sampled path: K = {size.arms}, N = {size.samples:,}, {SAMPLED['iterations']} iterations, "
         "sampling included",
         "side",
         "iterations/s",
@@ -357,11 +407,12 @@ def sampled(options: Options) -> list[Target]:
         f"(beta = {SAMPLED['beta']:g}): the widest optimum spans {widest:.2f}, less than the 2R = "
         f"{2 * REWARD_BOUND:g} of apo_sim and PyTorch, so all sides solve the same problem.\n"
     )
-    targets = [Target("error of its rewards", rivals[0].error, ACCURACY, "", False)]
-    wanted = {"choix": ("sampled path against the fastest choix", 100.0)}
-    wanted["PyTorch"] = ("sampled path against vectorised PyTorch", 20.0)
-    for name, (what, factor) in wanted.items():
-        if name in ratios:
+    at = f"K = {size.arms}"
+    targets = [Target(f"error of its rewards, {at}", rivals[0].error, ACCURACY, "", False)]
+    wanted = {"choix": size.against_choix, "PyTorch": size.against_torch}
+    for name, factor in wanted.items():
+        if name in ratios and factor is not None:
+            what = f"sampled path against {name}, {at}"
             targets.append(Target(what, median(ratios[name]), factor, "x", True))
     return targets
 
@@ -372,13 +423,13 @@ def sampled(options: Options) -> list[Target]:
 def cost(options: Options) -> list[Target]:
     seeds, rounds = (64, 3) if options.quick else (512, 7)
     with console.status("cost against N: compiling"):
-        run = _sampled_ours(_sampled_bandit(), seeds)
+        run = _sampled_ours(_sampled_bandit(USUAL), seeds)
         residual = {n: float(run(n)[2].max()) for n in COST_SAMPLES}
     runs = {f"{n:.0e}": (lambda n=n: run(n)) for n in COST_SAMPLES}
     sides = Sides(runs, rounds, "cost against N")
     base = f"{10**5:.0e}"
     table = new_table(
-        f"Cost against N: K = {SAMPLED_ARMS}, {seeds} seeds x {SAMPLED['iterations']} iterations",
+        f"Cost against N: K = {USUAL.arms}, {seeds} seeds x {SAMPLED['iterations']} iterations",
         "N",
         "iterations/s",
         f"cost relative to {base}",

@@ -7,8 +7,8 @@ from torch import Tensor
 
 Draw = Callable[[Tensor, int], Tensor]
 
-BATCH = 250
-"""Problems side by side: enough to hide the interpreter, few enough to stay in the cache."""
+BATCHES = (8, 32, 250)
+"""Problems side by side: many hide the interpreter, few stay in the cache; the best is chosen."""
 
 
 def counts_by_index(cells: Tensor, samples: int) -> Tensor:
@@ -95,14 +95,18 @@ def sampled(
     samples: int,
     reward_bound: float,
     seeds: int,
+    batch: int,
 ) -> Tensor:
     """Suboptimality of pi_hat_T for every seed; each solve starts from the scores before it."""
-    if seeds > BATCH:
-        parts = [min(BATCH, seeds - done) for done in range(0, seeds, BATCH)]
+    if seeds > batch:
+        parts = [min(batch, seeds - done) for done in range(0, seeds, batch)]
         shared = {"alpha": alpha, "beta": beta, "reward_bound": reward_bound}
         sizes = {"iterations": iterations, "samples": samples}
         return torch.cat(
-            [sampled(draw, tolerance, reward, log_ref, **shared, **sizes, seeds=n) for n in parts]
+            [
+                sampled(draw, tolerance, reward, log_ref, **shared, **sizes, seeds=n, batch=n)
+                for n in parts
+            ]
         )
     preference = torch.sigmoid(reward[:, None] - reward[None, :])
     regret = reward.max() - reward

@@ -13,6 +13,7 @@ from apo_sim.losses.base import (
     is_pointwise,
     population_rewards,
 )
+from apo_sim.losses.conservative import ConservativeDPO, RobustDPO
 from apo_sim.losses.dpo import DPO
 from apo_sim.losses.ipo import IPO
 from apo_sim.losses.kto import KTO
@@ -27,9 +28,11 @@ __all__ = [
     "BringsEmpiricalMinimiser",
     "BringsMean",
     "BringsMinimiser",
+    "ConservativeDPO",
     "Extra",
     "Loss",
     "PointwiseLoss",
+    "RobustDPO",
     "brings_own_minimiser",
     "derivatives",
     "is_pointwise",

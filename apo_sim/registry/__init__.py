@@ -9,7 +9,7 @@ from typing import Any
 
 from apo_sim import geometry
 from apo_sim.geometry import Geometry
-from apo_sim.losses import DPO, IPO, SPPO, Loss
+from apo_sim.losses import DPO, IPO, SPPO, ConservativeDPO, Loss, RobustDPO
 from apo_sim.methods import Method, Proximal
 from apo_sim.momentum import Averaging, Constant, FromBehaviour, Momentum, Nesterov, NoMomentum
 from apo_sim.preferences import BestAgainstWorst, Pairwise, Ranker
@@ -24,7 +24,13 @@ def _unrestricted(alpha: Any) -> Constant:
 
 LOSSES = Registry(
     "loss",
-    {"dpo": DPO(), "ipo": IPO(), "sppo": SPPO()},
+    {
+        "dpo": DPO(),
+        "ipo": IPO(),
+        "sppo": SPPO(),
+        "conservative_dpo": ConservativeDPO(),
+        "robust_dpo": RobustDPO(),
+    },
     Loss,
     "is no loss",
     "an object such as apo_sim.DPO()",
