@@ -184,7 +184,7 @@ def solve(
             "samples",
             samples,
             "is traced, and sets the size of arrays of this method",
-            "pass an integer, outside of jax.vmap and of sweeps",
+            "pass a plain integer, outside of jax.vmap and of sweeps",
         )
     kept = frozenset(one_of(SAVE)("save", name) for name in _listed(save))
     check_room("iterations", iterations, _kept_shape(problem, iterations, kept), _KEPT_ARRAYS)

@@ -73,7 +73,7 @@ def trade_off(study: Study) -> Finding:
         >>> describe("R4.5").source
         'paper'
     """
-    data = _measured(study.pick(80, 600), study.sweep_seed())
+    data = _measured(study.pick(200, 600), study.sweep_seed())
     errors = _changed(_errors(data), study)
     found = _exponents(errors)
     runs = data.paper_difference.isel(iteration=0).size

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from apo_sim.checks import as_array, concrete
+from apo_sim.checks import as_array
 from apo_sim.errors import Diverged, InvalidArgument
 from apo_sim.geometry import KL
 from apo_sim.geometry.base import check_reference
@@ -204,8 +204,6 @@ class OnNetwork:
         _check_params(problem, self.network, self.params)
         _check_geometry(method.geometry, self.space)
         check_reference(method.geometry, problem.log_ref)
-        if samples is not None and concrete(samples) is None:
-            raise InvalidArgument("samples", samples, "is traced", "pass a plain integer")
         batch = self.training.batch
         if batch is not None and samples is None:
             raise InvalidArgument(

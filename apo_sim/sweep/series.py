@@ -38,18 +38,19 @@ class Series:
 
 
 def _field(name: str) -> Callable[[Problem, Solution, Any], PerIteration]:
-    def kept(problem: Problem, solution: Solution, beta: Any) -> PerIteration:
-        found = getattr(solution, name, None)
-        if found is None:
-            raise InvalidArgument(
-                "variables",
-                name,
-                "is not measured by the method",
-                f"leave it out; there are {', '.join(('suboptimality', 'tv', *solution.series))}",
-            )
-        return found
+    return lambda problem, solution, beta: _measured(solution, name)
 
-    return kept
+
+def _measured(solution: Solution, name: str) -> Array:
+    found = getattr(solution, name, None)
+    if found is None:
+        raise InvalidArgument(
+            "variables",
+            name,
+            "is not measured by the method",
+            f"leave it out; there are {', '.join(('suboptimality', 'tv', *solution.series))}",
+        )
+    return found
 
 
 def _part(name: str) -> Callable[[Problem, Solution, Any], PerIteration]:
@@ -81,7 +82,7 @@ def _least_log_probability(problem: Problem, solution: Solution, beta: Any) -> P
 
 
 def _error_of_update(problem: Problem, solution: Solution, beta: Any) -> PerIteration:
-    return _mean_square(problem, _field("rewards")(problem, solution, beta))
+    return _mean_square(problem, _measured(solution, "rewards"))
 
 
 def _error_of_average(problem: Problem, solution: Solution, beta: Any) -> PerIteration:

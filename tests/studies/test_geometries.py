@@ -109,7 +109,7 @@ def test_the_betas_are_those_of_the_least_mean_gap_on_the_trials(data):
 
 
 def test_lost_is_where_the_best_arm_has_no_mass(data):
-    small = data.lost.sel(weight=0.1, geometry="Euclidean")
+    small = data.lost.sel(weight=0.1)
     assert 0 < float(small.mean()) < 1
     assert float(data.lost.sel(geometry="Burg").mean()) == 0
 
