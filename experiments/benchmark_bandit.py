@@ -10,7 +10,6 @@ is the median of the ratios within a round.
 
 import contextlib
 import functools
-import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -337,9 +336,9 @@ def _best_torch(
         return found.numpy()
 
     batches = sorted({min(batch, seeds) for batch in peers.BATCHES})
-    settings = list(itertools.product(peers.DRAWS, (1, 2), batches))
-    run(*settings[0], batches[0])
-    trial = {s: seconds_of(lambda s=s: run(*s, s[2])) / s[2] for s in settings}
+    settings = [(d, n, b) for d in peers.DRAWS for n in (1, 2) for b in batches]
+    run(*settings[0], problems=batches[0])
+    trial = {s: seconds_of(lambda s=s: run(*s, problems=s[2])) / s[2] for s in settings}
     draw, threads, batch = best = min(trial, key=lambda setting: trial[setting])
     tried = ", ".join(
         f"{d}, {n} thread{'s' * (n > 1)}, {b} at once "
@@ -350,7 +349,7 @@ def _best_torch(
     setting = (
         f"{draw}, {threads} thread{'s' * (threads > 1)}, {batch} at once, tolerance {tolerance:g}"
     )
-    return Rival("PyTorch", lambda: run(*best, seeds), seeds, error, setting)
+    return Rival("PyTorch", lambda: run(*best, problems=seeds), seeds, error, setting)
 
 
 def sampled(options: Options) -> list[Target]:

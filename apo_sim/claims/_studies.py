@@ -142,7 +142,7 @@ def _run(lane: dict[str, Any]) -> dict[str, jax.Array]:
         "paper_statistics": parts.paper_statistics,
         "log_policy": path.log_policy[:, 0],
         "behaviour": path.behaviour[:, 0],
-        "rewards": path.rewards[:, 0],
+        "rewards": solution.rewards[:, 0],
     }
 
 

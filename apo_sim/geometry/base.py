@@ -36,20 +36,15 @@ class Geometry(Protocol):
     coordinates z = phi'(pi) are free up to a constant in y; momentum acts on them, and the loop
     keeps them as they come and normalises them when it needs a policy. Inherit from `Bregman` to
     write less and to have `prox` as well.
+
+    Attributes:
+        legendre: whether no arm ever loses all its mass.
+        of_log_ratio: whether the score of an arm depends on log(policy / centre) of this arm alone;
+            it is `score_of_ratio(log_ratio)` then, as a language model needs it.
     """
 
-    @property
-    def legendre(self) -> bool:
-        """Whether no arm ever loses all its mass."""
-        ...
-
-    @property
-    def of_log_ratio(self) -> bool:
-        """Whether the score of an arm depends on log(policy / centre) of this arm alone.
-
-        It is `score_of_ratio(log_ratio)` then, as a language model needs it.
-        """
-        ...
+    legendre: ClassVar[bool]
+    of_log_ratio: ClassVar[bool]
 
     def at(self, log_ref: LogPolicy) -> "Geometry":
         """The same geometry for a problem's reference policy; most do not depend on it."""

@@ -1,6 +1,6 @@
 """The negative entropy: the geometry of KL-regularised preference optimisation."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ class KL(LogCoordinates):
         [0.25, 0.75]
     """
 
-    of_log_ratio = True
+    of_log_ratio: ClassVar[bool] = True
 
     def score(self, log_policy: LogPolicy, log_centre: LogPolicy) -> Dual:
         return log_policy - log_centre

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ class Link(LogCoordinates):
     A subclass brings `score_of_ratio`, the curve of f', and `_divergence`.
     """
 
-    of_log_ratio = True
+    of_log_ratio: ClassVar[bool] = True
 
     @property
     def _curve(self) -> Curve:

@@ -1,7 +1,7 @@
 """The geometries that the study compares, and all of them in one compiled program."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -53,8 +53,8 @@ class AnyKind:
     among: tuple[Geometry, ...] = tuple(KINDS.values())
 
     # Dual coordinates are then taken as the loop has them, which is right for every geometry.
-    legendre = False
-    of_log_ratio = False
+    legendre: ClassVar[bool] = False
+    of_log_ratio: ClassVar[bool] = False
 
     def at(self, log_ref: Any) -> "AnyKind":
         return AnyKind(self.which, tuple(one.at(log_ref) for one in self.among))

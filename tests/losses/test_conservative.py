@@ -12,6 +12,7 @@ from scipy.special import expit, log_expit, logit
 import apo_sim as apo
 from apo_sim.losses import Extra, derivatives, population_rewards
 from apo_sim.losses.base import between_by_differences, derivatives_between
+from apo_sim.proximal import rewards_from_counts
 
 NOISE = st.floats(0.0, 0.49)
 BANDIT = apo.families.uniform_bandit(jax.random.key(0), contexts=2, arms=4)
@@ -58,7 +59,7 @@ def learned(loss, share, bound):
     wins = 1e6 * jnp.array([[[0.0, share], [1.0 - share, 0.0]]])
     even = jnp.log(jnp.full((1, 2), 0.5))
     numbers = jnp.array(1.0), jnp.array(bound)
-    rewards, _ = apo.proximal.rewards_from_counts(loss, wins, even, *numbers)
+    rewards, _ = rewards_from_counts(loss, wins, even, *numbers)
     return float(rewards[0, 0] - rewards[0, 1])
 
 
@@ -92,7 +93,7 @@ def test_the_step_from_counts_is_scipys(loss):
     wins = rng.poisson(20, (5, 4, 4)) * (1.0 - np.eye(4))
     even = jnp.log(jnp.full((5, 4), 0.25))
     numbers = jnp.array(1.0), jnp.array(4.0)
-    rewards, _ = apo.proximal.rewards_from_counts(loss, jnp.asarray(wins), even, *numbers)
+    rewards, _ = rewards_from_counts(loss, jnp.asarray(wins), even, *numbers)
     for one, found in zip(wins, np.asarray(rewards), strict=True):
 
         def mean(r, one=one):

@@ -7,8 +7,8 @@ import pytest
 from scipy import optimize
 from scipy.special import expit
 
-import apo_sim as apo
 from apo_sim.losses import DPO
+from apo_sim.losses.base import between_by_differences
 from apo_sim.proximal import from_counts, rewards_from_counts
 from apo_sim.proximal.conjugate_gradients import Flows, error_bound, solve_by_products
 from apo_sim.proximal.forces import Comparisons, over_rivals
@@ -161,6 +161,6 @@ def test_scores_too_far_apart_for_exponentials_of_arms():
     near = jnp.array([[0.0], [1.0], [30.0]])
     np.testing.assert_allclose(
         DPO().derivatives_between(near).slope,
-        apo.losses.base.between_by_differences(DPO(), near).slope,
+        between_by_differences(DPO(), near).slope,
         rtol=1e-13,
     )
