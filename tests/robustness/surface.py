@@ -231,6 +231,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "step": lambda: apo.ByGradient(apo.SGD(0.1), steps=3),
     "steps": lambda: 3,
     "successes": lambda: 3,
+    "noise": lambda: 0.1,
     "tau": lambda: 0.5,
     "threshold": lambda: 0.5,
     "tolerance": lambda: None,
