@@ -1,6 +1,9 @@
-"""Work that is done only where somebody needs it, under `jax.vmap` as well."""
+"""What `jax.vmap` would do at greater cost: branches, and rows of problems.
 
-from collections.abc import Callable
+Work is done only where somebody needs it, and problems side by side make one row.
+"""
+
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -27,3 +30,23 @@ def if_any(wanted: Bool[Array, "*shape"], compute: Callable[[], Array], otherwis
         return jnp.array(False), compute()
 
     return jax.lax.while_loop(lambda state: state[0], once, (jnp.any(wanted), otherwise))[1]
+
+
+def in_one_row(axis_size: int, batched: Sequence[bool], arrays: Sequence[Array]) -> list[Array]:
+    """Two leading axes made one: for the rule of a `jax.custom_batching.custom_vmap`.
+
+    Args:
+        axis_size: length of the axis that `jax.vmap` adds.
+        batched: which of the arrays have it; the others are repeated.
+        arrays: each with a row of problems as its first axis, after that one.
+
+    Example:
+        >>> rows = in_one_row(2, (True, False), (jnp.ones((2, 3, 5)), jnp.ones((3,))))
+        >>> [row.shape for row in rows]
+        [(6, 5), (6,)]
+    """
+    full = [
+        array if yes else jnp.broadcast_to(array, (axis_size, *array.shape))
+        for array, yes in zip(arrays, batched, strict=True)
+    ]
+    return [array.reshape(-1, *array.shape[2:]) for array in full]

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from apo_sim.branches import if_any
+from apo_sim.branches import if_any, in_one_row
 
 # Up to this mean a binomial is drawn by inversion, above it by rejection.
 _SMALL_MEAN = 60.0
@@ -77,11 +77,7 @@ _side_by_side = jax.custom_batching.custom_vmap(_in_blocks)
 
 @_side_by_side.def_vmap
 def _join(axis_size: int, in_batched: Any, *arrays: Array) -> tuple[Array, bool]:
-    full = [
-        array if yes else jnp.broadcast_to(array, (axis_size, *array.shape))
-        for array, yes in zip(arrays, in_batched, strict=True)
-    ]
-    found = _side_by_side(*(array.reshape(-1, *array.shape[2:]) for array in full))
+    found = _side_by_side(*in_one_row(axis_size, in_batched, arrays))
     return found.reshape(axis_size, -1, found.shape[-1]), True
 
 

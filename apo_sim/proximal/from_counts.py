@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from apo_sim.branches import if_any
+from apo_sim.branches import if_any, in_one_row
 from apo_sim.checks import NUMBER, POSITIVE, Real, checked, optional
 from apo_sim.errors import InvalidArgument
 from apo_sim.geometry import KL, Geometry
@@ -169,16 +169,10 @@ _side_by_side = jax.custom_batching.custom_vmap(_solve)
 
 @_side_by_side.def_vmap
 def _join(axis_size: int, in_batched: Any, box: Any, *arrays: Array):
-    batched = in_batched[1:]
     if any(jax.tree.leaves(in_batched[0])):  # a loss whose parameters differ between problems
         axes = jax.tree.map(lambda yes: 0 if yes else None, tuple(in_batched))
         return jax.vmap(_solve, axes)(box, *arrays), (True,) * 4
-    full = [
-        array if yes else jnp.broadcast_to(array, (axis_size, *array.shape))
-        for array, yes in zip(arrays, batched, strict=True)
-    ]
-    joined = [array.reshape(-1, *array.shape[2:]) for array in full]
-    found = _side_by_side(box, *joined)
+    found = _side_by_side(box, *in_one_row(axis_size, in_batched[1:], arrays))
     apart = tuple(part.reshape(axis_size, -1, *part.shape[1:]) for part in found)
     return apart, (True,) * 4
 
