@@ -123,9 +123,9 @@ class AlphaDivergence(Link):
 
     def __post_init__(self):
         check_single("alpha", self.alpha, "pass one number")
+        _ALPHA.check("alpha", self.alpha)
         if concrete(self.alpha) is None:
             raise InvalidArgument("alpha", self.alpha, "is traced", "pass a plain number")
-        _ALPHA.check("alpha", self.alpha)
         object.__setattr__(self, "alpha", float(self.alpha))
 
     @property

@@ -90,7 +90,7 @@ class Tsallis(PowerEntropy):
 
     def __post_init__(self):
         check_single("q", self.q, "pass one number")
+        _ORDER.check("q", self.q)
         if concrete(self.q) is None:
             raise InvalidArgument("q", self.q, "is traced", "pass a plain number")
-        _ORDER.check("q", self.q)
         object.__setattr__(self, "q", float(self.q))
