@@ -5,11 +5,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-# Most of the time goes into compiling: less optimised programs, emitted in the older way, take half
-# of it and run as fast. Before the import, which may read the flags; `XLA_FLAGS= make test` tests
-# the programs of users.
+# Most of the time goes into compiling: programs that are not optimised, emitted in the older way
+# and in one piece, take a quarter of it and hardly run slower. Before the import, which may read
+# the flags; `XLA_FLAGS= make test` tests the programs of users.
 os.environ["XLA_FLAGS"] = os.environ.get(
-    "XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1",
 )
 
 import jax
@@ -19,13 +21,14 @@ from jaxtyping import install_import_hook
 jax.config.update("jax_enable_x64", True)
 install_import_hook("apo_sim", "beartype.beartype")
 
-# What is compiled once serves all workers, and the scripts and notebooks that the tests start.
+# What is compiled once serves all workers, and the scripts and notebooks that the tests start:
+# small programs as well, of which there are thousands.
 OURS = "PYTEST_XDIST_WORKER" not in os.environ
 if OURS:
     CACHE = tempfile.mkdtemp(prefix="apo-sim-tests-")
     for name, value in (
         ("compilation_cache_dir", CACHE),
-        ("persistent_cache_min_compile_time_secs", 0.3),
+        ("persistent_cache_min_compile_time_secs", 0.0),
     ):
         jax.config.update(f"jax_{name}", value)
         os.environ[f"JAX_{name.upper()}"] = str(value)
