@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from apo_sim import theory
 from apo_sim.claims import instances, judge
+from apo_sim.claims._arbitrary import ArbitraryRewards
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
@@ -18,7 +19,6 @@ from apo_sim.geometry import Euclidean, Geometry
 from apo_sim.losses import DPO, SPPO
 from apo_sim.momentum import Constant
 from apo_sim.problems import Bandit
-from apo_sim.pytree import pytree_dataclass
 from apo_sim.running import run
 from apo_sim.studies import game_kinds
 from apo_sim.studies.game_kinds import three_arms
@@ -137,20 +137,6 @@ def dual_closed_form(study: Study) -> Finding:
     return judge.worst([finding, early])
 
 
-@pytree_dataclass
-class _ArbitraryRewards:
-    """A loss whose minimiser is any function of the policy: here a random, bounded one."""
-
-    mixing: Any
-
-    def __call__(self, h_winner: Any, h_loser: Any, extra: Any) -> Any:
-        return h_loser - h_winner
-
-    def population_rewards(self, problem: Any, log_policy: Any) -> Any:
-        # Of probabilities, which an arm that vanished has as well.
-        return jnp.sin(5.0 * jnp.exp(log_policy) @ self.mixing + problem.reward)
-
-
 def _errors(
     geometry: Geometry, tried: instances.Instances, mixing: Any, uneven: Any, wrong: bool
 ) -> np.ndarray:
@@ -167,7 +153,7 @@ def _compare(geometry: Geometry, *lanes: Any) -> Any:
         bandit, rule = Bandit(reward, log_ref), Constant(alpha)
         path = functools.partial(run, bandit, geometry=geometry, iterations=ITERATIONS, save="path")
         betas = beta * uneven
-        moved = path(_ArbitraryRewards(mixing), rule, beta=betas)
+        moved = path(ArbitraryRewards(mixing, of_probabilities=True), rule, beta=betas)
         # After one more extrapolation every reward has the weight w_{k+1} in place of w_k.
         stated, off = (
             theory.closed_form(

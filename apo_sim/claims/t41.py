@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 
 from apo_sim import theory
 from apo_sim.claims import instances, judge
+from apo_sim.claims._arbitrary import ArbitraryRewards
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 from apo_sim.momentum import Constant
 from apo_sim.problems import Bandit
-from apo_sim.pytree import pytree_dataclass
 from apo_sim.running import run
 
 ITERATIONS = 40
@@ -85,25 +85,12 @@ def closed_form(study: Study) -> Finding:
     return dataclasses.replace(finding, facts=facts)
 
 
-@pytree_dataclass
-class _ArbitraryRewards:
-    """A loss whose minimiser is any function of the policy: here a random, bounded one."""
-
-    mixing: Any
-
-    def __call__(self, h_winner: Any, h_loser: Any, extra: Any) -> Any:
-        return h_loser - h_winner
-
-    def population_rewards(self, problem: Any, log_policy: Any) -> Any:
-        return jnp.sin(log_policy @ self.mixing + problem.reward)
-
-
 def _compare(tried: instances.Instances, mixing: np.ndarray, off_by_one: bool) -> Any:
     def one(reward: Any, log_ref: Any, alpha: Any, beta: Any, mixing: Any) -> Any:
         bandit = Bandit(reward, log_ref)
         solution = run(
             bandit,
-            _ArbitraryRewards(mixing),
+            ArbitraryRewards(mixing),
             Constant(alpha),
             beta=beta,
             iterations=ITERATIONS,
