@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from apo_sim.checks import as_array
+from apo_sim.checks import as_float
 from apo_sim.errors import Diverged, InvalidArgument
 from apo_sim.geometry import KL
 from apo_sim.geometry.base import check_reference
@@ -104,6 +104,8 @@ class OnNetwork:
                 "pass an instance such as apo_sim.policies.MLP(...)",
             )
         STEP("step", self.training)
+        if self.params is not None:
+            _checked_params(self.params)
         if isinstance(self.space, type) or not isinstance(self.space, Space):
             raise InvalidArgument(
                 "space",
@@ -292,7 +294,7 @@ def _checked_params(params):
             "params", params, "are no tree", "pass what policy.init(key) returns"
         ) from error
     for leaf in leaves:
-        as_array("params", leaf)
+        as_float("params", leaf, None)
         dtype = getattr(leaf, "dtype", type(leaf))
         if dtype is not float and not jnp.issubdtype(dtype, jnp.floating):
             raise InvalidArgument("params", params, "are not all floats", "convert them")

@@ -3,9 +3,11 @@
 from typing import Any, ClassVar, Protocol, no_type_check, runtime_checkable
 
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key
 
 from apo_sim.arguments import as_beta_schedule, check_momentum, check_parts
+from apo_sim.checks import POSITIVE, as_count, instance_of
 from apo_sim.geometry import KL, Geometry
 from apo_sim.losses import DPO, Loss
 from apo_sim.methods.base import Report
@@ -54,6 +56,9 @@ class Fit(Protocol):
         ...
 
 
+FIT = instance_of(Fit, "is no way to fit", "pass an instance such as apo_sim.methods.OnTable()")
+
+
 @pytree_dataclass
 class Proximal:
     """pi_hat = argmax <r, pi> - beta B(pi, pi_t), r fitted by a loss, and momentum after it.
@@ -70,7 +75,8 @@ class Proximal:
         first: the iteration that a schedule of `beta` begins with; 0 but for a run continued.
 
     Raises:
-        InvalidArgument: something that is no loss, rule, geometry or ranker.
+        InvalidArgument: something that is no loss, rule, geometry, ranker or way to fit, a weight
+            or a number of iterations out of range.
 
     Source: the paper's Algorithm 1; ours for geometries other than KL.
 
@@ -94,6 +100,10 @@ class Proximal:
     def __post_init__(self):
         check_parts(self.loss, self.ranker, self.geometry)
         check_momentum(self.momentum)
+        POSITIVE.check("beta", self.beta)
+        FIT("fit", self.fit)
+        if not isinstance(self.first, Tracer):
+            as_count("first", self.first, least=0)
 
     @property
     def request(self) -> Request:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Array, Key
 
+from apo_sim.checks import as_flag
 from apo_sim.preferences import (
     Counts,
     FromPolicy,
@@ -19,6 +20,7 @@ from apo_sim.preferences import (
     draw_counts,
     draw_pairs,
 )
+from apo_sim.preferences.base import RANKER
 from apo_sim.problems import LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass, static
 
@@ -59,6 +61,9 @@ class CountedPairs:
         ranker: how a pair comes about.
         accumulated: add up the counts of all iterations.
 
+    Raises:
+        InvalidArgument: something that is no ranker or no flag.
+
     Example:
         >>> import jax
         >>> from apo_sim import families
@@ -69,6 +74,10 @@ class CountedPairs:
 
     ranker: Ranker = Pairwise()
     accumulated: bool = static(default=False)
+
+    def __post_init__(self):
+        RANKER("ranker", self.ranker)
+        as_flag("accumulated", self.accumulated)
 
     def fixes_shape(self, problem: Problem, samples: Any) -> bool:
         return False
@@ -95,6 +104,9 @@ class ListedPairs:
         ranker: how a pair comes about.
         one_by_one: list them however many there are, for an inner training on batches.
 
+    Raises:
+        InvalidArgument: something that is no ranker or no flag.
+
     Example:
         >>> import jax
         >>> from apo_sim import families
@@ -106,6 +118,11 @@ class ListedPairs:
     ranker: Ranker = Pairwise()
     one_by_one: bool = static(default=False)
     accumulated: bool = static(default=False)
+
+    def __post_init__(self):
+        RANKER("ranker", self.ranker)
+        as_flag("one_by_one", self.one_by_one)
+        as_flag("accumulated", self.accumulated)
 
     def fixes_shape(self, problem: Problem, samples: Any) -> bool:
         return True
@@ -129,6 +146,9 @@ class SingleLabels:
         ranker: how the pairs come about that are taken apart: winners are desirable.
         accumulated: add up the labels of all iterations.
 
+    Raises:
+        InvalidArgument: something that is no ranker or no flag.
+
     Example:
         >>> import jax
         >>> from apo_sim import families
@@ -140,6 +160,10 @@ class SingleLabels:
 
     ranker: Ranker = Pairwise()
     accumulated: bool = static(default=False)
+
+    def __post_init__(self):
+        RANKER("ranker", self.ranker)
+        as_flag("accumulated", self.accumulated)
 
     def fixes_shape(self, problem: Problem, samples: Any) -> bool:
         return False

@@ -31,7 +31,9 @@ from apo_sim.preferences.samplers import (
     Sampler,
     Uniform,
 )
+from apo_sim.preferences.scored import Scored
 from apo_sim.preferences.ties import Ties
+from apo_sim.preferences.win_rates import win_rates
 
 __all__ = [
     "BestAgainstWorst",
@@ -51,10 +53,12 @@ __all__ = [
     "Population",
     "Ranker",
     "Sampler",
+    "Scored",
     "SplitsTies",
     "Ties",
     "Uniform",
     "draw_counts",
     "draw_pairs",
     "win_counts",
+    "win_rates",
 ]

@@ -10,7 +10,22 @@ from typing import Any
 from apo_sim import geometry
 from apo_sim.geometry import Geometry
 from apo_sim.losses import DPO, IPO, SPPO, ConservativeDPO, Loss, RobustDPO
-from apo_sim.methods import Method, Proximal
+from apo_sim.methods import (
+    DNO,
+    EGPO,
+    INPO,
+    MDVI,
+    NPG,
+    PPO,
+    REBEL,
+    RLHF,
+    MagneticMD,
+    Method,
+    NashMD,
+    OptimisticMD,
+    PolicyGradient,
+    Proximal,
+)
 from apo_sim.momentum import Averaging, Constant, FromBehaviour, Momentum, Nesterov, NoMomentum
 from apo_sim.preferences import BestAgainstWorst, Pairwise, Ranker
 from apo_sim.registry import families
@@ -64,10 +79,24 @@ GEOMETRIES = Registry(
     "is no geometry",
     "an object such as apo_sim.geometry.KL()",
 )
-# A method, or a class that makes one of the other settings.
+# A method with its own settings, or the class that makes one of the settings of a sweep.
 METHODS = Registry(
     "method",
-    {"proximal": Proximal},
+    {
+        "proximal": Proximal,
+        "npg": NPG(),
+        "policy_gradient": PolicyGradient(),
+        "ppo": PPO(),
+        "rebel": REBEL(),
+        "rlhf": RLHF(),
+        "mdvi": MDVI(),
+        "dno": DNO(),
+        "nash_md": NashMD(),
+        "inpo": INPO(),
+        "magnetic_md": MagneticMD(),
+        "egpo": EGPO(),
+        "optimistic_md": OptimisticMD(),
+    },
     Method,
     "is no method",
     "an object such as apo_sim.methods.Proximal(beta=1.0)",
@@ -79,6 +108,16 @@ FAMILIES = Registry(
     "is no family of problems",
     "a function family(key, contexts, arms, **parameters)",
 )
+
+
+def made_of_settings(method: Choice) -> bool:
+    """Whether a method is made of the settings of a sweep, its loss, rule and beta among them.
+
+    Example:
+        >>> made_of_settings(METHODS.chosen("proximal")), made_of_settings(METHODS.chosen("npg"))
+        (True, False)
+    """
+    return isinstance(method.content, type)
 
 
 def takes_alpha(rule: Choice) -> bool:
@@ -115,6 +154,7 @@ __all__ = [
     "Choice",
     "Family",
     "Registry",
+    "made_of_settings",
     "rule_of",
     "takes_alpha",
     "told_apart",

@@ -12,7 +12,7 @@ from apo_sim.checks import as_array, as_count, as_function, as_seed, checked, fu
 from apo_sim.errors import InvalidArgument
 from apo_sim.loop import Solution, begins_at_random, solve
 from apo_sim.problems import Problem
-from apo_sim.registry import METHODS, Family, rule_of
+from apo_sim.registry import Family, made_of_settings, rule_of
 from apo_sim.running import run
 from apo_sim.sweep.devices import EVERYWHERE, LANES, shared_out
 from apo_sim.sweep.plan import DEFAULTS, OBJECTS, Plan, Shape, Unit
@@ -189,7 +189,7 @@ def _lane(shape: Shape, seed: Any, numbers: dict[str, Any], replicate: Any) -> d
         key = jnp.broadcast_to(jax.random.fold_in(key, 0), (shape.iterations,))
     kept = {name: SERIES[name] for name in shape.variables}
     save = tuple({series.save for series in kept.values()})
-    if shape.method.identity in METHODS:
+    if made_of_settings(shape.method):
         solution, beta = _proximal(shape, problem, key, numbers, save)
     else:
         method, samples, beta = shape.method.content, numbers.get("samples"), None

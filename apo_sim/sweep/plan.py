@@ -24,6 +24,7 @@ from apo_sim.registry import (
     Choice,
     Family,
     Registry,
+    made_of_settings,
     rule_of,
     takes_alpha,
     told_apart,
@@ -344,7 +345,7 @@ def _check_method(given: Mapping[str, Any], missing: dict[str, Any]) -> list[Cho
     Returns the methods that have their own settings.
     """
     methods = _listed(given.get("method", METHODS.chosen(DEFAULTS["method"])))
-    own = [method for method in methods if method.identity not in METHODS]
+    own = [method for method in methods if not made_of_settings(method)]
     for name in OF_PROXIMAL if own else ():
         if len(own) == len(methods):
             missing.pop(name, None)

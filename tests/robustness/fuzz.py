@@ -33,7 +33,12 @@ GOOD = ("result", "refused")
 # How many calls with two hostile values for each with one.
 PAIRS = 0.25
 # What messages call an argument beside its name.
-_ALIASES = {"claim": ("id", "claims"), "seed": ("replicate",)}
+_ALIASES = {
+    "claim": ("id", "claims"),
+    "seed": ("replicate",),
+    "policy": ("network",),
+    "step": ("training",),
+}
 
 
 @dataclasses.dataclass(frozen=True)
