@@ -35,7 +35,7 @@ from apo_sim.geometry import (
     Tsallis,
 )
 from apo_sim.loop import Solution, solve
-from apo_sim.losses import DPO, IPO, KTO, SPPO, ConservativeDPO, Extra, Loss, RobustDPO
+from apo_sim.losses import DPO, IPO, KTO, SPPO, ConservativeDPO, Extra, Loss, RobustDPO, SLiC
 from apo_sim.methods import Method, TrainingDiverged
 from apo_sim.momentum import (
     Averaging,
@@ -105,6 +105,7 @@ __all__ = [
     "RMSProp",
     "Ranker",
     "RobustDPO",
+    "SLiC",
     "Schedule",
     "Solution",
     "Ties",

@@ -17,6 +17,7 @@ from apo_sim.losses.conservative import ConservativeDPO, RobustDPO
 from apo_sim.losses.dpo import DPO
 from apo_sim.losses.ipo import IPO
 from apo_sim.losses.kto import KTO
+from apo_sim.losses.slic import SLiC
 from apo_sim.losses.sppo import SPPO
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Loss",
     "PointwiseLoss",
     "RobustDPO",
+    "SLiC",
     "brings_own_minimiser",
     "derivatives",
     "is_pointwise",

@@ -1,6 +1,7 @@
 """Methods, one a file. A method is init, step, policies and the data it asks for: `Method`."""
 
 from apo_sim.methods.base import Method, Report
+from apo_sim.methods.chipo import ChiPO
 from apo_sim.methods.dno import DNO
 from apo_sim.methods.egpo import EGPO
 from apo_sim.methods.inpo import INPO
@@ -11,6 +12,7 @@ from apo_sim.methods.npg import NPG
 from apo_sim.methods.on_network import NetworkState, OnNetwork, TrainingDiverged
 from apo_sim.methods.on_table import OnTable, TableState
 from apo_sim.methods.optimistic_md import OptimisticMD
+from apo_sim.methods.pessimistic import PessimisticMLE
 from apo_sim.methods.policy_gradient import PolicyGradient
 from apo_sim.methods.ppo import PPO
 from apo_sim.methods.proximal import Fit, Proximal
@@ -19,6 +21,8 @@ from apo_sim.methods.requests import CountedPairs, ListedPairs, Request, SingleL
 from apo_sim.methods.requests_of_rewards import ScoredResponses
 from apo_sim.methods.reward_sources import FittedReward, RewardSource, TrueReward
 from apo_sim.methods.rlhf import RLHF
+from apo_sim.methods.simpo import SimPO
+from apo_sim.methods.xpo import XPO
 
 __all__ = [
     "DNO",
@@ -29,6 +33,8 @@ __all__ = [
     "PPO",
     "REBEL",
     "RLHF",
+    "XPO",
+    "ChiPO",
     "CountedPairs",
     "Fit",
     "FittedReward",
@@ -40,12 +46,14 @@ __all__ = [
     "OnNetwork",
     "OnTable",
     "OptimisticMD",
+    "PessimisticMLE",
     "PolicyGradient",
     "Proximal",
     "Report",
     "Request",
     "RewardSource",
     "ScoredResponses",
+    "SimPO",
     "SingleLabels",
     "TableState",
     "TrainingDiverged",

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from apo_sim.checks import concrete
+from apo_sim.errors import InvalidArgument
 from apo_sim.losses import Loss, derivatives
 from apo_sim.proximal.box import Held, held_by_walls, into_box
 from apo_sim.proximal.conjugate_gradients import Flows, error_bound, solve_by_products
@@ -94,6 +96,9 @@ def minimise(
         The rewards, known up to a constant in each group of linked arms, and the length of the
         last Newton step (infinite where `MAX_STEPS` were not enough).
 
+    Raises:
+        InvalidArgument: a loss without curvature, whose slope only jumps.
+
     Source: ours; Bertsekas (1982) for the projection, Sun and Tran-Dinh (2019) for the length.
 
     Example:
@@ -105,6 +110,7 @@ def minimise(
         >>> round(float(jnp.exp(r[0, 0] - r[1, 0])), 6)
         3.0
     """
+    _check_curved(loss)
     others = ~jnp.eye(len(data.won), dtype=bool)[..., None]
     won, lost = (jnp.where(others, part, 0.0) for part in (data.won, data.lost))
     data = Comparisons(won, lost, data.weight)
@@ -130,6 +136,19 @@ def minimise(
 
     final = jax.lax.while_loop(unfinished, improve, start)
     return final.rewards, jnp.where(final.done, final.moved, jnp.inf)
+
+
+def _check_curved(loss: Loss) -> None:
+    """Refuse a loss of straight pieces: no curvature would be taken for no data."""
+    with jax.ensure_compile_time_eval():
+        curvature = concrete(derivatives(loss, jnp.asarray(_PROBES))[2])
+    if curvature is not None and not np.any(curvature):
+        raise InvalidArgument(
+            "loss",
+            loss,
+            "has no curvature, and no minimiser that a table could be solved for",
+            "fit it by gradient: apo_sim.train with apo_sim.policies.Table(...)",
+        )
 
 
 def _pinned(loss: Loss, data: Comparisons, reward_bound: PerProblem) -> Scores:

@@ -9,7 +9,7 @@ from typing import Any
 
 from apo_sim import geometry
 from apo_sim.geometry import Geometry
-from apo_sim.losses import DPO, IPO, SPPO, ConservativeDPO, Loss, RobustDPO
+from apo_sim.losses import DPO, IPO, SPPO, ConservativeDPO, Loss, RobustDPO, SLiC
 from apo_sim.methods import (
     DNO,
     EGPO,
@@ -19,12 +19,15 @@ from apo_sim.methods import (
     PPO,
     REBEL,
     RLHF,
+    XPO,
+    ChiPO,
     MagneticMD,
     Method,
     NashMD,
     OptimisticMD,
     PolicyGradient,
     Proximal,
+    SimPO,
 )
 from apo_sim.momentum import Averaging, Constant, FromBehaviour, Momentum, Nesterov, NoMomentum
 from apo_sim.preferences import BestAgainstWorst, Pairwise, Ranker
@@ -45,6 +48,7 @@ LOSSES = Registry(
         "sppo": SPPO(),
         "conservative_dpo": ConservativeDPO(),
         "robust_dpo": RobustDPO(),
+        "slic": SLiC(),
     },
     Loss,
     "is no loss",
@@ -90,6 +94,9 @@ METHODS = Registry(
         "rebel": REBEL(),
         "rlhf": RLHF(),
         "mdvi": MDVI(),
+        "xpo": XPO(),
+        "chipo": ChiPO(),
+        "simpo": SimPO(),
         "dno": DNO(),
         "nash_md": NashMD(),
         "inpo": INPO(),

@@ -1,0 +1,44 @@
+"""Sequence likelihood calibration: the hinge loss."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from apo_sim.checks import check_positive, check_single
+from apo_sim.losses.base import Extra
+from apo_sim.pytree import pytree_dataclass
+
+
+@pytree_dataclass
+class SLiC:
+    """The hinge loss max(0, margin - (h_winner - h_loser)).
+
+    Of two arms it learns which one wins more often and nothing else: their scores differ by the
+    margin exactly, and by any number up to it where both win as often. It has no curvature and in
+    general many minimisers, corners of a linear program; so it is fitted by gradient, and no table
+    is solved for.
+
+    Args:
+        margin: lead of the winner from which on a pair costs nothing, above 0.
+
+    Raises:
+        InvalidArgument: a margin that is not positive and finite, or an array.
+
+    Source: Zhao et al. (2023), "SLiC-HF", equation (2) without its likelihood term, on log-ratios
+    in place of log-likelihoods.
+
+    Example:
+        >>> loss = SLiC(margin=1.0)
+        >>> loss(jnp.array([0.0, 0.4, 3.0]), jnp.zeros(3), Extra()).round(3).tolist()
+        [1.0, 0.6, 0.0]
+    """
+
+    margin: float | Float[Array, ""] = 1.0
+
+    def __post_init__(self):
+        check_single("margin", self.margin, "pass one number above 0")
+        check_positive("margin", self.margin)
+
+    def __call__(
+        self, h_winner: Float[Array, "..."], h_loser: Float[Array, "..."], extra: Extra
+    ) -> Float[Array, "..."]:
+        return jnp.maximum(0.0, self.margin - (h_winner - h_loser))
