@@ -91,5 +91,12 @@ catalogue(
         "B2": "apo_sim.claims.b2",
         "B3": "apo_sim.claims.b3",
         "B4": "apo_sim.claims.b4",
+        # other methods
+        "F1": "apo_sim.claims.f1",
+        "G1": "apo_sim.claims.g1",
+        "G2": "apo_sim.claims.g2",
+        "G3": "apo_sim.claims.g3",
+        "G4": "apo_sim.claims.g4",
+        "G5": "apo_sim.claims.g5",
     }
 )
