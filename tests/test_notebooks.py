@@ -27,7 +27,9 @@ def with_few_seeds(notebook):
 @pytest.mark.notebook
 # Asking the kernel's manager to shut down leaves sockets to the collector.
 @pytest.mark.filterwarnings("default")
-def test_notebook_runs(path):
+def test_notebook_runs(path, monkeypatch):
+    # They compute for longer than they compile.
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=1")
     notebook = nbformat.read(path, as_version=4)
     with_few_seeds(notebook)
     # Where a reader's kernel starts, so that nothing depends on the folder of the tests.

@@ -12,6 +12,8 @@ from apo_sim.errors import InvalidArgument
 def as_schedule(name: str, value: Any, kind: Real) -> Any:
     """One number, or one for each iteration, of a kind of numbers; as it came if it is one."""
     kind.check(name, value)
+    if isinstance(value, int | float):  # a default, which must not wake JAX's backend
+        return value
     shape = jnp.shape(as_array(name, value))
     if len(shape) > 1:
         raise InvalidArgument(

@@ -108,7 +108,7 @@ def test_no_gap_is_below_zero():
         lead = np.array([[[0, x, -y], [-x, 0, z], [y, -z, 0]]])
         game = apo.Game(jnp.asarray(0.5 + lead), BANDIT.log_ref)
         equilibrium = jnp.array([[z, y, x]]) / (x + y + z)
-        rounded.append(float((lead[0] @ equilibrium[0]).max()))
+        rounded.append(float((lead[0] @ np.asarray(equilibrium[0])).max()))
         shown.append(float(game.suboptimality(jnp.log(equilibrium))))
     assert min(rounded) < 0, "somewhere rounding falls below zero"
     assert min(shown) >= 0.0 and max(shown) < 1e-15

@@ -27,6 +27,14 @@ class Killed(BaseException):
     """The process ends here: nothing of ours is done any more."""
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """What a shell starts in the background ignores the signal of Ctrl-C, and so do its tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def whole(finished):
     return finished[1]
