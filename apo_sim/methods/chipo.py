@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from apo_sim.arguments import check_bound
 from apo_sim.checks import POSITIVE, check_single
@@ -13,6 +12,7 @@ from apo_sim.geometry.base import check_reference
 from apo_sim.losses import DPO
 from apo_sim.methods.base import Report
 from apo_sim.methods.requests import CountedPairs
+from apo_sim.methods.states import TwoPolicies
 from apo_sim.preferences import Counts, Pairwise, Ranker
 from apo_sim.preferences.base import RANKER
 from apo_sim.problems import LogPolicy, Problem
@@ -21,7 +21,7 @@ from apo_sim.pytree import pytree_dataclass
 
 
 @pytree_dataclass
-class ChiPO:
+class ChiPO(TwoPolicies):
     """argmin of -sum log sigmoid(clip(beta f(z_winner) - beta f(z_loser))), f(z) = z + log z.
 
     z = pi / pi_ref, and the clip is to [-2 R, 2 R]. All pairs so far, drawn from the reference
@@ -69,10 +69,6 @@ class ChiPO:
         check_bound(DPO(), self.reward_bound, problem.log_ref.dtype)
         check_reference(ChiSquareKL(), problem.log_ref)
 
-    def init(self, problem: Problem, key: Key[Array, ""] | None) -> Any:
-        log_ref = jax.nn.log_softmax(problem.log_ref, axis=1)
-        return log_ref, log_ref
-
     def step(
         self, problem: Problem, state: Any, data: Counts, t: Int[Array, ""]
     ) -> tuple[Any, Report]:
@@ -85,9 +81,6 @@ class ChiPO:
         )
         log_policy = geometry.policy(geometry.step(dual, rewards, beta))
         return (log_policy, log_ref), Report(series={"residual": residual}, rewards=rewards)
-
-    def policy(self, state: Any) -> LogPolicy:
-        return state[0]
 
     def behaviour(self, state: Any) -> LogPolicy:
         """log of the reference policy, which all the data come from."""

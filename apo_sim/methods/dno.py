@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 import jax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from apo_sim.checks import POSITIVE, Real
 from apo_sim.methods.base import Report
@@ -52,18 +52,9 @@ class DNO(OnWinRates):
 
     schedules: ClassVar[dict[str, Real]] = {"beta": POSITIVE}
 
-    def init(self, problem: Problem, key: Key[Array, ""] | None) -> LogPolicy:
-        return jax.nn.log_softmax(problem.log_ref, axis=1)
-
     def step(
         self, problem: Problem, state: LogPolicy, data: Population | Counts, t: Int[Array, ""]
     ) -> tuple[LogPolicy, Report]:
         rates = win_rates(data)
         beta = at(self.beta, t, state.dtype)
         return jax.nn.log_softmax(state + rates / beta, axis=1), Report(rewards=rates)
-
-    def policy(self, state: LogPolicy) -> LogPolicy:
-        return state
-
-    def behaviour(self, state: LogPolicy) -> LogPolicy:
-        return state

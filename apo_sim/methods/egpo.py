@@ -10,13 +10,14 @@ from apo_sim.checks import POSITIVE, Real
 from apo_sim.methods.base import Report
 from apo_sim.methods.on_win_rates import PULL, OnWinRates
 from apo_sim.methods.schedules import at
+from apo_sim.methods.states import TwoPolicies
 from apo_sim.preferences import Counts, Pairwise, Population, Ranker, win_rates
 from apo_sim.problems import LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass
 
 
 @pytree_dataclass
-class EGPO(OnWinRates):
+class EGPO(TwoPolicies, OnWinRates):
     """pi_{t+1} ~ pi_t^(1 - pull) pi_ref^pull exp(eta P(. > half_t)), a step as `INPO`'s to half_t.
 
     That is, half_t ~ pi_t^(1 - pull) pi_ref^pull exp(eta P(. > pi_t)). One full step of the paper

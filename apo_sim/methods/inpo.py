@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 import jax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from apo_sim.checks import POSITIVE, Real
 from apo_sim.methods.base import Report
@@ -50,9 +50,6 @@ class INPO(OnWinRates):
 
     schedules: ClassVar[dict[str, Real]] = {"learning_rate": POSITIVE, "pull": PULL}
 
-    def init(self, problem: Problem, key: Key[Array, ""] | None) -> LogPolicy:
-        return jax.nn.log_softmax(problem.log_ref, axis=1)
-
     def step(
         self, problem: Problem, state: LogPolicy, data: Population | Counts, t: Int[Array, ""]
     ) -> tuple[LogPolicy, Report]:
@@ -60,9 +57,3 @@ class INPO(OnWinRates):
         log_ref = jax.nn.log_softmax(problem.log_ref, axis=1)
         logits = (1.0 - pull) * state + pull * log_ref + eta * win_rates(data)
         return jax.nn.log_softmax(logits, axis=1), Report()
-
-    def policy(self, state: LogPolicy) -> LogPolicy:
-        return state
-
-    def behaviour(self, state: LogPolicy) -> LogPolicy:
-        return state

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from apo_sim.checks import POSITIVE, Real, as_count, optional
 from apo_sim.methods.base import Report
@@ -60,6 +60,10 @@ class MagneticMD(OnWinRates):
         super().__post_init__()
         object.__setattr__(self, "refresh", optional(as_count)("refresh", self.refresh))
 
+    def init(self, problem: Problem, key: Key[Array, ""] | None) -> Any:
+        log_ref = super().init(problem, key)
+        return log_ref, log_ref
+
     def step(
         self, problem: Problem, state: Any, data: Population | Counts, t: Int[Array, ""]
     ) -> tuple[Any, Report]:
@@ -75,7 +79,4 @@ class MagneticMD(OnWinRates):
         return (log_policy, magnet), Report()
 
     def policy(self, state: Any) -> LogPolicy:
-        return state[0]
-
-    def behaviour(self, state: Any) -> LogPolicy:
         return state[0]

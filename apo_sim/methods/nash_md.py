@@ -9,13 +9,14 @@ from apo_sim.checks import POSITIVE, Real
 from apo_sim.methods.base import Report
 from apo_sim.methods.on_win_rates import PULL, OnWinRates
 from apo_sim.methods.schedules import at
+from apo_sim.methods.states import TwoPolicies
 from apo_sim.preferences import Counts, Pairwise, Population, Ranker, win_rates
 from apo_sim.problems import LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass
 
 
 @pytree_dataclass
-class NashMD(OnWinRates):
+class NashMD(TwoPolicies, OnWinRates):
     """pi_{t+1} ~ mix_t exp(eta P(. > mix_t)), with mix_t ~ pi_t^(1 - pull) pi_ref^pull.
 
     Both responses of a pair come from the mixture, so that an arm's share of wins estimates

@@ -2,15 +2,13 @@
 
 from typing import Any, ClassVar
 
-import jax
-from jaxtyping import Array, Key
-
 from apo_sim.checks import Real, above_zero
 from apo_sim.methods.requests import CountedPairs
 from apo_sim.methods.schedules import as_schedule, check_length
+from apo_sim.methods.states import OnePolicy
 from apo_sim.preferences import Ranker
 from apo_sim.preferences.base import RANKER
-from apo_sim.problems import LogPolicy, Problem
+from apo_sim.problems import Problem
 
 PULL = Real(
     "lies outside (0, 1]",
@@ -19,11 +17,8 @@ PULL = Real(
 )
 
 
-class OnWinRates:
-    """A method whose pairs come from its own behaviour policy, with numbers that may be schedules.
-
-    Its state is the policy that is judged, and what the next pairs come from.
-    """
+class OnWinRates(OnePolicy):
+    """A method that sees pairs of its own policy, with numbers that may be schedules."""
 
     ranker: Ranker
     schedules: ClassVar[dict[str, Real]] = {}
@@ -41,13 +36,3 @@ class OnWinRates:
     def check(self, problem: Problem, iterations: int, samples: Any, first: int | None) -> None:
         for name in self.schedules:
             check_length(name, getattr(self, name), iterations, first)
-
-    def init(self, problem: Problem, key: Key[Array, ""] | None) -> Any:
-        log_ref = jax.nn.log_softmax(problem.log_ref, axis=1)
-        return log_ref, log_ref
-
-    def policy(self, state: Any) -> LogPolicy:
-        return state[0]
-
-    def behaviour(self, state: Any) -> LogPolicy:
-        return state[1]

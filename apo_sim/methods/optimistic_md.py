@@ -51,7 +51,7 @@ class OptimisticMD(OnWinRates):
     schedules: ClassVar[dict[str, Real]] = {"learning_rate": POSITIVE}
 
     def init(self, problem: Problem, key: Key[Array, ""] | None) -> Any:
-        log_ref = jax.nn.log_softmax(problem.log_ref, axis=1)
+        log_ref = super().init(problem, key)
         return log_ref, jnp.zeros_like(log_ref)
 
     def step(
@@ -65,7 +65,4 @@ class OptimisticMD(OnWinRates):
         return (log_policy, rates), Report()
 
     def policy(self, state: Any) -> LogPolicy:
-        return state[0]
-
-    def behaviour(self, state: Any) -> LogPolicy:
         return state[0]

@@ -20,6 +20,7 @@ from apo_sim.errors import InvalidArgument
 from apo_sim.geometry.root import increasing_root
 from apo_sim.methods.base import Report
 from apo_sim.methods.requests import CountedPairs
+from apo_sim.methods.states import TwoPolicies
 from apo_sim.preferences import Pairwise, Ranker
 from apo_sim.preferences.base import RANKER
 from apo_sim.problems import LogPolicy, Problem
@@ -80,7 +81,7 @@ class AddedUpPairs:
 
 
 @pytree_dataclass
-class PessimisticMLE:
+class PessimisticMLE(TwoPolicies):
     """argmax_pi <u - v, theta> - radius |(Sigma + lambda I)^(-1/2) (u - v)|, u = E_pi phi.
 
     Rewards are theta . phi(x, y). All pairs so far, drawn from the reference policy, give theta,
@@ -170,10 +171,6 @@ class PessimisticMLE:
         check_room("features", self.features, (contexts, arms, arms, number), _ARRAYS_OF_PAIRS)
         check_room("features", self.features, (contexts * arms + contexts + number,) * 2, 3)
 
-    def init(self, problem: Problem, key: Key[Array, ""] | None) -> Any:
-        log_ref = jax.nn.log_softmax(problem.log_ref, axis=1)
-        return log_ref, log_ref
-
     def step(
         self, problem: Problem, state: Any, data: OfflinePairs, t: Int[Array, ""]
     ) -> tuple[Any, Report]:
@@ -220,9 +217,6 @@ class PessimisticMLE:
         number = self.features.shape[2] + jnp.log(1.0 / delta)
         sampling = jnp.exp(2.0 * log_flatness) * number / labels
         return constant * jnp.sqrt(sampling + regularization * bound**2)
-
-    def policy(self, state: Any) -> LogPolicy:
-        return state[0]
 
     def behaviour(self, state: Any) -> LogPolicy:
         """log of the reference policy, which all the data come from."""

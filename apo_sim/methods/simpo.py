@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from apo_sim.arguments import check_bound
 from apo_sim.checks import NON_NEGATIVE, POSITIVE, as_float, check_single
@@ -13,6 +13,7 @@ from apo_sim.geometry.root import increasing_root
 from apo_sim.losses import DPO, Extra
 from apo_sim.methods.base import Report
 from apo_sim.methods.requests import CountedPairs
+from apo_sim.methods.states import TwoPolicies
 from apo_sim.preferences import Counts, Pairwise, Ranker
 from apo_sim.preferences.base import RANKER
 from apo_sim.problems import LogPolicy, Problem
@@ -51,7 +52,7 @@ class WithMargin:
 
 
 @pytree_dataclass
-class SimPO:
+class SimPO(TwoPolicies):
     """argmin of -sum log sigmoid(h_winner - h_loser - margin), h = beta log pi(y) / |y|.
 
     All pairs so far, drawn from the reference policy, are fitted anew in every iteration; the
@@ -114,10 +115,6 @@ class SimPO:
             )
         check_bound(WithMargin(self.margin), self.reward_bound, problem.log_ref.dtype)
 
-    def init(self, problem: Problem, key: Key[Array, ""] | None) -> Any:
-        log_ref = jax.nn.log_softmax(problem.log_ref, axis=1)
-        return log_ref, log_ref
-
     def step(
         self, problem: Problem, state: Any, data: Counts, t: Int[Array, ""]
     ) -> tuple[Any, Report]:
@@ -132,9 +129,6 @@ class SimPO:
         linked = jnp.moveaxis(groups_of(met).linked, -1, 0)
         log_policy = _policy_of(scores / beta, lengths, log_ref, linked)
         return (log_policy, log_ref), Report(series={"residual": residual}, rewards=scores)
-
-    def policy(self, state: Any) -> LogPolicy:
-        return state[0]
 
     def behaviour(self, state: Any) -> LogPolicy:
         """log of the reference policy, which all the data come from."""

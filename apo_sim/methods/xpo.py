@@ -10,6 +10,7 @@ from apo_sim.arguments import check_bound
 from apo_sim.checks import NON_NEGATIVE, POSITIVE, check_single
 from apo_sim.losses import DPO, derivatives
 from apo_sim.methods.base import Report
+from apo_sim.methods.states import OnePolicy
 from apo_sim.preferences.drawing import counts_by_context
 from apo_sim.problems import LogPolicy, Problem
 from apo_sim.proximal.from_counts import rewards_from_counts
@@ -72,7 +73,7 @@ def _summed_up(pairs: Float[Array, "contexts 2 arms arms"]) -> Explored:
 
 
 @pytree_dataclass
-class XPO:
+class XPO(OnePolicy):
     """argmin of alpha sum log pi(y~) - sum log sigmoid(r_winner - r_loser), r = beta log pi/pi_ref.
 
     One response y of each pair is the policy's, the other one, y~, is the reference policy's; both
@@ -130,9 +131,6 @@ class XPO:
     def check(self, problem: Problem, iterations: int, samples: Any, first: int | None) -> None:
         check_bound(DPO(), self.reward_bound, problem.log_ref.dtype)
 
-    def init(self, problem: Problem, key: Key[Array, ""] | None) -> LogPolicy:
-        return jax.nn.log_softmax(problem.log_ref, axis=1)
-
     def step(
         self, problem: Problem, state: LogPolicy, data: Explored, t: Int[Array, ""]
     ) -> tuple[LogPolicy, Report]:
@@ -151,12 +149,6 @@ class XPO:
         series = {"residual": jnp.max(residual), "curvature": jnp.min(curvature)}
         log_policy = jax.nn.log_softmax(log_ref + rewards / beta, axis=1)
         return log_policy, Report(series=series, rewards=rewards)
-
-    def policy(self, state: LogPolicy) -> LogPolicy:
-        return state
-
-    def behaviour(self, state: LogPolicy) -> LogPolicy:
-        return state
 
 
 class _Objective(NamedTuple):
