@@ -1,5 +1,6 @@
 """Methods, one a file. A method is init, step, policies and the data it asks for: `Method`."""
 
+from apo_sim.methods.accelerated import Accelerated
 from apo_sim.methods.base import Method, Report
 from apo_sim.methods.chipo import ChiPO
 from apo_sim.methods.dno import DNO
@@ -34,6 +35,7 @@ __all__ = [
     "REBEL",
     "RLHF",
     "XPO",
+    "Accelerated",
     "ChiPO",
     "CountedPairs",
     "Fit",

@@ -99,6 +99,15 @@ class ChecksItself(Protocol):
 
 
 @runtime_checkable
+class Movable(Protocol):
+    """A method that goes on from the policy it collects data with, wherever that is put."""
+
+    def moved(self, state: State, log_policy: LogPolicy) -> State:
+        """The state with log_policy, shape (contexts, arms), in that policy's place."""
+        ...
+
+
+@runtime_checkable
 class ExplainsDivergence(Protocol):
     """A method that knows which of its settings to turn when a run is not finite any more."""
 

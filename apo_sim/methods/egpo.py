@@ -53,6 +53,8 @@ class EGPO(TwoPolicies, OnWinRates):
     ranker: Ranker = Pairwise()
 
     schedules: ClassVar[dict[str, Real]] = {"learning_rate": POSITIVE, "pull": PULL}
+    # Half steps and full ones take turns, so that no policy follows from the one before it.
+    moved: ClassVar[None] = None  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def step(
         self, problem: Problem, state: Any, data: Population | Counts, t: Int[Array, ""]

@@ -80,3 +80,7 @@ class MagneticMD(OnWinRates):
 
     def policy(self, state: Any) -> LogPolicy:
         return state[0]
+
+    def moved(self, state: Any, log_policy: LogPolicy) -> Any:
+        """The state with another policy in its place, see `Movable`."""
+        return (log_policy, state[1])

@@ -84,3 +84,7 @@ class OnRewards:
 
     def behaviour(self, state: Any) -> LogPolicy:
         return state.log_policy
+
+    def moved(self, state: Any, log_policy: LogPolicy) -> Any:
+        """The state with another policy in its place, see `Movable`."""
+        return dataclasses.replace(state, log_policy=log_policy)

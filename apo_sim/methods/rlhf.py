@@ -84,3 +84,7 @@ class RLHF(OnRewards):
     def behaviour(self, state: Any) -> LogPolicy:
         """log of the reference policy, or of the current one."""
         return state.log_behaviour
+
+    def moved(self, state: Any, log_policy: LogPolicy) -> Any:
+        """The state with another policy to collect the next labels, see `Movable`."""
+        return dataclasses.replace(state, log_behaviour=log_policy)

@@ -20,6 +20,10 @@ class OnePolicy:
     def behaviour(self, state: Any) -> LogPolicy:
         return self.policy(state)
 
+    def moved(self, state: Any, log_policy: LogPolicy) -> Any:
+        """The state with another policy in its place, see `Movable`."""
+        return log_policy
+
 
 class TwoPolicies:
     """A method whose state is the policy that is judged, and what the next data come from."""
@@ -33,3 +37,7 @@ class TwoPolicies:
 
     def behaviour(self, state: Any) -> LogPolicy:
         return state[1]
+
+    def moved(self, state: Any, log_policy: LogPolicy) -> Any:
+        """The state with another policy to collect the next data, see `Movable`."""
+        return state[0], log_policy

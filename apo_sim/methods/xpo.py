@@ -12,6 +12,7 @@ from apo_sim.losses import DPO, derivatives
 from apo_sim.methods.base import Report
 from apo_sim.methods.states import OnePolicy
 from apo_sim.preferences.drawing import counts_by_context
+from apo_sim.preferences.noise import PROBABILITY
 from apo_sim.problems import LogPolicy, Problem
 from apo_sim.proximal.from_counts import rewards_from_counts
 from apo_sim.pytree import pytree_dataclass, static
@@ -40,31 +41,40 @@ class Explored:
 
 @pytree_dataclass
 class PolicyAgainstReference:
-    """Pairs of a response of the behaviour policy and one of the reference, added up."""
+    """Pairs of a response of the behaviour policy and one of the reference, added up.
 
+    Args:
+        flipped: probability that winner and loser are exchanged, see `Flipped`.
+    """
+
+    flipped: float | Float[Array, ""] = 0.0
     accumulated: bool = static(default=True)
 
     def fixes_shape(self, problem: Problem, samples: Any) -> bool:
         return False
 
     def exact(self, problem: Problem, behaviour: LogPolicy) -> Explored:
-        law = _law(problem, behaviour) * problem.context_probs[:, None, None, None]
+        law = self._law(problem, behaviour) * problem.context_probs[:, None, None, None]
         return _summed_up(law)
 
     def draw(
         self, key: Key[Array, ""], problem: Problem, behaviour: LogPolicy, samples: Any
     ) -> Explored:
-        law = _law(problem, behaviour)
+        law = self._law(problem, behaviour)
         flat = law.reshape(law.shape[0], -1)
         drawn = counts_by_context(key, flat, problem.context_probs, samples)
         return _summed_up(drawn.reshape(law.shape).astype(behaviour.dtype))
 
-
-def _law(problem: Problem, behaviour: LogPolicy) -> Float[Array, "contexts 2 arms arms"]:
-    """Of who won, the policy's response or the reference's, and of the two responses."""
-    drawn = jnp.exp(behaviour[:, :, None] + problem.log_ref[:, None, :])
-    preference = problem.preference
-    return jnp.stack([drawn * preference, drawn * jnp.swapaxes(preference, 1, 2)], axis=1)
+    def _law(self, problem: Problem, behaviour: LogPolicy) -> Float[Array, "contexts 2 arms arms"]:
+        """Of who won, the policy's response or the reference's, and of the two responses."""
+        drawn = jnp.exp(behaviour[:, :, None] + problem.log_ref[:, None, :])
+        flipped = jnp.asarray(self.flipped, drawn.dtype)
+        right, wrong = problem.preference, jnp.swapaxes(problem.preference, 1, 2)
+        first, second = (
+            (1.0 - flipped) * one + flipped * other
+            for one, other in ((right, wrong), (wrong, right))
+        )
+        return jnp.stack([drawn * first, drawn * second], axis=1)
 
 
 def _summed_up(pairs: Float[Array, "contexts 2 arms arms"]) -> Explored:
@@ -96,6 +106,7 @@ class XPO(OnePolicy):
         alpha: weight of the bonus, at least 0; with 0 it is DPO on all data so far.
         beta: weight of the KL divergence from the reference policy, above 0.
         reward_bound: R, above 0.
+        flipped: probability of a wrong label, in [0, 1], which the method does not know of.
 
     Raises:
         InvalidArgument: a number out of range.
@@ -117,16 +128,18 @@ class XPO(OnePolicy):
     alpha: float | Float[Array, ""] = 0.01
     beta: float | Float[Array, ""] = 1.0
     reward_bound: float | Float[Array, ""] = 2.0
+    flipped: float | Float[Array, ""] = 0.0
 
     def __post_init__(self):
         kinds = {"alpha": NON_NEGATIVE, "beta": POSITIVE, "reward_bound": POSITIVE}
+        kinds["flipped"] = PROBABILITY
         for name, kind in kinds.items():
             check_single(name, getattr(self, name), kind.remedy)
             kind.check(name, getattr(self, name))
 
     @property
     def request(self) -> PolicyAgainstReference:
-        return PolicyAgainstReference()
+        return PolicyAgainstReference(self.flipped)
 
     def check(self, problem: Problem, iterations: int, samples: Any, first: int | None) -> None:
         check_bound(DPO(), self.reward_bound, problem.log_ref.dtype)

@@ -225,3 +225,14 @@ def test_what_is_out_of_range_is_refused(name, value):
 def test_a_bound_beyond_which_the_loss_is_flat_is_refused():
     with pytest.raises(apo.InvalidArgument, match="reward_bound"):
         apo.solve(BANDIT, XPO(reward_bound=1e4), iterations=1)
+
+
+def test_wrong_labels_give_the_odds_of_what_is_seen():
+    """Two arms, no bonus: beta log-odds of the policy are those of p (1 - e) + (1 - p) e."""
+    bandit = apo.Bandit(jnp.array([[1.0, 0.0]]), jnp.log(jnp.array([[0.25, 0.75]])))
+    method = XPO(alpha=0.0, beta=0.5, flipped=0.1)
+    found = apo.solve(bandit, method, iterations=1).final_log_policy[0]
+    p = 1.0 / (1.0 + np.exp(-1.0))
+    seen = 0.9 * p + 0.1 * (1.0 - p)
+    odds = 0.5 * float(found[0] - found[1] - np.log(1.0 / 3.0))
+    assert odds == pytest.approx(np.log(seen / (1.0 - seen)), abs=1e-9)
