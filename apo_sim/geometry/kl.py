@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from apo_sim.geometry.base import Bregman, Dual, LogPolicy, PerContext, Weights, of_arms
 from apo_sim.geometry.excess import excess
+from apo_sim.geometry.in_order import log_sum_exp
 from apo_sim.pytree import pytree_dataclass
 
 
@@ -57,10 +58,8 @@ class KL(LogCoordinates):
     def shift(self, dual: Dual, reward: Dual, beta: Any, where: Any = None, axis: int = -1) -> Any:
         stepped = self.step(dual, reward, of_arms(beta, axis))
         if where is None:
-            return beta * jax.nn.logsumexp(stepped, axis=axis)
-        before, after = (
-            jax.nn.logsumexp(jnp.where(where, z, -jnp.inf), axis=axis) for z in (dual, stepped)
-        )
+            return beta * log_sum_exp(stepped, axis)
+        before, after = (log_sum_exp(jnp.where(where, z, -jnp.inf), axis) for z in (dual, stepped))
         return beta * (after - before)
 
     def score_of_ratio(self, log_ratio: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
