@@ -6,6 +6,7 @@ from apo_sim.methods.chipo import ChiPO
 from apo_sim.methods.dno import DNO
 from apo_sim.methods.egpo import EGPO
 from apo_sim.methods.inpo import INPO
+from apo_sim.methods.kto import KTO
 from apo_sim.methods.magnetic_md import MagneticMD
 from apo_sim.methods.mdvi import MDVI
 from apo_sim.methods.nash_md import NashMD
@@ -29,6 +30,7 @@ __all__ = [
     "DNO",
     "EGPO",
     "INPO",
+    "KTO",
     "MDVI",
     "NPG",
     "PPO",
