@@ -19,6 +19,7 @@ from apo_sim.preferences.base import (
 from apo_sim.preferences.best_against_worst import BestAgainstWorst
 from apo_sim.preferences.counts import Counts
 from apo_sim.preferences.labels import Labels
+from apo_sim.preferences.mixed_pairs import DPOMixP, DPOMixR
 from apo_sim.preferences.noise import Flipped
 from apo_sim.preferences.pairs import Pairs
 from apo_sim.preferences.pairwise import Pairwise
@@ -27,6 +28,7 @@ from apo_sim.preferences.samplers import (
     FixedPolicy,
     FromPolicy,
     FromReference,
+    LogitMixture,
     Mixture,
     Sampler,
     Uniform,
@@ -39,6 +41,8 @@ __all__ = [
     "BestAgainstWorst",
     "Cells",
     "Counts",
+    "DPOMixP",
+    "DPOMixR",
     "DrawsPairs",
     "FixedPolicy",
     "Flipped",
@@ -46,6 +50,7 @@ __all__ = [
     "FromReference",
     "Labels",
     "Listed",
+    "LogitMixture",
     "Mixture",
     "Outcomes",
     "Pairs",

@@ -7,9 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from apo_sim.checks import as_float, concrete, instance_of, sequence_of, tolerance
+from apo_sim.checks import (
+    Real,
+    as_float,
+    check_single,
+    concrete,
+    instance_of,
+    sequence_of,
+    tolerance,
+)
 from apo_sim.errors import InvalidArgument
-from apo_sim.problems import LogPolicy, Problem, as_log_policy
+from apo_sim.problems import Bandit, LogPolicy, Problem, as_log_policy
 from apo_sim.pytree import pytree_dataclass
 
 
@@ -21,6 +29,11 @@ class Sampler(Protocol):
         """Log-probabilities of the response, shape (contexts, arms)."""
         ...
 
+
+# Logits times more than that need not be finite numbers any more.
+_WEIGHT = Real(
+    "lies outside [-1e6, 1e6]", lambda values: abs(values) <= 1e6, "pass a number such as 0.5"
+)
 
 SAMPLER = instance_of(
     Sampler, "is no sampler", "pass an instance such as apo_sim.preferences.FromReference()"
@@ -148,6 +161,67 @@ class Mixture:
         parts = jnp.stack([s.log_probs(problem, log_policy) for s in self.samplers])
         weights = self.weights.astype(log_policy.dtype)[:, None, None]
         return jax.nn.logsumexp(parts, axis=0, b=weights)
+
+
+@pytree_dataclass
+class LogitMixture:
+    """The response is drawn from softmax(a log pi + b log pi_ref + c r*), pi in training.
+
+    Greedier or more timid than the policy, or pointing away from it. The second of the two pairs of
+    samplers that `DPOMixP` mixes is (a, b) = (beta, -beta) against (-beta, beta); that of `DPOMixR`
+    is c = 1 against c = -1. Of large models one draws such as (3/2, -1/2) against (1/2, 1/2).
+
+    Args:
+        of_policy: a, in [-1e6, 1e6].
+        of_reference: b, in the same range.
+        of_reward: c, in the same range; only a Bandit has rewards, and 0 asks for none.
+
+    Raises:
+        InvalidArgument: a weight that is no number in its range; a weight of rewards on a Game.
+
+    Source: Shi, Zhou and Du (2025), "The crucial role of samplers in online direct preference
+        optimization".
+
+    Example:
+        >>> from apo_sim import Bandit
+        >>> bandit = Bandit(jnp.zeros((1, 2)), jnp.log(jnp.array([[0.25, 0.75]])))
+        >>> uniform = jnp.log(jnp.full((1, 2), 0.5))
+        >>> beyond = LogitMixture(2.0, -1.0).log_probs(bandit, uniform)
+        >>> jnp.exp(beyond).round(4).tolist()
+        [[0.75, 0.25]]
+    """
+
+    of_policy: float | Float[Array, ""] = 1.0
+    of_reference: float | Float[Array, ""] = 0.0
+    of_reward: float | Float[Array, ""] = 0.0
+
+    def __post_init__(self):
+        for name in ("of_policy", "of_reference", "of_reward"):
+            check_single(name, getattr(self, name), _WEIGHT.remedy)
+            _WEIGHT.check(name, getattr(self, name))
+
+    def log_probs(self, problem: Problem, log_policy: LogPolicy) -> LogPolicy:
+        terms = [(self.of_policy, log_policy), (self.of_reference, problem.log_ref)]
+        if isinstance(problem, Bandit):
+            terms.append((self.of_reward, problem.reward))
+        elif not _is_zero(self.of_reward):
+            raise InvalidArgument(
+                "of_reward", self.of_reward, "asks for rewards, which a Game has not", "pass 0"
+            )
+        logits = sum(_weighted(weight, part, log_policy.dtype) for weight, part in terms)
+        return jax.nn.log_softmax(logits, axis=1)
+
+
+def _is_zero(number: Any) -> bool:
+    value = concrete(number)
+    return value is not None and not np.any(value)
+
+
+def _weighted(weight: Any, values: Array, dtype: Any) -> Array:
+    """Their product, finite even where an arm has vanished."""
+    large = float(jnp.finfo(dtype).max) / 16
+    finite = jnp.clip(values.astype(dtype), -large, large)
+    return jnp.clip(jnp.asarray(weight, dtype) * finite, -large, large)
 
 
 _SAMPLERS = sequence_of(SAMPLER, "is no list of samplers", "pass a list of samplers")
