@@ -1,7 +1,6 @@
 """What every script does: read its options, run its study, say what is wrong, end cleanly."""
 
 import dataclasses
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from apo_sim import InvalidArgument
 from apo_sim.files import as_path
 from apo_sim.interruption import interruptible
 from apo_sim.report import style
+from apo_sim.sweep import use_cores
 
 console = Console(highlight=False, emoji=False)
 
@@ -23,7 +23,7 @@ console = Console(highlight=False, emoji=False)
 def start(main: Callable[[Any], None], options: type) -> None:
     """Run a script. Exit status 2 for wrong usage, 130 if interrupted."""
     jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    use_cores()
     try:
         with interruptible():
             main(_with_whole_paths(tyro.cli(options)))

@@ -1,5 +1,6 @@
 """Lanes shared out among the local devices."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,36 @@ import jax
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
+from apo_sim.checks import as_count, checked, optional
+from apo_sim.errors import InvalidArgument
+
 LANES, EVERYWHERE = P("lanes"), P()
+
+
+@checked(count=optional(as_count))
+def use_cores(count: int | None = None) -> None:
+    """Let sweeps and studies work on several cores at once, as on so many devices.
+
+    Call it before anything is computed. Each device computes on a thread of a pool, and batched
+    linear algebra waits there for other threads of it: were there no more of them than devices, as
+    is JAX's default, all could wait for ever. So the pool gets twice as many.
+
+    Args:
+        count: number of cores; by default all that there are.
+
+    Raises:
+        InvalidArgument: no number of cores; something has been computed already.
+
+    Source: ours.
+    """
+    count = (os.cpu_count() or 1) if count is None else count
+    os.environ.setdefault("NPROC", str(2 * count))
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError:
+        raise InvalidArgument(
+            "count", count, "comes too late", "call this before anything is computed"
+        ) from None
 
 
 def shared_out(function: Callable[..., Any], *specs: P) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ from apo_sim.theory.assumptions_met import (
     assumptions,
     visited_bounds,
 )
+from apo_sim.theory.certificate import Certificate, certify
 from apo_sim.theory.closed_forms import closed_form, exact_policy
 from apo_sim.theory.data_coverage import Coverage, coverage
 from apo_sim.theory.extrapolation import (
@@ -58,6 +59,7 @@ from apo_sim.theory.statistics import (
 
 __all__ = [
     "Assumptions",
+    "Certificate",
     "Coverage",
     "Flavour",
     "PolicyPath",
@@ -66,6 +68,7 @@ __all__ = [
     "assumptions",
     "asymptotic_slope",
     "average_exploitability",
+    "certify",
     "closed_form",
     "coverage",
     "effective_updates",

@@ -1,0 +1,19 @@
+"""What loss is this? Other people's losses against the library's, and names of parameters."""
+
+from apo_sim.conformance.conversion import Converted, convert
+from apo_sim.conformance.identify import Identification, identify
+from apo_sim.conformance.loading import load
+from apo_sim.conformance.naming import Difference
+from apo_sim.conformance.recipe import on_log_probabilities
+from apo_sim.conformance.target import Target
+
+__all__ = [
+    "Converted",
+    "Difference",
+    "Identification",
+    "Target",
+    "convert",
+    "identify",
+    "load",
+    "on_log_probabilities",
+]

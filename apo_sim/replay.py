@@ -1,0 +1,79 @@
+"""The labels of a run once more: a run does not keep its data, and its key says what they were."""
+
+from typing import Any, no_type_check
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from apo_sim.arguments import as_samples
+from apo_sim.checks import instance_of
+from apo_sim.errors import InvalidArgument
+from apo_sim.loop import METHOD, Solution
+from apo_sim.methods.requests import CountedPairs
+from apo_sim.problems import PROBLEM, Problem
+
+_SOLUTION = instance_of(Solution, "is no run", "pass what apo.run or apo.solve returned")
+
+
+@no_type_check  # every argument is checked below, with a message that names it
+def replayed_counts(
+    problem: Problem, solution: Solution, *, samples: Any, method: Any = None
+) -> Float[Array, "iterations contexts arms arms"]:
+    """Draw the win counts of a run again, by the key and the behaviour policies that it kept.
+
+    Args:
+        problem: what was run.
+        solution: a sampled run with ``save="path"``.
+        samples: N of the run.
+        method: of `apo_sim.solve`, whose ranker labels the pairs; Bradley-Terry labels of pairs
+            of the behaviour policy, the default of `apo_sim.run`, if left out.
+
+    Returns:
+        wins[t, x, i, j], how often i beat j in iteration t, shape (iterations, X, K, K).
+
+    Raises:
+        InvalidArgument: something that is no problem, run, method or number of samples; a run
+            without its path or of exact preferences; a method that counts no pairs.
+
+    Example:
+        >>> import apo_sim as apo
+        >>> bandit = apo.families.uniform_bandit(jax.random.key(0), 1, 3)
+        >>> solution = apo.run(
+        ...     bandit, beta=1.0, iterations=2, samples=100, key=jax.random.key(1), save="path"
+        ... )
+        >>> wins = replayed_counts(bandit, solution, samples=100)
+        >>> wins.shape, wins.sum(axis=(1, 2, 3)).tolist()
+        ((2, 1, 3, 3), [100.0, 100.0])
+    """
+    PROBLEM("problem", problem)
+    _SOLUTION("solution", solution)
+    request = _request(method)
+    behaviour = solution.path.behaviour[:-1]
+    iterations, key = behaviour.shape[0], solution.state.key
+    if behaviour.shape[1:] != problem.log_ref.shape:
+        raise InvalidArgument("problem", problem, "is not what was run", "pass the same one")
+    if key is None:
+        raise InvalidArgument(
+            "solution", solution, "has no labels: its preferences are exact", "run with samples="
+        )
+    if samples is None:
+        raise InvalidArgument("samples", samples, "is missing", "pass those of the run")
+    drawn_by = key.shape[0] if key.ndim else iterations
+    samples = as_samples(samples, key, drawn_by, problem.log_ref.dtype)
+    # A run that was continued has its last iterations in its path.
+    steps = solution.state.t - iterations + jnp.arange(iterations)
+    keys = key[steps] if key.ndim else jax.vmap(lambda t: jax.random.fold_in(key, t))(steps)
+    drawn = [request.draw(keys[t], problem, behaviour[t], samples) for t in range(iterations)]
+    if not all(hasattr(data, "wins") for data in drawn):
+        raise InvalidArgument(
+            "method", method, "does not count pairs", "pass one that is trained on win counts"
+        )
+    return jnp.stack([data.wins for data in drawn])
+
+
+def _request(method: Any) -> Any:
+    if method is None:
+        return CountedPairs()
+    METHOD("method", method)
+    return method.request

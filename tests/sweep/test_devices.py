@@ -1,0 +1,47 @@
+"""Several cores as several devices, linear algebra on all of them."""
+
+import os
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import pytest
+
+from apo_sim.errors import InvalidArgument
+from apo_sim.sweep import use_cores
+
+# Each lane solves a linear system; with as many threads as devices this waits for ever.
+PROGRAM = """
+import jax, jax.numpy as jnp, numpy as np
+from apo_sim.sweep import use_cores
+from apo_sim.sweep.lanes import over_lanes
+use_cores(2)
+def lane(seed):
+    matrix = jax.random.normal(jax.random.key(seed), (21, 21))
+    turned = matrix @ matrix.T + jnp.eye(21)
+    step = lambda _, x: jnp.linalg.solve(turned, x) / jnp.linalg.norm(x)
+    return jax.lax.fori_loop(0, 50, step, jnp.ones(21)).sum()
+for start in range(3):
+    over_lanes(lane, np.arange(256, dtype=np.uint32) + start)
+print(jax.local_device_count())
+"""
+
+
+def test_batched_linear_algebra_does_not_wait_for_ever():
+    plain = {name: value for name, value in os.environ.items() if name != "NPROC"}
+    found = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=plain, capture_output=True, text=True, timeout=120
+    )
+    assert found.stdout.strip() == "2", found.stderr
+
+
+def test_too_late_is_said():
+    jnp.zeros(1).block_until_ready()
+    with pytest.raises(InvalidArgument, match="too late"):
+        use_cores(3)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, "all"])
+def test_what_is_no_number_of_cores(count):
+    with pytest.raises(InvalidArgument, match="count"):
+        use_cores(count)
