@@ -9,6 +9,7 @@ from importlib import metadata
 import apo_sim.start as _start  # noqa: F401  (first: the others take seconds)
 from apo_sim import (
     claims,
+    conformance,
     families,
     geometry,
     losses,
@@ -51,9 +52,11 @@ from apo_sim.optimizers import SGD, AdamW, RMSProp
 from apo_sim.preferences import BestAgainstWorst, Flipped, Pairwise, Ranker, Ties
 from apo_sim.problems import Bandit, Game, Problem
 from apo_sim.proximal import ByGradient
+from apo_sim.replay import replayed_counts
 from apo_sim.running import run
 from apo_sim.spaces import Distilled, InLogProbabilities, InParameters, InTokens
 from apo_sim.sweep import sweep
+from apo_sim.theory import Certificate, certify
 from apo_sim.training import train
 
 try:
@@ -76,6 +79,7 @@ __all__ = [
     "BestAgainstWorst",
     "Burg",
     "ByGradient",
+    "Certificate",
     "ChiSquareKL",
     "ConservativeDPO",
     "Constant",
@@ -114,7 +118,9 @@ __all__ = [
     "UnknownName",
     "Verdict",
     "advise",
+    "certify",
     "claims",
+    "conformance",
     "families",
     "geometry",
     "losses",
@@ -122,6 +128,7 @@ __all__ = [
     "momentum",
     "policies",
     "preferences",
+    "replayed_counts",
     "run",
     "solve",
     "spaces",

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -182,8 +182,28 @@ class Advise:
     family: Annotated[
         str, _listed("Problem family", FAMILIES, "uniform", "; others with --simulate")
     ] = "uniform"
+    methods: Literal["momentum", "all"] = "momentum"
+    """all: say as well where another method leaves a smaller gap from as many labels."""
     seed: int = 0
     """Of the simulation."""
+
+
+@dataclass(frozen=True)
+class Conform:
+    """Say what a loss really is: its name, its parameters, and in what it differs.
+
+    It is fed random log-probabilities, and its value and gradient are compared with those of the
+    library's losses.
+    """
+
+    loss: tyro.conf.Positional[str]
+    """MODULE:FUNCTION, called with policy_chosen_logps, policy_rejected_logps, ref_chosen_logps,
+    ref_rejected_logps by name, or with these four by position; or trl:dpo, trl:ipo, trl:kto and
+    others of TRL's (extra `bench`)."""
+    settings: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="NAME=X ...", help_behavior_hint="")
+    ] = ()
+    """What its parameters are meant to be, such as beta=0.1 label_smoothing=0.1."""
 
 
 @dataclass(frozen=True)
@@ -263,6 +283,7 @@ Command = (
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Advise, tyro.conf.subcommand("advise")]
+    | Annotated[Conform, tyro.conf.subcommand("conform")]
     | Annotated[Llm, tyro.conf.subcommand("llm")]
 )
 
@@ -505,6 +526,30 @@ def run_advise(command: Advise) -> int:
     return DONE
 
 
+def run_conform(command: Conform) -> int:
+    """`apo-sim conform MODULE:FUNCTION`."""
+    _float64()
+    from apo_sim.conformance import identify, load
+
+    settings = dict(_setting(text) for text in command.settings)
+    try:
+        loss = load(command.loss)
+    except ImportError as error:
+        print(f"apo-sim: {error}", file=sys.stderr)
+        return USAGE
+    _say(_console(), str(identify(loss, **settings)))
+    return DONE
+
+
+def _setting(text: str) -> tuple[str, float]:
+    name, _, number = text.partition("=")
+    try:
+        return name.strip(), float(number)
+    except ValueError:
+        remedy = "write NAME=NUMBER, such as beta=0.1"
+        raise InvalidArgument("settings", text, "is no setting", remedy) from None
+
+
 def run_llm(command: Llm) -> int:
     """`apo-sim llm`."""
     import jax
@@ -623,6 +668,7 @@ RUN: dict[type, Callable[[Any], int]] = {
     Show: run_show,
     Sweep: run_sweep,
     Advise: run_advise,
+    Conform: run_conform,
     Llm: run_llm,
 }
 

@@ -11,7 +11,6 @@ sampled preferences it takes the lazy one's path.
 """
 
 import functools
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,6 @@ from matplotlib.ticker import LogLocator
 
 from apo_sim import theory
 from apo_sim.checks import as_count
-from apo_sim.errors import InvalidArgument
-from apo_sim.files import cannot_write, writable_folder, write_bytes
 from apo_sim.momentum import Constant
 from apo_sim.problems import Bandit
 from apo_sim.progress import bar
@@ -37,6 +34,7 @@ from apo_sim.studies import matched_beta
 from apo_sim.studies.caption import caption
 from apo_sim.studies.geometry_kinds import COLOURS, KINDS, AnyKind, scale
 from apo_sim.studies.intervals import clopper_pearson, mean_and_half, several
+from apo_sim.studies.kept import kept
 from apo_sim.studies.wording import plus_minus
 from apo_sim.sweep.devices import EVERYWHERE, LANES, shared_out
 from apo_sim.sweep.lanes import in_blocks, precision, replicate_problem
@@ -118,7 +116,7 @@ def measure(
             parts = []
             for place, kind in enumerate(CONTENDERS):
                 store = None if out is None else Path(out) / f"{name}_{place}.nc"
-                parts.append(_kept(store, settings, functools.partial(compute, kind)))
+                parts.append(kept(store, settings, functools.partial(compute, kind)))
                 done(1)
             return _along("geometry", CONTENDERS, parts)
 
@@ -215,32 +213,6 @@ def _at(
         (*chosen.dims, "seed"),
     )
     return gap.to_dataset(name="gap")
-
-
-def _kept(store: Path | None, settings: dict[str, Any], compute: Callable[[], xr.Dataset]) -> Any:
-    """What was computed before with the same settings, or is computed and kept now.
-
-    Raises:
-        InvalidArgument: what is kept there has other settings.
-    """
-    if store is None:
-        return compute()
-    text = json.dumps(settings, default=str, sort_keys=True)
-    if store.exists():
-        with xr.open_dataset(store, engine="scipy") as kept:
-            found = kept.load()
-        if found.attrs.pop("settings", None) != text:
-            raise InvalidArgument(
-                "out", store.parent, "keeps runs of other settings", "choose another folder"
-            )
-        return found
-    found = compute()
-    content = found.assign_attrs(settings=text).to_netcdf(engine="scipy")
-    try:
-        write_bytes(writable_folder("out", store.parent) / store.name, bytes(content))
-    except OSError as error:
-        raise cannot_write("out", store, error) from None
-    return found
 
 
 def beaten(gap: xr.DataArray) -> xr.DataArray:

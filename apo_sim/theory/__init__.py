@@ -30,6 +30,7 @@ from apo_sim.theory.geometries import (
     sharp_gap_of,
     worst_policy,
 )
+from apo_sim.theory.leading_order import LeadingOrder, leading_order
 from apo_sim.theory.optimisation import (
     asymptotic_slope,
     gap_gibbs,
@@ -62,6 +63,7 @@ __all__ = [
     "Certificate",
     "Coverage",
     "Flavour",
+    "LeadingOrder",
     "PolicyPath",
     "Split",
     "VisitedBounds",
@@ -81,6 +83,7 @@ __all__ = [
     "gap_printed",
     "ipo_beta",
     "ipo_reward_scale",
+    "leading_order",
     "log_odds_against",
     "log_reward_error_bound",
     "log_samples_needed",

@@ -12,6 +12,8 @@ SHARED = {
     **dict.fromkeys(("T4.4", "T4.4-stat", "T4.8", "LC.1", "R4.4"), "sampled"),
     **dict.fromkeys(("V4", "V4-gain"), "V4"),
     **dict.fromkeys(("N22", "N23"), "N22"),
+    **dict.fromkeys(("F6", "F6b"), "F6"),
+    **dict.fromkeys(("N13", "N15"), "N13"),
 }
 OURS = [id for id in claims.names() if registry.module(id).startswith("apo_sim.")]
 

@@ -34,7 +34,7 @@ def test_on_optimistic_descent_by_hand():
     """Each step sets out from the extrapolated policy and sees its win rates."""
     game = apo.families.rock_paper_scissors(0.8, log_ref=jnp.log(jnp.array([[0.6, 0.3, 0.1]])))
     eta, alpha = 0.7, 0.4
-    policy = last_judged = np.exp(np.asarray(game.log_ref[0]))
+    policy = judged = last_judged = np.exp(np.asarray(game.log_ref[0]))
     before = None
     for _ in range(4):
         rates = np.asarray(game.preference[0]) @ policy
@@ -108,8 +108,8 @@ def test_continued_and_mapped():
     [
         (lambda: Accelerated(apo.methods.Proximal()), "method"),
         (lambda: Accelerated(methods.EGPO()), "method"),
-        (lambda: Accelerated(methods.NPG), "method"),
-        (lambda: Accelerated(methods.NPG(), 0.3), "momentum"),
+        (lambda: Accelerated(methods.NPG), "method"),  # pyright: ignore[reportArgumentType]
+        (lambda: Accelerated(methods.NPG(), 0.3), "momentum"),  # pyright: ignore
     ],
 )
 def test_what_cannot_be_moved_is_refused(make, named):

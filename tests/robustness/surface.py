@@ -40,6 +40,7 @@ RECORDS = {
     "Advice",
     "Assumptions",
     "BringsDerivatives",
+    "Certificate",
     "BringsEmpiricalMinimiser",
     "BringsMean",
     "BringsMinimiser",
@@ -58,6 +59,7 @@ RECORDS = {
     "Flavour",
     "Geometry",
     "InvalidArgument",
+    "LeadingOrder",
     "Ledger",
     "Listed",
     "Loss",
@@ -97,6 +99,11 @@ def bandit() -> apo.Bandit:
 
 def solution() -> apo.Solution:
     return apo.run(bandit(), beta=1.0, iterations=3, save="path")
+
+
+def sampled_solution() -> apo.Solution:
+    key = jax.random.key(0)
+    return apo.run(bandit(), beta=1.0, iterations=2, samples=100, key=key, save="path")
 
 
 def _cells() -> Any:
@@ -147,6 +154,11 @@ VALUES: dict[str, Callable[[], Any]] = {
     "context": lambda: [0, 1, 0],
     "accumulated": lambda: False,
     "clip": lambda: 0.2,
+    "flipped": lambda: 0.1,
+    "of_policy": lambda: 1.5,
+    "of_reference": lambda: -0.5,
+    "of_reward": lambda: 0.0,
+    "methods": lambda: "momentum",
     "drawn": lambda: np.ones((2, 3)),
     "entropy": lambda: 0.5,
     "epochs": lambda: 2,
@@ -187,6 +199,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "family": lambda: "uniform",
     "features": lambda: FEATURES,
     "findings": lambda: [],
+    "finite_sample": lambda: False,
     "first": lambda: [0.1, 0.2, 0.3],
     "flavour": lambda: "corrected",
     "function": lambda: lambda t: t / (t + 1),
@@ -308,6 +321,8 @@ OWN: dict[str, dict[str, Callable[[], Any]]] = {
         "ranker": lambda: "pairwise",
         "geometry": lambda: "kl",
     },
+    "apo_sim.replayed_counts": {"solution": sampled_solution, "method": lambda: None},
+    "apo_sim.methods.Accelerated": {"method": lambda: apo.methods.NPG()},
     "apo_sim.methods.PessimisticMLE": {"bound": lambda: 1.0, "radius": lambda: None},
     "apo_sim.train": {"momentum": lambda: apo.Constant(0.5)},
     "apo_sim.claims.judge.close": {"measured": lambda: 0.15, "tolerance": lambda: 0.1},
@@ -358,6 +373,7 @@ LEFT_OUT = {
     "apo_sim.momentum.Extrapolation",
     "apo_sim.report.render_page",
     "apo_sim.sweep.trainings",
+    "apo_sim.sweep.use_cores",
 }
 
 
