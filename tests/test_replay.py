@@ -1,6 +1,7 @@
 """Labels drawn once more are those that the run saw."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -48,7 +49,13 @@ def test_the_key_of_an_iteration_may_be_given(parts):
 def test_bad_input_is_named(parts):
     run = parts[0]
 
-    def refused(argument, problem=PROBLEM, solution=run, samples=N, method=None):
+    def refused(
+        argument: str,
+        problem: Any = PROBLEM,
+        solution: Any = run,
+        samples: Any = N,
+        method: Any = None,
+    ):
         with pytest.raises(InvalidArgument) as error:
             replayed_counts(problem, solution, samples=samples, method=method)
         assert error.value.argument == argument

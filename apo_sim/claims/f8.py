@@ -192,7 +192,7 @@ def _newton(start: Any, log_ref: Any, wins: Any, beta: Any) -> tuple[Array, Arra
         return jnp.sum(wins * IPO(TAU)(h[:, None], h[None, :], Extra()))
 
     def one(logits: Array, log_ref: Array, wins: Array) -> tuple[Array, Array]:
-        slope = jax.grad(loss)(logits, log_ref, wins)
+        slope: Any = jax.grad(loss)(logits, log_ref, wins)
         curvature = jax.hessian(loss)(logits, log_ref, wins)
         # Along a constant the loss is flat; what is added there changes no policy.
         step = jnp.linalg.solve(curvature + beta**2 / ARMS, slope)
@@ -208,13 +208,17 @@ def _rewards(wins: Any, log_ref: Any, beta: Any, bound: Any) -> Array:
     return rewards_from_counts(DPO(), wins, log_ref, beta, bound)[0]
 
 
+def _log_sum(values: np.ndarray, keepdims: bool = False) -> np.ndarray:
+    return np.asarray(logsumexp(values, axis=-1, keepdims=keepdims))
+
+
 def _solved(tried: Games, wins: np.ndarray) -> Solved:
     rewards = np.array(
         [[_rewards(wins, tried.log_ref, b, bound) for bound in BOUNDS] for b in BETAS]
     )
     free = tried.log_ref + rewards / np.array(BETAS)[:, None, None, None]
-    log_policy = free - logsumexp(free, axis=-1, keepdims=True)
-    lost = logsumexp(np.where(tried.losers, log_policy, -np.inf), axis=-1)[..., tried.split]
+    log_policy = free - _log_sum(free, keepdims=True)
+    lost = _log_sum(np.where(tried.losers, log_policy, -np.inf))[..., tried.split]
     return Solved(rewards, lost)
 
 
@@ -262,7 +266,7 @@ def _draw(figure: Figure, found: Solved, tried: Games) -> None:
     for row, beta in enumerate(BETAS):
         lost = -found.log_losers[row, :, place] / np.log(10)
         right.plot(BOUNDS, lost, "o-", color=colours[beta], label=rf"DPO, $\beta = {beta:g}$")
-        ipo = logsumexp(closed_form(tried, beta, TAU)[game][tried.losers[game]])
+        ipo = _log_sum(closed_form(tried, beta, TAU)[game][tried.losers[game]])
         right.axhline(-ipo / np.log(10), color=colours[beta], linestyle=":", linewidth=1.2)
     right.plot([], [], ":", color="0.4", label=r"IPO, same $\beta$")
     right.set(xlabel="bound $R$ on the rewards", title="Arms that always lose", yscale="log")

@@ -69,7 +69,7 @@ def against_the_field(study: Study) -> Finding:
         >>> describe("V8").source
         'reviews'
     """
-    data = _measured(study.pick(150, 1000), study.pick(20, 60), study.sweep_seed())
+    data = _measured(study.pick(300, 1000), study.pick(20, 60), study.sweep_seed())
     changes = {cell: each for kind in OURS for cell, each in _changes(kind, data[kind]).items()}
     if study.wrong:
         changes = {cell: each + 2 * PLANTED for cell, each in changes.items()}

@@ -1,5 +1,7 @@
 """Sums over arms that do not depend on what stands beside them."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,8 @@ def test_it_is_log_sum_exp_along_any_axis(arms):
     values = np.random.default_rng(arms).normal(scale=30.0, size=(4, arms, 3))
     for axis in (1, -2):
         found = log_sum_exp(jnp.asarray(values), axis)
-        np.testing.assert_allclose(found, logsumexp(values, axis=axis), rtol=1e-14)
+        expected: Any = logsumexp(values, axis=axis)
+        np.testing.assert_allclose(found, expected, rtol=1e-14)
 
 
 def test_of_nothing_and_of_what_underflows():
@@ -27,9 +30,8 @@ def test_of_nothing_and_of_what_underflows():
 
 def test_its_derivative_is_softmax():
     values = jnp.array([0.3, -1.0, 2.0])
-    np.testing.assert_allclose(
-        jax.grad(lambda z: log_sum_exp(z, 0))(values), jax.nn.softmax(values), rtol=1e-14
-    )
+    slope: Any = jax.grad(lambda z: log_sum_exp(z, 0))(values)
+    np.testing.assert_allclose(slope, jax.nn.softmax(values), rtol=1e-14)
 
 
 def test_neighbours_do_not_change_a_bit():

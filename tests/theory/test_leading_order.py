@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import mpmath
@@ -9,6 +11,10 @@ import apo_sim as apo
 from apo_sim.errors import InvalidArgument
 from apo_sim.momentum import Averaging, FromBehaviour
 from apo_sim.theory.leading_order import TRUSTED, leading_order
+
+
+def a_bandit(reward: Any, log_ref: Any, context_probs: Any = None) -> apo.Bandit:
+    return apo.Bandit(reward, log_ref, context_probs)
 
 
 def sigmoid(x):
@@ -115,7 +121,7 @@ RULES = {
     "none": (apo.NoMomentum(), extrapolation(lambda t: 0.0)),
     "constant": (apo.Constant(0.8), extrapolation(lambda t: 0.8)),
     "Nesterov": (apo.Nesterov(), extrapolation(lambda t: t / (t + 3))),
-    "schedule": (apo.Schedule(ALPHAS), extrapolation(lambda t: ALPHAS[t - 1])),
+    "schedule": (apo.Schedule(jnp.asarray(ALPHAS)), extrapolation(lambda t: ALPHAS[t - 1])),
     "averaging": (Averaging(0.6), averaging(0.6)),
     "from behaviour": (FromBehaviour(0.4), from_behaviour(0.4)),
 }
@@ -128,7 +134,7 @@ def test_the_law_is_that_of_loops_and_differences(name):
     reward = rng.uniform(-1, 1, (2, 4))
     log_ref = np.log(rng.dirichlet(np.full(4, 3.0), 2))
     share, betas = np.array([0.3, 0.7]), np.array([1.0, 3.0, 0.7, 2.0])
-    law = leading_order(apo.Bandit(reward, log_ref, share), rule, betas, 4)
+    law = leading_order(a_bandit(reward, log_ref, share), rule, betas, 4)
     gap, coefficient, variance = by_hand(reward, log_ref, share, *gammas(follow, betas))
     np.testing.assert_allclose(law.exact_gap, gap, rtol=1e-12)
     np.testing.assert_allclose(law.coefficient, coefficient, rtol=1e-4, atol=1e-5)
@@ -137,7 +143,7 @@ def test_the_law_is_that_of_loops_and_differences(name):
 
 def expectations(lead, mass, beta, samples, bound=2.0):
     """Mean and mean gap of one step on two arms, summed over all data sets."""
-    informative = stats.binom(samples, 2 * mass * (1 - mass))
+    informative: Any = stats.binom(samples, 2 * mass * (1 - mass))
     counts = np.arange(int(informative.ppf(1e-15)), int(informative.ppf(1 - 1e-15)) + 1)
     mean = gap = 0.0
     for count in counts:
@@ -153,7 +159,7 @@ def expectations(lead, mass, beta, samples, bound=2.0):
 
 def test_two_arms_come_out_as_in_the_sum_over_all_data():
     lead, mass, beta = 0.8, 0.3, 1.4
-    bandit = apo.Bandit([[lead, 0.0]], np.log([[mass, 1 - mass]]))
+    bandit = a_bandit([[lead, 0.0]], np.log([[mass, 1 - mass]]))
     law = leading_order(bandit, apo.NoMomentum(), beta, 1)
     gradient = lead * (s := sigmoid(np.log(mass / (1 - mass)) + lead / beta)) * (1 - s)
     errors = []
@@ -170,7 +176,7 @@ def test_two_arms_come_out_as_in_the_sum_over_all_data():
 
 @pytest.mark.parametrize("lead", [0.1, 0.7, 2.0])
 def test_on_two_arms_one_noisy_step_helps_until_gamma_is_one(lead):
-    bandit = apo.Bandit([[lead, 0.0]], np.log([[0.5, 0.5]]))
+    bandit = a_bandit([[lead, 0.0]], np.log([[0.5, 0.5]]))
 
     def of(gamma):
         return leading_order(bandit, apo.NoMomentum(), 1 / gamma, 1).coefficient[0]
@@ -186,7 +192,7 @@ def test_a_simulation_by_hand_agrees():
     share, beta, alpha, iterations, runs, samples = np.array([0.4, 0.6]), 4.0, 0.7, 3, 4000, 1500
     log_ref = np.log(np.array([[0.3, 0.4, 0.3], [0.5, 0.2, 0.3]]))
     before, centres = gammas(extrapolation(lambda t: alpha), np.full(iterations, beta))
-    law = leading_order(apo.Bandit(reward, log_ref, share), apo.Constant(alpha), beta, iterations)
+    law = leading_order(a_bandit(reward, log_ref, share), apo.Constant(alpha), beta, iterations)
     pairs = np.array([(0, 1), (0, 2), (1, 2)])
     signs = np.zeros((3, 3))
     signs[np.arange(3), pairs[:, 0]], signs[np.arange(3), pairs[:, 1]] = 1, -1
@@ -233,7 +239,7 @@ def test_a_simulation_by_hand_agrees():
 
 def test_rare_arms_keep_their_digits():
     reward, log_ref = [0.3, 0.9, -0.4], np.array([0.0, -60.0, -45.0])
-    bandit = apo.Bandit([reward], jax.nn.log_softmax(log_ref)[None])
+    bandit = a_bandit([reward], jax.nn.log_softmax(log_ref)[None])
     law = leading_order(bandit, apo.NoMomentum(), 0.1, 1)
     with mpmath.workdps(120):
         weights = [mpmath.e ** mpmath.mpf(x) for x in log_ref]
@@ -272,7 +278,7 @@ def test_rare_arms_keep_their_digits():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_no_number_is_lost_where_the_policy_has_converged(dtype):
     log_ref = jax.nn.log_softmax(np.array([[0.0, -3.0, -60.0, -900.0]], dtype))
-    bandit = apo.Bandit(np.array([[0.3, 0.1, 0.9, -1.0]], dtype), log_ref)
+    bandit = a_bandit(np.array([[0.3, 0.1, 0.9, -1.0]], dtype), log_ref)
     law = leading_order(bandit, apo.Constant(0.9), 0.02, 30)
     for name in ("exact_gap", "coefficient", "variance", "spread", "reward_variance"):
         assert not np.isnan(getattr(law, name)).any(), name
@@ -286,24 +292,24 @@ def test_jit_and_vmap_change_nothing():
 
     @jax.jit
     def of(reward, alpha, beta):
-        return leading_order(apo.Bandit(reward, log_ref), apo.Constant(alpha), beta, 5)
+        return leading_order(a_bandit(reward, log_ref), apo.Constant(alpha), beta, 5)
 
     together = jax.vmap(of)(rewards, jnp.array([0.0, 0.5, 0.9]), jnp.array([1.0, 2.0, 5.0]))
-    alone = leading_order(apo.Bandit(rewards[1], log_ref), apo.Constant(0.5), 2.0, 5)
+    alone = leading_order(a_bandit(rewards[1], log_ref), apo.Constant(0.5), 2.0, 5)
     for name in ("exact_gap", "coefficient", "variance", "spread", "reward_variance"):
         np.testing.assert_allclose(getattr(together, name)[1], getattr(alone, name), rtol=1e-9)
 
 
 def test_shorter_runs_are_the_beginning_of_longer_ones_and_idle_contexts_do_not_count():
     reward, log_ref = np.array([[0.5, -0.5, 0.1], [0.2, 0.9, -0.9]]), np.full((2, 3), -np.log(3))
-    long = leading_order(apo.Bandit(reward, log_ref, [1.0, 0.0]), apo.Constant(0.5), 2.0, 6)
-    short = leading_order(apo.Bandit(reward[:1], log_ref[:1]), apo.Constant(0.5), 2.0, 4)
+    long = leading_order(a_bandit(reward, log_ref, [1.0, 0.0]), apo.Constant(0.5), 2.0, 6)
+    short = leading_order(a_bandit(reward[:1], log_ref[:1]), apo.Constant(0.5), 2.0, 4)
     for name in ("coefficient", "variance", "exact_gap", "bias", "spread"):
         np.testing.assert_allclose(getattr(long, name)[:4], getattr(short, name), rtol=1e-12)
 
 
 def test_the_index_falls_with_samples_and_the_bound_has_to_leave_room():
-    bandit = apo.Bandit([[0.5, -0.5, 0.1]], np.full((1, 3), -np.log(3)))
+    bandit = a_bandit([[0.5, -0.5, 0.1]], np.full((1, 3), -np.log(3)))
     law = leading_order(bandit, apo.Constant(0.5), 5.0, 4)
     enough = float(law.spread.max()) / TRUSTED
     assert law.valid(1.01 * enough).all() and not law.valid(0.99 * enough).all()
@@ -320,10 +326,17 @@ def test_the_index_falls_with_samples_and_the_bound_has_to_leave_room():
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"problem": apo.Game([[[0.5, 0.9], [0.1, 0.5]]], np.log([[0.5, 0.5]]))}, "problem"),
+        (
+            {
+                "problem": apo.Game(
+                    jnp.array([[[0.5, 0.9], [0.1, 0.5]]]), jnp.log(jnp.array([[0.5, 0.5]]))
+                )
+            },
+            "problem",
+        ),
         ({"momentum": apo.Constant}, "momentum"),
         ({"momentum": 0.3}, "momentum"),
-        ({"momentum": apo.Schedule([0.1, 0.2])}, "momentum"),
+        ({"momentum": apo.Schedule(jnp.array([0.1, 0.2]))}, "momentum"),
         ({"beta": 0.0}, "beta"),
         ({"beta": [1.0, 2.0]}, "beta"),
         ({"iterations": 0}, "iterations"),
@@ -332,7 +345,7 @@ def test_the_index_falls_with_samples_and_the_bound_has_to_leave_room():
 )
 def test_refusals(changed, named):
     good = {
-        "problem": apo.Bandit([[0.5, 0.0]], np.log([[0.5, 0.5]])),
+        "problem": a_bandit([[0.5, 0.0]], np.log([[0.5, 0.5]])),
         "momentum": apo.Constant(0.3),
         "beta": 1.0,
         "iterations": 3,
@@ -342,7 +355,7 @@ def test_refusals(changed, named):
 
 
 def test_samples_and_bounds_that_are_none_are_refused():
-    law = leading_order(apo.Bandit([[0.5, 0.0]], np.log([[0.5, 0.5]])), apo.NoMomentum(), 1.0, 1)
+    law = leading_order(a_bandit([[0.5, 0.0]], np.log([[0.5, 0.5]])), apo.NoMomentum(), 1.0, 1)
     for call in (law.expected_gap, law.deviation, law.index, law.valid):
         with pytest.raises(InvalidArgument, match=r"^samples = "):
             call(0)
