@@ -1,15 +1,18 @@
 """Which extrapolation to use in a run about to start."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, no_type_check
 
 import jax
 import xarray as xr
 
+from apo_sim.advice import methods as methods_compared
 from apo_sim.advice.evidence import Evidence, Setting, simulated, stored
+from apo_sim.advice.methods import Rival
 from apo_sim.advice.surface import FAMILY
 from apo_sim.arguments import as_samples
-from apo_sim.checks import as_count, as_flag, as_seed, check_positive, check_single
+from apo_sim.checks import as_count, as_flag, as_seed, check_positive, check_single, one_of
 from apo_sim.errors import InvalidArgument
 from apo_sim.registry import FAMILIES, Family
 from apo_sim.theory import gamma
@@ -19,6 +22,7 @@ TOLERANCE = 0.1
 # Advice is sure where it is as good as the best in this share of the cases.
 SURE = 0.9
 FEWEST_RUNS = 8
+_METHODS = one_of(("momentum", "all"))
 
 Estimate = tuple[float, tuple[float, float]]
 
@@ -41,6 +45,7 @@ class Advice:
         caveats: where the answer extrapolates, and why it is not sure.
         source: which runs it comes from.
         table: the same figures for every alpha.
+        methods: with methods="all": who leaves least, on each kind of problem.
     """
 
     alpha: float
@@ -54,6 +59,7 @@ class Advice:
     caveats: tuple[str, ...]
     source: str
     table: xr.Dataset
+    methods: tuple[Rival, ...] = ()
 
     def __str__(self) -> str:
         lines = [_HEADLINES[self.kind].format(alpha=self.alpha, beta=self.equal_beta)]
@@ -66,6 +72,9 @@ class Advice:
                 f"{self.equal_beta:.3g}): {_percent(self.over_matched)}.",
                 f"Probability that a run ends worse than without: {100 * self.worse:.0f} %.",
             ]
+        if self.methods:
+            lines.append("Another method? From as many labels in all, each method tuned:")
+            lines += [f"- {rival}." for rival in self.methods]
         lines += [f"Caution: {caveat}." for caveat in self.caveats]
         return "\n".join([*lines, f"From {self.source}."])
 
@@ -92,6 +101,7 @@ def advise(
     contexts: int = 1,
     simulate: int = 0,
     family: str | Family = FAMILY,
+    methods: str = "momentum",
     seed: int = 0,
     progress: bool = True,
 ) -> Advice:
@@ -110,6 +120,8 @@ def advise(
         contexts: X; each learns from its own share of the samples.
         simulate: number of runs of every alpha and rival; 0 to read the stored ones.
         family: of problems; others than "uniform" with `simulate` only.
+        methods: "momentum" for advice on the extrapolation alone; "all" to be told as well where
+            another method of the field leaves a smaller gap from as many labels in all.
         seed: of the simulation.
         progress: show a bar while it simulates.
 
@@ -131,6 +143,14 @@ def advise(
     chosen = FAMILIES.chosen(family)
     simulate = as_count("simulate", simulate, least=0)
     seed, progress = as_seed("seed", seed), as_flag("progress", progress)
+    _METHODS("methods", methods)
+    advice = _of_momentum(setting, simulate, family, chosen, seed, progress)
+    return advice if methods == "momentum" else _with_methods(advice, setting)
+
+
+def _of_momentum(
+    setting: Setting, simulate: int, family: Any, chosen: Any, seed: int, progress: bool
+) -> Advice:
     if simulate == 0:
         if chosen.identity != FAMILY:
             raise InvalidArgument(
@@ -140,6 +160,17 @@ def advise(
     if simulate < FEWEST_RUNS:
         raise InvalidArgument("simulate", simulate, "is too few", f"pass at least {FEWEST_RUNS}")
     return _advice(simulated(setting, simulate, chosen.content, seed, progress), setting)
+
+
+def _with_methods(advice: Advice, setting: Setting) -> Advice:
+    """The advice, and who leaves least from as many labels in all."""
+    labels = setting.samples * setting.iterations
+    caveats = methods_compared.caveats(labels, setting.arms, setting.contexts, setting.spread)
+    return dataclasses.replace(
+        advice,
+        methods=tuple(methods_compared.rivals(labels)),
+        caveats=(*advice.caveats, *caveats),
+    )
 
 
 def _checked(

@@ -347,5 +347,5 @@ def _draw(figure: Figure, equal: dict[str, np.ndarray]) -> None:
     bars = [np.ptp(judge.mean_interval(equal[name])) / 2 for name in names]
     colours = ["C2" if n == "average" else "C0" if n.startswith("α") else "C4" for n in names]
     right.bar(range(len(names)), means, yerr=bars, color=colours, capsize=3)
-    right.set_xticks(range(len(names)), names, fontsize=7.5)
+    right.set_xticks(range(len(names)), names, fontsize=7.5, rotation=35)
     right.set(ylabel="mean gap", title=rf"Equal weight $\gamma = {GAMMA:g}$, $k = {ITERATIONS}$")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
@@ -142,27 +143,28 @@ def _measured(seeds: int, tuning: int, seed: int) -> dict[str, xr.Dataset]:
 
 def _draw(figure: Figure, data: dict[str, xr.Dataset]) -> None:
     """Every rival's mean gap over APO's, by kind of problem and number of labels."""
-    figure.set_size_inches(7.0, 3.4)
+    figure.set_size_inches(7.2, 3.2)
     caption(
         figure,
-        "Bars: the rival's mean gap less APO's, with paired 95 % intervals corrected for all cells;"
-        "\nto the right APO is better. Pale: "
-        f"n = {LABELS[0]:,} labels, dark: n = {LABELS[1]:,}.",
+        "The rival's mean gap less APO's, with paired 95 % intervals corrected for all cells; to\n"
+        f"the right APO is better. Blue: n = {LABELS[0]:,} labels, black: n = {LABELS[1]:,}.",
     )
-    cells = sum(len(_changes(kind, each)) for kind, each in data.items())
+    changes = {kind: _changes(kind, each) for kind, each in data.items()}
+    confidence = judge.together(sum(map(len, changes.values())))
     titles = [(kind, problem) for kind, each in data.items() for problem in each.problem.values]
-    for axes, (kind, problem) in zip(figure.subplots(1, len(titles)), titles, strict=True):
+    first = {kind: next(i for i, (k, _) in enumerate(titles) if k == kind) for kind in data}
+    for place, axes in enumerate(figure.subplots(1, len(titles))):
+        kind, problem = titles[place]
         names = [OURS[kind], *RIVALS[kind]]
-        changes = _changes(kind, data[kind])
         for row, rival in enumerate(names):
-            for place, n in enumerate(LABELS):
-                values = -changes[f"{kind}, {rival}: {problem}, n = {n:,}"]
-                low, high = judge.mean_interval(values, judge.together(cells))
-                y, mean = row + 0.2 - 0.4 * (1 - place), values.mean()
-                axes.plot([low, high], [y, y], color=("C0", "0.1")[place], lw=1.2)
-                axes.plot(mean, y, "o", ms=3, color=("C0", "0.1")[place])
+            for n, shift, colour in zip(LABELS, (-0.15, 0.15), ("C0", "0.1"), strict=True):
+                values = -changes[kind][f"{kind}, {rival}: {problem}, n = {n:,}"]
+                ends = judge.mean_interval(values, confidence)
+                axes.plot(ends, [row + shift] * 2, color=colour, lw=1.2)
+                axes.plot(values.mean(), row + shift, "o", ms=3, color=colour)
         axes.axvline(0.0, color="0.5", lw=0.8)
-        axes.set_yticks(range(len(names)), names, fontsize=7)
+        axes.set_yticks(range(len(names)), names if place == first[kind] else [], fontsize=7)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
         axes.tick_params(axis="x", labelsize=7)
         axes.invert_yaxis()
         axes.set_title(problem, fontsize=8.5)

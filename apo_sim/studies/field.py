@@ -116,7 +116,9 @@ def measure(
             )  # fmt: skip
             parts.append(kept(store, {**settings, "alphas": list(extrapolations)}, compute))
             done(1)
-    return xr.concat(parts, "contender").assign_attrs(problems=problems, iterations=iterations)
+    return xr.concat(parts, "contender").assign_attrs(
+        problems=problems, iterations=iterations, tuning=tuning
+    )
 
 
 def _chosen(problems: str, methods: Sequence[str] | None) -> list[str]:
@@ -260,6 +262,8 @@ def excess(gap: xr.DataArray) -> xr.DataArray:
 
 # Gaps below it are not told apart by their ratio: rewards and probabilities span 1 or 2.
 NEGLIGIBLE = 1e-3
+# A relative change that is none.
+SMALL = 0.01
 
 
 def league(data: xr.Dataset) -> xr.DataArray:
@@ -269,10 +273,11 @@ def league(data: xr.Dataset) -> xr.DataArray:
 
 
 def momentum_adds(data: xr.Dataset, confidence: float = CONFIDENCE) -> xr.Dataset:
-    """What momentum on top changes of each method's gap: `mean` and `half` its interval.
+    """What momentum on top changes of each method's gap: `mean`, `half` its interval, `sure`.
 
     Paired over the seeds, each tuned on its own; the intervals of all cells, methods and
-    extrapolations hold at once. Relative to the gap without, `NEGLIGIBLE` at least.
+    extrapolations hold at once. Relative to the gap without, `NEGLIGIBLE` at least; sure is a
+    change of more than `SMALL`.
     """
     with_it = data.gap.isel(contender=(data.alpha > 0).values)
     without = data.gap.sel(contender=with_it.base.values).assign_coords(contender=with_it.contender)
@@ -281,7 +286,8 @@ def momentum_adds(data: xr.Dataset, confidence: float = CONFIDENCE) -> xr.Datase
     mean, half = mean_and_half(
         with_it - without.drop_vars(("base", "alpha")), 1 - (1 - confidence) / cells
     )
-    return xr.Dataset({"mean": mean / size, "half": half / size})
+    found = xr.Dataset({"mean": mean / size, "half": half / size})
+    return found.assign(sure=abs(found["mean"]) - found.half > SMALL)
 
 
 def ends(data: xr.Dataset) -> xr.DataArray:
@@ -303,7 +309,7 @@ def finding(data: xr.Dataset) -> str:
         for n in data.labels.values:
             cell = mean.sel({**here, "labels": n})
             first = cell.idxmin("contender").item()
-            gap = plus_minus(fair.gap.sel({**here, "labels": n, "contender": first}))
+            gap = _in_words(fair.gap.sel({**here, "labels": n, "contender": first}))
             count = int(left.sel({**here, "labels": n}).sum())
             cells.append(f"n = {n:,}: {first} ({gap}; {count} of {cell.size} not surely worse)")
         texts.append(f"{problem}, {flips:.0%} wrong labels: {'; '.join(cells)}.")
@@ -311,7 +317,7 @@ def finding(data: xr.Dataset) -> str:
     best = [f"{name} {float(table.sel(contender=name)):.2f}" for name in table.contender.values[:5]]
     texts.append(f"Least on the whole (mean ratio to the least gap): {', '.join(best)}.")
     texts.append(_momentum_in_words(data))
-    runs = data.gap.size + data.tuning_gap.size * data.sizes["seed"]
+    runs = data.gap.size + data.tuning_gap.size * data.attrs["tuning"]
     at_ends, lines = ends(data), int((ends(data) | True).sum())
     return (
         f"{' '.join(texts)} The best trial is an end of its line in {int(at_ends.sum())} of "
@@ -321,12 +327,15 @@ def finding(data: xr.Dataset) -> str:
     )
 
 
+def _in_words(gap: xr.DataArray) -> str:
+    return plus_minus(gap) if float(gap.mean()) >= NEGLIGIBLE else f"below {NEGLIGIBLE:g}"
+
+
 def _momentum_in_words(data: xr.Dataset) -> str:
     if not bool((data.alpha > 0).any()):
         return "No momentum was tried."
     adds = momentum_adds(data)
-    less = (adds["mean"] + adds.half < 0).sum(CELL)
-    more = (adds["mean"] - adds.half > 0).sum(CELL)
+    less, more = ((adds.sure & (adds["mean"] * sign > 0)).sum(CELL) for sign in (-1, 1))
     cells = adds["mean"].size // adds.sizes["contender"]
     counts = {
         name: (int(less.sel(contender=name)), int(more.sel(contender=name)))

@@ -21,6 +21,7 @@ SHOWN = {
         "optimistic MD", "RLHF, online",
     ),
 }  # fmt: skip
+COLOURS = ("C0", "C1", "0.45", "C3", "C2", "C4", "C5", "0.1")
 # A ratio to the least gap from which on colours do not change, and a relative change likewise.
 WORST, CHANGE = 10.0, 0.6
 # Smaller gaps are not told apart by a ratio.
@@ -67,7 +68,7 @@ def _lines(figure: Any, data: xr.Dataset, problems: str) -> None:
     """The gap over the number of labels, without wrong ones, a panel a family."""
     panels = np.atleast_1d(figure.subplots(1, data.sizes["problem"], sharey=True))
     shown = [name for name in SHOWN[problems] if name in data.contender.values]
-    colours = {name: f"C{place}" for place, name in enumerate(shown)}
+    colours = dict(zip(shown, COLOURS, strict=False))
     for axes, problem in zip(panels, data.problem.values, strict=True):
         here = data.gap.sel(problem=problem, flipped=data.flipped[0])
         for name in data.contender.values:
@@ -80,6 +81,7 @@ def _lines(figure: Any, data: xr.Dataset, problems: str) -> None:
             else:
                 axes.plot(mean.labels, mean, color="0.8", lw=0.7)
         axes.set(xscale="log", yscale="log", xlabel="labels, $n$", title=problem)
+    panels[0].set_ylim(bottom=LEAST / 10)
     panels[0].set_ylabel("gap" if problems == "bandits" else "exploitability")
     handles = [panels[0].plot([], [], "o-", ms=2.5, color=colours[name])[0] for name in shown]
     figure.legend(handles, shown, loc="outside lower center", ncols=4, fontsize=7.5)
@@ -129,8 +131,7 @@ def _momentum(figure: Any, adds: xr.Dataset) -> None:
         cmap="PuOr",
         aspect="auto",
     )
-    sure = np.abs(change) > _table(adds.half, adds.contender.values)
-    rows, columns = np.nonzero(sure)
+    rows, columns = np.nonzero(_table(adds.sure, adds.contender.values))
     axes.plot(columns, rows, "x", ms=3.5, color="0.1", mew=0.9)
     _label(axes, adds, adds.contender.values)
     axes.set_title("Change of the gap by momentum on top, both tuned; crosses: sure")

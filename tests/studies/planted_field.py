@@ -35,4 +35,4 @@ def planted(changes: dict[str, float], problems: str = "bandits", seeds: int = 6
                 },
             )
         )
-    return xr.concat(parts, "contender").assign_attrs(problems=problems, iterations=10)
+    return xr.concat(parts, "contender").assign_attrs(problems=problems, iterations=10, tuning=5)

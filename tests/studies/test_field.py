@@ -139,8 +139,10 @@ def test_what_is_alike_is_not_told_apart():
 def test_planted_momentum_is_found_in_its_method_alone():
     data = planted({"XPO, α = 0.3": -0.03, "SPPO, α = 0.3": 0.03})
     adds = field.momentum_adds(data)
-    sure = abs(adds["mean"]) > adds.half
-    assert adds.contender.values[sure.any(field.CELL)].tolist() == ["SPPO, α = 0.3", "XPO, α = 0.3"]
+    assert adds.contender.values[adds.sure.any(field.CELL)].tolist() == [
+        "SPPO, α = 0.3",
+        "XPO, α = 0.3",
+    ]
     assert float(adds["mean"].sel(contender="XPO, α = 0.3").mean()) == pytest.approx(
         -0.15, abs=0.01
     )
