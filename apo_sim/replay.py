@@ -1,5 +1,6 @@
 """The labels of a run once more: a run does not keep its data, and its key says what they were."""
 
+import functools
 from typing import Any, no_type_check
 
 import jax
@@ -12,6 +13,7 @@ from apo_sim.errors import InvalidArgument
 from apo_sim.loop import METHOD, Solution
 from apo_sim.methods.requests import CountedPairs
 from apo_sim.problems import PROBLEM, Problem
+from apo_sim.pytree import boxed, unboxed
 
 _SOLUTION = instance_of(Solution, "is no run", "pass what apo.run or apo.solve returned")
 
@@ -64,12 +66,23 @@ def replayed_counts(
     # A run that was continued has its last iterations in its path.
     steps = solution.state.t - iterations + jnp.arange(iterations)
     keys = key[steps] if key.ndim else jax.vmap(lambda t: jax.random.fold_in(key, t))(steps)
-    drawn = [request.draw(keys[t], problem, behaviour[t], samples) for t in range(iterations)]
-    if not all(hasattr(data, "wins") for data in drawn):
+    fixed = samples if request.fixes_shape(problem, samples) else None
+    number = None if fixed is not None else jnp.asarray(samples, problem.log_ref.dtype)
+    drawn = _drawn(problem, boxed(request, "method"), keys, behaviour, number, fixed=fixed)
+    if not hasattr(drawn, "wins"):
         raise InvalidArgument(
             "method", method, "does not count pairs", "pass one that is trained on win counts"
         )
-    return jnp.stack([data.wins for data in drawn])
+    return drawn.wins
+
+
+@functools.partial(jax.jit, static_argnames="fixed")
+def _drawn(
+    problem: Problem, box: Any, keys: Any, behaviour: Any, samples: Any, *, fixed: Any
+) -> Any:
+    """The data of every iteration, in the order of the loop."""
+    request, number = unboxed(box), samples if fixed is None else fixed
+    return jax.lax.map(lambda one: request.draw(one[0], problem, one[1], number), (keys, behaviour))
 
 
 def _request(method: Any) -> Any:

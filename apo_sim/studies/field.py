@@ -277,7 +277,8 @@ def momentum_adds(data: xr.Dataset, confidence: float = CONFIDENCE) -> xr.Datase
 
     Paired over the seeds, each tuned on its own; the intervals of all cells, methods and
     extrapolations hold at once. Relative to the gap without, `NEGLIGIBLE` at least; sure is a
-    change of more than `SMALL`.
+    change of more than `SMALL`. They know of the seeds that were judged on, not of the luck in
+    tuning, which few seeds of tuning leave much to.
     """
     with_it = data.gap.isel(contender=(data.alpha > 0).values)
     without = data.gap.sel(contender=with_it.base.values).assign_coords(contender=with_it.contender)

@@ -21,7 +21,7 @@ SHOWN = {
         "optimistic MD", "RLHF, online",
     ),
 }  # fmt: skip
-COLOURS = ("C0", "C1", "0.45", "C3", "C2", "C4", "C5", "0.1")
+COLOURS = ("C0", "C1", "C6", "C3", "C2", "C4", "C5", "0.1")
 # A ratio to the least gap from which on colours do not change, and a relative change likewise.
 WORST, CHANGE = 10.0, 0.6
 # Smaller gaps are not told apart by a ratio.
@@ -68,7 +68,7 @@ def _lines(figure: Any, data: xr.Dataset, problems: str) -> None:
     """The gap over the number of labels, without wrong ones, a panel a family."""
     panels = np.atleast_1d(figure.subplots(1, data.sizes["problem"], sharey=True))
     shown = [name for name in SHOWN[problems] if name in data.contender.values]
-    colours = dict(zip(shown, COLOURS, strict=False))
+    colours = dict(zip(SHOWN[problems], COLOURS, strict=True))
     for axes, problem in zip(panels, data.problem.values, strict=True):
         here = data.gap.sel(problem=problem, flipped=data.flipped[0])
         for name in data.contender.values:
