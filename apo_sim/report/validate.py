@@ -45,6 +45,8 @@ WORKER = {
     "MKL_NUM_THREADS": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
 }
+# Most of a quick check is compiling, which optimised code does not pay back there.
+QUICK = {"XLA_FLAGS": f"{WORKER['XLA_FLAGS']} --xla_backend_optimization_level=1"}
 
 HEARTBEAT = 0.2  # seconds between two looks whether Ctrl-C was pressed
 
@@ -203,7 +205,8 @@ def _check_in_pool(
     """Check the ids in `waiting`, taking them off it, until it is empty or a worker dies."""
     running: dict[Future[Checked], str] = {}
     lost: list[str] = []
-    with _environment({**WORKER, PARENT: str(os.getpid())}), _pool(workers) as pool:
+    settings = WORKER | (QUICK if effort == "quick" else {}) | {PARENT: str(os.getpid())}
+    with _environment(settings), _pool(workers) as pool:
         try:
             while waiting or running:
                 # No more than can run at once, so that `running` means it.
