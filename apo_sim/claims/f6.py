@@ -27,7 +27,7 @@ FIXED = 0.01  # lambda where it is not 1 / n
     statement=r"Rewards $\theta^* \cdot \phi$, $|\theta^*| \le B$, and $\Sigma$ the mean of the "
     r"squared differences of features over $n$ labels: with probability $1 - \delta$ the policy of "
     r"the largest worst case over the ball around the likeliest $\theta$ has $$\mathrm{gap} \le "
-    r"2\rho\,\bigl\|(\Sigma + \lambda I)^{-1/2}(E_{\pi^*}\phi - v)\bigr\|,\qquad \rho = C\sqrt{"
+    r"2\rho\,\bigl|(\Sigma + \lambda I)^{-1/2}(E_{\pi^*}\phi - v)\bigr|,\qquad \rho = C\sqrt{"
     r"\frac{d + \log\frac1\delta}{\zeta^2 n} + \lambda B^2},$$ $\zeta = 1/(2 + e^{LB} + e^{-LB})$, "
     r"at $C = 1$, which the theorem leaves open.",
     control="the arm of the highest likeliest reward in place of the policy",
