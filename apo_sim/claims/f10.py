@@ -14,8 +14,7 @@ from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 from apo_sim.loop import solve
-from apo_sim.methods import MDVI
-from apo_sim.methods.requests_of_rewards import ScoredResponses
+from apo_sim.methods import MDVI, TrueReward
 from apo_sim.momentum import Constant
 from apo_sim.preferences.scored import Scored
 from apo_sim.problems import Bandit
@@ -172,24 +171,10 @@ class Path(NamedTuple):
 
 
 @pytree_dataclass
-class Planted:
+class Planted(TrueReward):
     """The bandit's reward with an error of its own in each iteration."""
 
     errors: Any
-
-    @property
-    def request(self) -> ScoredResponses:
-        return ScoredResponses()
-
-    @property
-    def on_policy(self) -> bool:
-        return True
-
-    def check(self, problem: Any) -> None:
-        """Nothing to refuse."""
-
-    def init(self, problem: Any) -> Any:
-        return ()
 
     def learn(self, problem: Any, state: Any, data: Any, t: Any) -> tuple[Any, Scored]:
         seen = problem.reward + self.errors[t]

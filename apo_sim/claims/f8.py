@@ -156,7 +156,7 @@ def closed_form(tried: Games, beta: float, tau: float) -> np.ndarray:
     """log of pi_ref exp(2 W / (beta tau)), shape (n, K)."""
     win_rate = np.einsum("nij,nj->ni", tried.preference, np.exp(tried.log_ref))
     free = tried.log_ref + 2 * win_rate / (beta * tau)
-    return free - logsumexp(free, axis=1, keepdims=True)
+    return free - _log_sum(free, keepdims=True)
 
 
 def _games(rng: np.random.Generator, count: int) -> Games:

@@ -356,4 +356,5 @@ def _momentum_in_words(data: xr.Dataset) -> str:
 def draw(figure: Figure, data: xr.Dataset) -> None:
     """Gaps over labels; who wins where; what momentum adds."""
     adds = momentum_adds(data) if bool((data.alpha > 0).any()) else None
-    field_figure.draw(figure, data, rivals(data), standing(rivals(data).gap), league(data), adds)
+    fair = rivals(data)
+    field_figure.draw(figure, data, fair, standing(fair.gap), excess(fair.gap), league(data), adds)

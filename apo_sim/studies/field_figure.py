@@ -24,8 +24,8 @@ SHOWN = {
 COLOURS = ("C0", "C1", "C6", "C3", "C2", "C4", "C5", "0.1")
 # A ratio to the least gap from which on colours do not change, and a relative change likewise.
 WORST, CHANGE = 10.0, 0.6
-# Smaller gaps are not told apart by a ratio.
-LEAST = 1e-3
+# Where the axis of the gaps begins.
+LEAST = 1e-4
 ROW = 0.17
 
 
@@ -34,6 +34,7 @@ def draw(
     data: xr.Dataset,
     rivals: xr.Dataset,
     standing: xr.DataArray,
+    excess: xr.DataArray,
     league: xr.DataArray,
     adds: xr.Dataset | None,
 ) -> None:
@@ -44,7 +45,8 @@ def draw(
         data: of the study.
         rivals: the methods that compete.
         standing: whether no other surely leaves less.
-        league: ratios to the least gap by region.
+        excess: ratios to the least gap of the cell.
+        league: the same by region.
         adds: what momentum changes, or None.
     """
     rows = rivals.sizes["contender"], 0 if adds is None else adds.sizes["contender"]
@@ -59,7 +61,7 @@ def draw(
     parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
     _lines(parts[0], rivals, data.attrs["problems"])
     order = league.mean(("problem", "flipped")).sortby(lambda each: each).contender.values
-    _map(parts[1], rivals, standing, order)
+    _map(parts[1], excess, standing, order)
     if adds is not None:
         _momentum(parts[2], adds)
 
@@ -81,7 +83,7 @@ def _lines(figure: Any, data: xr.Dataset, problems: str) -> None:
             else:
                 axes.plot(mean.labels, mean, color="0.8", lw=0.7)
         axes.set(xscale="log", yscale="log", xlabel="labels, $n$", title=problem)
-    panels[0].set_ylim(bottom=LEAST / 10)
+    panels[0].set_ylim(bottom=LEAST)
     panels[0].set_ylabel("gap" if problems == "bandits" else "exploitability")
     handles = [panels[0].plot([], [], "o-", ms=2.5, color=colours[name])[0] for name in shown]
     figure.legend(handles, shown, loc="outside lower center", ncols=4, fontsize=7.5)
@@ -104,17 +106,16 @@ def _table(values: xr.DataArray, order: Any) -> np.ndarray:
     )
 
 
-def _map(figure: Any, data: xr.Dataset, standing: xr.DataArray, order: Any) -> None:
+def _map(figure: Any, excess: xr.DataArray, standing: xr.DataArray, order: Any) -> None:
     """The mean gap over the least of the cell, dots where none is surely less."""
     axes = figure.subplots()
-    mean = data.gap.mean("seed").clip(LEAST)
-    ratio = _table(mean / mean.min("contender"), order)
+    ratio = _table(excess, order)
     image = axes.imshow(
         np.minimum(ratio, WORST), norm=LogNorm(1.0, WORST), cmap="viridis_r", aspect="auto"
     )
     rows, columns = np.nonzero(_table(standing, order))
     axes.plot(columns, rows, "o", ms=3.5, mfc="white", mec="0.2", mew=0.6)
-    _label(axes, data, order)
+    _label(axes, excess, order)
     axes.set_title("Mean gap over the least of the cell; circles: none is surely less")
     bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=30)
     bar.set_ticks([1, 2, 5, 10], labels=["1", "2", "5", "≥ 10"])
