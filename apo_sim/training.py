@@ -86,8 +86,8 @@ def train(
         shape (T,) each:
 
         - behaviour_suboptimality: gap of pi_1 ... pi_T, after extrapolation;
-        - kl_to_exact: KL divergence, in nats, of the policy after extrapolation from the exact
-          extrapolation (3.6) of the same pi_hat; 0 where log-probabilities are extrapolated;
+        - kl_to_exact: KL divergence, in nats, of the policy after extrapolation from (3.6) of the
+            same pi_hat, computed exactly; 0 where log-probabilities are extrapolated;
         - tv_to_exact: total variation between the same two;
         - moved: KL divergence of pi_hat_{t+1} from its proximal centre, in nats;
         - loss_before: the loss at the proximal centre;

@@ -1,9 +1,9 @@
-"""Write what the README says was found: its findings and its table of verdicts.
+"""Write what was found: the headlines of the README, and docs/findings.md with its table.
 
 Both come from the ledger of `make validate` (effort quick, seed 0), of which a copy is kept in
-`experiments/reference/claims.json`. The sentences are those of `docs/findings.md.j2`, where every
-figure and every verdict is looked up; a figure that is gone, or a verdict that has changed, stops
-the script and fails a test.
+`experiments/reference/claims.json`. The sentences are those of `docs/headlines.md.j2` and
+`docs/findings.md.j2`, where every figure and every verdict is looked up; a figure that is gone, or a
+verdict that has changed, stops the script and fails a test.
 """
 
 import argparse
@@ -19,8 +19,10 @@ import jinja2
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "experiments/reference/claims.json"
+HEADLINES = ROOT / "docs/headlines.md.j2"
 TEMPLATE = ROOT / "docs/findings.md.j2"
 README = ROOT / "README.md"
+FINDINGS = ROOT / "docs/findings.md"
 BEGIN, END = "<!-- findings: written by experiments/readme.py -->\n", "<!-- end of findings -->\n"
 
 
@@ -64,22 +66,23 @@ class Claims:
         return sum(entry["defect"] == defect for entry in failing)
 
 
-def findings(claims: Claims) -> str:
-    """The findings, in Markdown."""
+def rendered(template: Path, claims: Claims) -> str:
+    """A template with the figures of a ledger, in Markdown."""
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
     )
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     lookups = ("cite", "fact", "estimate", "count", "shared")
     named = {name: getattr(claims, name) for name in lookups}
-    text = template.render(**named, rows=[_row(entry) for entry in claims.entries.values()])
+    rows = [_row(entry) for entry in claims.entries.values()]
+    text = environment.from_string(template.read_text(encoding="utf-8")).render(**named, rows=rows)
     return "\n\n".join(map(_wrapped, text.strip().split("\n\n"))) + "\n"
 
 
-def written(readme: str, text: str) -> str:
-    """The README with other findings in it."""
-    before, rest = readme.split(BEGIN)
-    return before + BEGIN + text + END + rest.split(END)[1]
+def pages(claims: Claims) -> dict[Path, str]:
+    """By its path, each page that shows figures of the ledger, as it should be."""
+    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
+    readme = before + BEGIN + rendered(HEADLINES, claims) + END + rest.split(END)[1]
+    return {README: readme, FINDINGS: rendered(TEMPLATE, claims)}
 
 
 def _wrapped(block: str) -> str:
@@ -129,8 +132,10 @@ def _number(value: float | None) -> str:
 
 
 def main() -> None:
-    """Take over a ledger, if one is named, and write the README."""
-    parser = argparse.ArgumentParser(description="Write what the README says was found.")
+    """Take over a ledger, if one is named, and write the pages."""
+    parser = argparse.ArgumentParser(
+        description="Write what the README and the documentation say was found."
+    )
     parser.add_argument(
         "--results", type=Path, help="claims.json of a run of `make validate` to take over"
     )
@@ -141,9 +146,8 @@ def main() -> None:
             parser.error(f"{arguments.results} is not a whole run of effort quick and seed 0")
         shutil.copyfile(arguments.results, REFERENCE)
     claims = Claims(json.loads(REFERENCE.read_text(encoding="utf-8")))
-    README.write_text(
-        written(README.read_text(encoding="utf-8"), findings(claims)), encoding="utf-8"
-    )
+    for path, text in pages(claims).items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

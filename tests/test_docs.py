@@ -1,0 +1,77 @@
+"""The documentation's code runs, its figures are the stored ones, and no page is left out."""
+
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from apo_sim import claims
+from apo_sim.studies import transformer
+
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
+WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text(encoding="utf-8"))]
+
+
+def name(page: pathlib.Path) -> str:
+    return page.relative_to(DOCS).as_posix()
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=name)
+def test_every_python_block_of_a_page_runs(page, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = set(claims.names())
+    namespace: dict = {"__name__": "page"}
+    try:
+        for block in BLOCK.findall(page.read_text(encoding="utf-8")):
+            exec(block, namespace)
+    finally:
+        for id in set(claims.names()) - before:
+            claims.forget(id)
+
+
+def test_the_first_claim_fails_soundly(capsys) -> None:
+    namespace: dict = {"__name__": "page"}
+    try:
+        for block in BLOCK.findall((DOCS / "how_to/first_claim.md").read_text(encoding="utf-8")):
+            exec(block, namespace)
+    finally:
+        claims.forget("halves")
+    verdict = namespace["verdict"]
+    assert verdict.verdict == "fails"
+    assert verdict.flaw is None
+
+
+def test_the_language_model_rows_are_the_stored_results() -> None:
+    text = (DOCS / "how_to/language_model.md").read_text(encoding="utf-8")
+    results = transformer.read()
+    for method in ("DPO", "APO"):
+        runs = [run for run in results["runs"] if run["method"] == method]
+        last = [run["rows"][-1] for run in runs]
+        won = [row["win_rate"][0] for row in last]
+        kl = [row["kl"][0] for row in last]
+        row = next(line for line in text.splitlines() if line.startswith(f"| {method} |"))
+        assert f"| {np.mean(won):.2f} ({', '.join(f'{w:.2f}' for w in sorted(won))}) |" in row
+        assert f"| {np.mean(kl):.1f} (" in row
+
+
+def test_no_page_is_left_out_of_the_navigation() -> None:
+    text = (DOCS / "tools/pages.py").read_text(encoding="utf-8")
+    for page in PAGES:
+        listed = page.name if page.parent.name == "how_to" else name(page)
+        assert f'"{listed}"' in text or f"({listed})" in text or listed == "index.md", listed
+
+
+@pytest.mark.long
+def test_the_site_builds_without_a_warning(tmp_path) -> None:
+    build = pytest.importorskip("mkdocs.commands.build")
+    from mkdocs.config import load_config
+
+    config = load_config(str(DOCS.parent / "mkdocs.yml"), site_dir=str(tmp_path), strict=True)
+    build.build(config)
+    page = (tmp_path / "claims/N2.html").read_text(encoding="utf-8")
+    assert "<math" in page
+    # Nothing is asked of the network.
+    assert not re.search(r'(src|href)="https?://[^"]*\.(js|css|woff2?)"', page)
