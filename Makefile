@@ -9,7 +9,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 DEVELOP := .venv/.stamp-test,notebooks,transformer
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check-python validate test long fuzz lint bench notebooks docs llm-demo clean distclean
+.PHONY: help setup check-python validate test long fuzz lint bench notebooks docs index llm-demo clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench: .venv/.stamp-bench  ## run the benchmarks
 notebooks: $(DEVELOP)  ## execute the notebooks again, in place
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+
+index: $(DEVELOP)  ## write what the command lists without importing it: claims, names
+	$(BIN)/python experiments/command_index.py
 
 docs: .venv/.stamp-docs  ## build the documentation in site/; figures of claims are those of results/
 	DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)

@@ -13,7 +13,7 @@ import math
 import numbers
 import operator
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -21,9 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from apo_sim.errors import InvalidArgument, UnknownName
+from apo_sim.errors import InvalidArgument
+from apo_sim.plain_kinds import Kind
+from apo_sim.plain_kinds import as_seed as as_seed
+from apo_sim.plain_kinds import as_text as as_text
+from apo_sim.plain_kinds import one_of as one_of
 
-Kind = Callable[[str, Any], Any]
 Result = TypeVar("Result")
 
 # No array has more elements along an axis; larger counts overflow in places.
@@ -250,14 +253,6 @@ def as_count(name: str, value: Any, least: int = 1, most: int = MOST) -> int:
     return count
 
 
-def as_seed(name: str, value: Any) -> int:
-    """An integer in [0, 2**32)."""
-    integer = not isinstance(value, bool | np.bool_) and isinstance(value, int | np.integer)
-    if not integer or not 0 <= value < 2**32:
-        raise InvalidArgument(name, value, "is no seed", "pass an integer in [0, 2**32)")
-    return int(value)
-
-
 def as_flag(name: str, value: Any) -> bool:
     """True or False, and nothing that merely counts as one of them."""
     if not isinstance(value, bool | np.bool_):
@@ -297,40 +292,10 @@ def function_of(*arguments: Any, **named: Any) -> Kind:
     return kind
 
 
-def as_text(name: str, value: Any) -> str:
-    """Text that can be written into a file."""
-    try:
-        written = isinstance(value, str) and "\0" not in value and value.encode()
-    except UnicodeEncodeError:  # half of a character
-        written = False
-    if written is False:
-        raise InvalidArgument(name, value, "is no text", "pass a string")
-    return value
-
-
 def as_key(name: str, value: Any) -> Any:
     """One key of the new style."""
     check_key(name, value)
     return value
-
-
-def one_of(names: Iterable[str]) -> Kind:
-    """The kind of a name out of a few.
-
-    Example:
-        >>> one_of(["before", "after"])("output", "befor")
-        Traceback (most recent call last):
-        ...
-        apo_sim.errors.UnknownName: output = 'befor' is unknown; did you mean 'before'?
-    """
-    known = tuple(names)
-
-    def kind(name: str, value: Any) -> str:
-        if not isinstance(value, str) or value not in known:
-            raise UnknownName(name, value, known)
-        return value
-
-    return kind
 
 
 def instance_of(types: Any, problem: str, remedy: str) -> Kind:

@@ -55,6 +55,26 @@ class UnknownName(InvalidArgument):
         return type(self), (self.argument, self.value, self.known)
 
 
+class MissingExtra(ImportError):
+    """A part of the library whose optional packages are not installed.
+
+    Example:
+        >>> raise MissingExtra("apo_sim.llm", ["flax"], "llm")
+        Traceback (most recent call last):
+        ...
+        apo_sim.errors.MissingExtra: apo_sim.llm needs flax; pip install 'apo-sim[llm]'
+    """
+
+    def __init__(self, part: str, packages: Iterable[str], extra: str):
+        self.part, self.packages, self.extra = part, list(packages), extra
+        super().__init__(
+            f"{part} needs {', '.join(self.packages)}; pip install 'apo-sim[{extra}]'", name=part
+        )
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.part, self.packages, self.extra)
+
+
 class Diverged(InvalidArgument):
     """A run whose numbers are no longer finite.
 

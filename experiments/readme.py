@@ -2,8 +2,8 @@
 
 Both come from the ledger of `make validate` (effort quick, seed 0), of which a copy is kept in
 `experiments/reference/claims.json`. The sentences are those of `docs/headlines.md.j2` and
-`docs/findings.md.j2`, where every figure and every verdict is looked up; a figure that is gone, or a
-verdict that has changed, stops the script and fails a test.
+`docs/findings.md.j2`, where every figure and every verdict is looked up; a figure that is gone, or
+a verdict that has changed, stops the script and fails a test.
 """
 
 import argparse

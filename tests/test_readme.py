@@ -1,4 +1,4 @@
-"""The README's code runs as a reader would paste it, and what it says was found is in the ledger."""
+"""The README's code runs as a reader pastes it, and what it says was found is in the ledger."""
 
 import contextlib
 import io

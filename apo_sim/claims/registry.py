@@ -7,9 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-
-from apo_sim.checks import as_text
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import (
     POSITIVE,
@@ -24,6 +21,7 @@ from apo_sim.claims.verdict import (
     plain,
 )
 from apo_sim.errors import InvalidArgument, UnknownName
+from apo_sim.plain_kinds import as_text
 
 Check = Callable[[Study], Finding]
 
@@ -32,8 +30,8 @@ _claims: dict[str, "Claim"] = {}
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A statement and the check that judges it.
+class Declaration:
+    """What a claim says of itself: all but the check that judges it.
 
     Attributes:
         id: short name, such as `"N2"`.
@@ -46,7 +44,6 @@ class Claim:
         power: the effect that is planted to see whether an undecided check can decide.
         defect: what is at fault where several claims fail for one reason, in the same words.
         errata: what is wrong in the paper, if anything, in words and LaTeX.
-        check: from a `Study` to a `Finding`.
     """
 
     id: str
@@ -59,6 +56,16 @@ class Claim:
     power: str | None
     defect: str | None
     errata: str | None
+
+
+@dataclass(frozen=True)
+class Claim(Declaration):
+    """A declaration and the check that judges it.
+
+    Attributes:
+        check: from a `Study` to a `Finding`.
+    """
+
     check: Check
 
 
@@ -216,6 +223,8 @@ def check(id: str, effort: str = "quick", seed: int = 0) -> Verdict:
         >>> verdict.verdict, verdict.control["verdict"]
         ('holds', 'fails')
     """
+    import jax  # claims are declared, and listed, without it
+
     claim = describe(id)
     study = Study(id, effort, seed)
     started = time.perf_counter()

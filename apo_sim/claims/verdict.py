@@ -7,14 +7,16 @@ import sys
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, SupportsFloat, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, SupportsFloat, TypedDict, TypeVar
 
-import jax
 import numpy as np
 
-from apo_sim.checks import as_seed, as_text, one_of
 from apo_sim.claims.scope import QUANTIFIERS, Scope
 from apo_sim.errors import InvalidArgument, UnknownName
+from apo_sim.plain_kinds import as_seed, as_text, one_of
+
+if TYPE_CHECKING:
+    import jax
 
 VERDICTS = ("holds", "fails", "depends", "vacuous", "not reproduced")
 EFFORTS = ("quick", "full")
@@ -82,12 +84,16 @@ class Study:
         return self.variant == "planted"
 
     @property
-    def key(self) -> jax.Array:
+    def key(self) -> "jax.Array":
         """A JAX key that depends on the seed and on the claim, not on the variant."""
+        import jax  # verdicts are read, and listed, without it
+
         return jax.random.fold_in(jax.random.key(self.seed), zlib.crc32(self.claim.encode()))
 
-    def subkey(self, index: int) -> jax.Array:
+    def subkey(self, index: int) -> "jax.Array":
         """The key of the `index`-th random ingredient of the check."""
+        import jax
+
         return jax.random.fold_in(self.key, index)
 
     def rng(self, index: int = 0) -> np.random.Generator:
@@ -420,7 +426,8 @@ def plain(value: Any, claim: str, where: str = "") -> Any:
         return {str(k): plain(v, claim, f"{where}.{k}".lstrip(".")) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v, claim, f"{where}[{i}]") for i, v in enumerate(value)]
-    if isinstance(value, np.ndarray | np.generic | jax.Array):
+    # Arrays and scalars of NumPy and JAX.
+    if hasattr(value, "__array__") and not isinstance(value, type):
         return plain(np.asarray(value).tolist(), claim, where)
     if isinstance(value, int):
         return value

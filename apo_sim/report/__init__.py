@@ -1,7 +1,9 @@
-"""From verdicts to something a person reads: figures, `claims.json` and the page."""
+"""From verdicts to something a person reads: figures, `claims.json` and the page.
 
-from apo_sim.report.ledger import Ledger as Ledger
-from apo_sim.report.page import render_page as render_page
-from apo_sim.report.validate import validate as validate
+The names are those of `__init__.pyi`, and imported when they are first used: a ledger can be read
+without what draws the figures.
+"""
 
-__all__ = ["Ledger", "render_page", "validate"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

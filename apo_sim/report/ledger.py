@@ -15,6 +15,7 @@ from typing import Any
 from apo_sim.claims.registry import names
 from apo_sim.claims.verdict import Study, Verdict
 from apo_sim.files import write_text
+from apo_sim.version import __version__
 
 PACKAGES = ("jax", "optax", "numpy", "scipy", "matplotlib")
 
@@ -125,7 +126,7 @@ def new_ledger(
 ) -> Ledger:
     """The ledger of verdicts just reached on this machine, in the order of the registry."""
     return Ledger(
-        version=package_version(),
+        version=__version__,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seed=seed,
         effort=effort,
@@ -156,14 +157,6 @@ def environment() -> dict[str, str]:
         "cpus": str(os.cpu_count()),
         **{package: importlib.metadata.version(package) for package in PACKAGES},
     }
-
-
-def package_version() -> str:
-    """The version of apo_sim that is installed, or `"unknown"` in a bare source tree."""
-    try:
-        return importlib.metadata.version("apo_sim")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _in_order(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:

@@ -2,8 +2,10 @@
 
 import base64
 import functools
+import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
@@ -16,7 +18,8 @@ from markupsafe import Markup, escape
 from apo_sim.claims.registry import describe
 from apo_sim.claims.scope import QUANTIFIERS, Scope
 from apo_sim.claims.verdict import Verdict
-from apo_sim.report import transformer
+from apo_sim.report import documentation, explorer, subjects, transformer
+from apo_sim.report.figure import Figure, read_figure
 from apo_sim.report.ledger import Ledger
 from apo_sim.report.mathematics import mathematics
 
@@ -57,7 +60,9 @@ def render_page(ledger: Ledger, folder: Path) -> str:
         folder: the results folder, for the figures that the verdicts name.
 
     Returns:
-        HTML that needs nothing else: no network, no scripts, no other files.
+        HTML that needs nothing else: no network and no other files. Its scripts filter, sort and
+        draw the explorer; without them everything but that is there all the same. The browser is
+        told to run them alone.
 
     Example:
         >>> from apo_sim.claims import check
@@ -81,23 +86,40 @@ def render_page(ledger: Ledger, folder: Path) -> str:
         seconds=duration(sum((v.seconds for v in ledger.verdicts), start=0.0)),
         quantifiers=QUANTIFIERS,
         transformer=transformer.section(folder),
+        sources=_sources(ledger),
+        methods=_methods(entries),
+        pages=documentation.pages(folder),
+        dials=explorer.dials(),
+        explorer_seeds=explorer.read().attrs["seeds"],
+        explorer_data=Markup(explorer.embedded()),
+        style=Markup(_asset("page.css")),
+        scripts=[Markup(script) for script in _scripts()],
+        policy=_policy(),
     )
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A verdict with what the page shows beside it: `answers` are its regions, as text."""
+    """A verdict with what the page shows beside it.
+
+    Attributes:
+        answers: its regions, as text.
+        methods: that it is about.
+        pages: of the documentation about it.
+    """
 
     verdict: Verdict
     badge: str
     mark: str
     anchor: str
     errata: str | None
-    figure: str | None
+    figure: Figure | None
     meter: float | None
     command: str
     scope: Scope | None
     answers: list[tuple[str, list[str]]]
+    methods: list[str]
+    pages: list[documentation.Page]
 
 
 def number(value: Any, digits: int = 4) -> Markup:
@@ -140,12 +162,14 @@ def _entry(verdict: Verdict, ledger: Ledger, folder: Path) -> Entry:
         mark=LEGEND[badge][0],
         anchor="claim-" + re.sub(r"[^A-Za-z0-9]+", "-", verdict.id),
         errata=_errata(verdict.id),
-        figure=_data_uri(folder / verdict.figure) if verdict.figure else None,
+        figure=read_figure(folder / verdict.figure) if verdict.figure else None,
         meter=_meter(verdict.ratio),
         command=f"apo-sim validate --claim {verdict.id} --seed {ledger.seed} "
         f"--effort {ledger.effort}",
         scope=None if verdict.scope is None else Scope(**verdict.scope),
         answers=[(a, _cells(cells)) for a, cells in (verdict.regions or {}).items() if cells],
+        methods=subjects.methods(verdict),
+        pages=documentation.pages(folder, verdict.id),
     )
 
 
@@ -163,16 +187,6 @@ def _errata(id: str) -> str | None:
         return describe(id).errata
     except Exception:  # a claim of someone else's, or one that is broken: it has its own entry
         return None
-
-
-def _data_uri(path: Path) -> str | None:
-    if path.is_symlink():  # it may lead out of the folder, to a file that is nobody's figure
-        return None
-    try:
-        image = path.read_bytes()
-    except OSError:
-        return None
-    return f"data:image/svg+xml;base64,{base64.b64encode(image).decode()}"
 
 
 def _meter(ratio: float | None) -> float | None:
@@ -199,6 +213,17 @@ def _summary(ledger: Ledger) -> str:
     return _listed(parts)
 
 
+def _sources(ledger: Ledger) -> list[tuple[str, str, int]]:
+    """What the claims can be filtered by: source, its title, and how many claims have it."""
+    counts = Counter(verdict.source for verdict in ledger.verdicts)
+    return [(name, title, counts[name]) for name, title in SOURCES.items() if name and counts[name]]
+
+
+def _methods(entries: Iterable[Entry]) -> list[tuple[str, int]]:
+    """The methods that claims are about, and how many are, the most frequent first."""
+    return Counter(method for entry in entries for method in entry.methods).most_common()
+
+
 def _defects(ledger: Ledger) -> list[tuple[str, list[str]]]:
     """What several claims fail for, with their ids: one defect, however often it is met."""
     shared: dict[str, list[str]] = {}
@@ -215,13 +240,39 @@ def _listed(parts: list[str]) -> str:
 @functools.cache
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        loader=jinja2.FunctionLoader(_asset),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(
         mathematics=mathematics, number=number, duration=duration, rows=_rows
     )
-    source = resources.files("apo_sim.report").joinpath("template.html.j2")
-    return environment.from_string(source.read_text(encoding="utf-8"))
+    return environment.get_template("template.html.j2")
+
+
+def _asset(name: str) -> str:
+    """A file beside this module."""
+    return resources.files("apo_sim.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _scripts() -> list[str]:
+    return [_asset("filter.js"), _asset("explorer.js")]
+
+
+@functools.cache
+def _policy() -> str:
+    """What a browser may do with the page: run its own scripts, show what it holds, and no more.
+
+    Scripts are allowed by their digests, so that no text of a claim could become one.
+    """
+    digests = (hashlib.sha256(script.encode()).digest() for script in _scripts())
+    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def _rows(data: Any, path: str = "") -> Iterable[tuple[str, str]]:

@@ -1,6 +1,5 @@
 """The section of the report on a language model: from a run's results, never computed here."""
 
-import base64
 import functools
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from apo_sim.errors import InvalidArgument
 from apo_sim.report import style
+from apo_sim.report.figure import Figure, embed
 from apo_sim.studies import transformer
 
 # Where `experiments/llm_run.py` writes by default, within the results.
@@ -24,7 +24,7 @@ class Section:
         methods: that were run.
         columns: names of the figures.
         rows: policy, and its figures with their intervals.
-        figure: as a data URI.
+        figure: as the page embeds it.
         own: whether these are results of this machine, and not those of the package.
         command: makes them again.
     """
@@ -33,7 +33,7 @@ class Section:
     methods: list[str]
     columns: list[str]
     rows: list[tuple[str, list[str]]]
-    figure: str
+    figure: Figure
     own: bool
     command: str
 
@@ -73,7 +73,6 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return [transformer.cell(name, row[name]) for name in _FIGURES]
 
 
-def _drawn(results: dict[str, Any]) -> str:
+def _drawn(results: dict[str, Any]) -> Figure:
     draw = functools.partial(transformer.draw, results=results)
-    image = style.render(draw, "transformer")["svg"]
-    return "data:image/svg+xml;base64," + base64.b64encode(image).decode()
+    return embed(style.for_page(style.render(draw, "transformer")["png"]))

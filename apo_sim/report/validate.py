@@ -48,6 +48,9 @@ WORKER = {
 # Most of a quick check is compiling, which optimised code does not pay back there.
 QUICK = {"XLA_FLAGS": f"{WORKER['XLA_FLAGS']} --xla_backend_optimization_level=1"}
 
+# A figure's formats in the folder: two for whoever wants the figure, and that of the page.
+FORMATS = (*style.METADATA, "webp")
+
 HEARTBEAT = 0.2  # seconds between two looks whether Ctrl-C was pressed
 
 
@@ -159,7 +162,7 @@ class _Record:
         try:
             # A kill from here on leaves the claim without verdict, not one with a wrong figure.
             self.ledger(without=verdict.id).write(self.folder / "claims.json")
-            for kind in style.METADATA:
+            for kind in FORMATS:
                 file = self.folder / "figures" / f"{verdict.id}.{kind}"
                 if kind in images:
                     write_bytes(file, images[kind])
@@ -270,6 +273,7 @@ def check_and_draw(id: str, module: str, effort: str, seed: int) -> Checked:
         if verdict.draw is None:
             return verdict, {}
         images = style.render(verdict.draw, id)
+        images["webp"] = style.for_page(images["png"])
         return dataclasses.replace(verdict, draw=None, figure=f"figures/{id}.svg"), images
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]

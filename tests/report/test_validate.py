@@ -44,6 +44,7 @@ def test_a_run_writes_ledger_page_and_figures(tmp_path):
         "figures",
         "figures/fake-true.svg",
         "figures/fake-true.png",
+        "figures/fake-true.webp",
     }
     assert read_ledger(tmp_path / "claims.json") == dataclasses.replace(
         ledger, verdicts=tuple(dataclasses.replace(v, draw=None) for v in ledger.verdicts)

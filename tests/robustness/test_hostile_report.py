@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import functools
 import json
 import re
 import shutil
@@ -16,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import fake_claims  # noqa: F401  (declares the claims)
 
 from apo_sim import claims, files
-from apo_sim.report import validate
+from apo_sim.report import style, validate
 from apo_sim.report.ledger import Ledger, new_ledger, read_ledger
 from apo_sim.report.page import render_page
 
@@ -105,14 +106,32 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-def refuse_what_acts(html):
-    """Fail if anything in a page runs, leads elsewhere, or is styled by others."""
+ACTING = ("script", "iframe", "object", "embed", "link", "base", "form", "input", "button")
+
+
+def acting(html):
+    """What may act in a page: such elements by their names, and the text of every script."""
     reader = Elements()
     reader.feed(html)
     assert reader.found
+    named = [(tag, a.get("id"), a.get("data-axis")) for tag, a in reader.found if tag in ACTING]
+    return named, re.findall(r"<script[^>]*>(.*?)</script>", html, re.DOTALL)
+
+
+@functools.cache
+def own():
+    """The same of a page without a verdict: all that no verdict has written."""
+    return acting(render_page(new_ledger([], seed=0, effort="quick"), Path("/nowhere")))
+
+
+def refuse_what_acts(html):
+    """Fail if anything in a page runs but its own scripts, leads elsewhere, or is styled."""
+    reader = Elements()
+    reader.feed(html)
+    assert acting(html) == own()
+    policies = [a["content"] for _, a in reader.found if "http-equiv" in a]
+    assert len(policies) == 1 and policies[0].startswith("default-src 'none'; script-src 'sha256-")
     for tag, attributes in reader.found:
-        assert tag not in ("script", "iframe", "object", "embed", "link", "base", "form", "input")
-        assert "http-equiv" not in attributes, attributes
         for name, value in attributes.items():
             value = value or ""
             assert not name.startswith("on") and name not in ("srcdoc", "data-evil"), (tag, name)
@@ -121,7 +140,7 @@ def refuse_what_acts(html):
             if name in ("href", "xlink:href", "action", "background"):
                 assert value.startswith("#"), value
             if name == "src":
-                assert value.startswith("data:image/svg+xml;base64,"), value
+                assert value.startswith("data:image/webp;base64,"), value
     assert sum(tag == "style" for tag, _ in reader.found) == 1
 
 
@@ -147,8 +166,12 @@ def test_a_browser_runs_none_of_it(page, tmp_path):
         return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
 
     refuse_what_acts(after_loading(page))
-    # The control: a page that does let it through is seen to.
-    assert 'data-evil="1"' in after_loading(page.replace("<body>", f"<body>{BARE[0]}", 1))
+    # Were it let through, the page's policy would still not let it run.
+    let_through = page.replace("<body>", f"<body>{BARE[0]}", 1)
+    assert 'data-evil="1"' not in after_loading(let_through)
+    # The control: a page without either is seen to run it.
+    without = re.sub("<meta http-equiv=[^>]*>", "", let_through, count=1)
+    assert 'data-evil="1"' in after_loading(without)
 
 
 def test_a_foreign_ledger_is_continued_without_harm(tmp_path):
@@ -161,6 +184,7 @@ def test_a_foreign_ledger_is_continued_without_harm(tmp_path):
         "report.html",
         "fake-true.svg",
         "fake-true.png",
+        "fake-true.webp",
     }
 
 
@@ -239,11 +263,12 @@ def test_what_is_no_ledger_is_passed_over(tmp_path, text):
 
 
 def test_no_file_but_the_figures_gets_into_the_page(tmp_path):
-    (tmp_path / "secret.svg").write_text("not yours")
+    secret = style.for_page(style.render(lambda figure: None, "secret")["png"])
+    (tmp_path / "secret.webp").write_bytes(secret)
     (tmp_path / "figures").mkdir()
-    (tmp_path / "figures/fake-false.svg").symlink_to(tmp_path / "secret.svg")
-    (tmp_path / "figures/foreign.svg").mkdir()
+    (tmp_path / "figures/fake-false.webp").symlink_to(tmp_path / "secret.webp")
+    (tmp_path / "figures/foreign.webp").mkdir()
     ledger = Ledger.from_json(foreign())
     drawn = [dataclasses.replace(v, figure=f"figures/{v.id}.svg") for v in ledger.verdicts]
     html = render_page(dataclasses.replace(ledger, verdicts=tuple(drawn)), tmp_path)
-    assert base64.b64encode(b"not yours").decode() not in html
+    assert base64.b64encode(secret).decode() not in html

@@ -1,0 +1,34 @@
+"""What can be asked of `apo-sim`: a file a subcommand, which has its options and their help.
+
+This table is the list of subcommands and their order. What is done for one is in the module of
+the same name in `apo_sim.cli.commands`. Nothing here may import JAX, nor what does.
+"""
+
+from typing import Annotated, Any, Union
+
+import tyro
+
+from apo_sim.cli.options.advise import Advise
+from apo_sim.cli.options.claims import Claims
+from apo_sim.cli.options.completion import Completion
+from apo_sim.cli.options.conform import Conform
+from apo_sim.cli.options.llm import Llm
+from apo_sim.cli.options.show import Show
+from apo_sim.cli.options.sweep import Sweep
+from apo_sim.cli.options.validate import Validate
+
+SUBCOMMANDS: dict[str, type] = {
+    "claims": Claims,
+    "show": Show,
+    "validate": Validate,
+    "advise": Advise,
+    "conform": Conform,
+    "sweep": Sweep,
+    "llm": Llm,
+    "completion": Completion,
+}
+
+# One of them, as the parser wants it.
+Command: Any = Union[  # noqa: UP007  (of a list that is made here)
+    tuple(Annotated[options, tyro.conf.subcommand(name)] for name, options in SUBCOMMANDS.items())
+]

@@ -1,0 +1,1 @@
+"""How the command shows things: on a terminal, in a log, and as JSON."""

@@ -1,0 +1,48 @@
+"""Kinds of arguments that need no arrays, and so neither JAX nor NumPy: see `apo_sim.checks`."""
+
+import numbers
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from apo_sim.errors import InvalidArgument, UnknownName
+
+Kind = Callable[[str, Any], Any]
+
+
+def as_text(name: str, value: Any) -> str:
+    """Text that can be written into a file."""
+    try:
+        written = isinstance(value, str) and "\0" not in value and value.encode()
+    except UnicodeEncodeError:  # half of a character
+        written = False
+    if written is False:
+        raise InvalidArgument(name, value, "is no text", "pass a string")
+    return value
+
+
+def one_of(names: Iterable[str]) -> Kind:
+    """The kind of a name out of a few.
+
+    Example:
+        >>> one_of(["before", "after"])("output", "befor")
+        Traceback (most recent call last):
+        ...
+        apo_sim.errors.UnknownName: output = 'befor' is unknown; did you mean 'before'?
+    """
+    known = tuple(names)
+
+    def kind(name: str, value: Any) -> str:
+        if not isinstance(value, str) or value not in known:
+            raise UnknownName(name, value, known)
+        return value
+
+    return kind
+
+
+def as_seed(name: str, value: Any) -> int:
+    """An integer in [0, 2**32)."""
+    # NumPy's integers are of this kind, too, and its truth values are not.
+    integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not integer or not 0 <= int(value) < 2**32:
+        raise InvalidArgument(name, value, "is no seed", "pass an integer in [0, 2**32)")
+    return int(value)
