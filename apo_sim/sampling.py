@@ -5,7 +5,7 @@ A count is a floating-point number: in double precision every integer up to 2^53
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,21 +15,37 @@ from apo_sim.branches import if_any, in_one_row
 
 # Up to this mean a binomial is drawn by inversion, above it by rejection.
 _SMALL_MEAN = 60.0
-# Inversion looks at this many outcomes at a time, and at no more than the limit: a mean of 60 is
-# exceeded by 196 with a probability below 1e-60.
+# Inversion looks at so many outcomes first, and then at a few at a time, up to the limit: a mean of
+# 60 is exceeded by 196 with a probability below 1e-60.
+_FIRST = 16
 _BLOCK = 8
 _LIMIT = 256
-# Random keys set aside for the attempts of one cell, of which most succeed.
+# More attempts than any element needs, of which most succeed.
 _ATTEMPTS = 2**16
+# One part in so many of all elements is gathered for another attempt.
+_GATHERED = 8
 # So few cells make one row.
 _ONE_ROW = 32
-# Bytes that one array of the cells of a block may have, to stay in the cache, and its most lanes.
-_CACHE = 2**17
+# So many rows are handed out to at a time, enough to hide what an operation costs whatever its
+# size, and few enough to stay in the cache; and of so many lanes at most.
+_ROWS = 2**10
 _MOST_LANES = 256
 
 Counts = Float[Array, "*shape"]
-# Two uniform numbers for every element, those of an attempt: shape (2, *shape).
-Pair = Callable[[Int[Array, ""]], Float[Array, "two *shape"]]
+Places = Int[Array, " places"]
+
+
+class Numbers(NamedTuple):
+    """Pairs of uniform numbers for attempts.
+
+    Attributes:
+        first: makes one for every element, shape (2, elements).
+        again: makes one for each of some places, at attempts that are at least 1, shape
+            (2, places); a place's are the same whatever the others are.
+    """
+
+    first: Callable[[], Array]
+    again: Callable[[Places, Places], Array]
 
 
 def multinomial(
@@ -62,7 +78,7 @@ def multinomial(
 def _in_blocks(keys: Array, totals: Array, probs: Array) -> Array:
     """The counts of every lane, so many lanes at a time that they stay in the cache."""
     lanes, cells = probs.shape
-    block = min(max(_CACHE // (probs.dtype.itemsize * cells), 1), _MOST_LANES, lanes)
+    block = min(max(_ROWS // _rows(cells), 1), _MOST_LANES, lanes)
     blocks = -(-lanes // block)
     # The last lane is repeated to fill up its block.
     place = jnp.minimum(jnp.arange(blocks * block), lanes - 1).reshape(blocks, block)
@@ -81,10 +97,14 @@ def _join(axis_size: int, in_batched: Any, *arrays: Array) -> tuple[Array, bool]
     return found.reshape(axis_size, -1, found.shape[-1]), True
 
 
+def _rows(cells: int) -> int:
+    return 1 if cells <= _ONE_ROW else math.isqrt(cells - 1) + 1
+
+
 def _throw(keys: Array, totals: Array, probs: Array) -> Array:
     """Lanes first: one share for each row, then all rows at once."""
     lanes, cells = probs.shape
-    rows = 1 if cells <= _ONE_ROW else math.isqrt(cells - 1) + 1
+    rows = _rows(cells)
     columns = -(-cells // rows)
     weights = jnp.pad(probs, [(0, 0), (0, rows * columns - cells)]).reshape(lanes, rows, columns)
     of_rows, of_cells = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
@@ -104,11 +124,12 @@ def _along(keys: Array, balls: Array, weights: Array) -> Array:
     def take(left, inputs):
         cell, uniform_of_cell, weight, rest = inputs
 
-        def pair(attempt):
-            number = _ATTEMPTS * cell + attempt
-            return uniform(jax.vmap(jax.random.fold_in, (0, None))(of_rejection, number), 2)
-
-        taken = _binomial(pair, uniform_of_cell, left, weight, rest)
+        of_cell = jax.vmap(jax.random.fold_in, (0, None))(of_rejection, cell)
+        numbers = Numbers(
+            lambda: uniform(jax.vmap(jax.random.fold_in, (0, None))(of_cell, 0), 2),
+            lambda at, made: _two_each(of_cell[at // rows], at % rows, made, weights.dtype),
+        )
+        taken = _binomial(numbers, uniform_of_cell, left, weight, rest)
         return left - taken, taken
 
     weights = jnp.moveaxis(weights, 2, 0).reshape(cells, lanes * rows)
@@ -143,25 +164,37 @@ def binomial(key: Key[Array, ""], count: Counts, success: Counts, failure: Count
         [10.0, 0.0, 0.0]
     """
     key, for_inversion = jax.random.split(key)
-    uniform = jax.random.uniform(for_inversion, count.shape, count.dtype)
+    uniform = jax.random.uniform(for_inversion, (count.size,), count.dtype)
 
-    def pair(attempt):
-        return jax.random.uniform(jax.random.fold_in(key, attempt), (2, *count.shape), count.dtype)
+    numbers = Numbers(
+        lambda: jax.random.uniform(jax.random.fold_in(key, 0), (2, count.size), count.dtype),
+        lambda at, made: _two_each(jnp.broadcast_to(key, at.shape), at, made, count.dtype),
+    )
+    flat = (jnp.ravel(array) for array in (count, success, failure))
+    return _binomial(numbers, uniform, *flat).reshape(count.shape)
 
-    return _binomial(pair, uniform, count, success, failure)
+
+def _two_each(keys: Array, places: Places, attempts: Places, dtype: Any) -> Array:
+    """Two uniform numbers for every key, with the attempt and the place folded into it."""
+
+    def one(key, place, attempt):
+        own = jax.random.fold_in(jax.random.fold_in(key, attempt), place)
+        return jax.random.uniform(own, (2,), dtype)
+
+    return jax.vmap(one)(keys, places, attempts).T
 
 
 def _binomial(
-    pair: Pair, uniform: Counts, count: Counts, success: Counts, failure: Counts
+    numbers: Numbers, uniform: Counts, count: Counts, success: Counts, failure: Counts
 ) -> Counts:
-    """Invert with the given uniform numbers; reject with pairs of others, one an attempt."""
+    """Invert with the given uniform numbers; reject with others."""
     either = success + failure
     share = jnp.minimum(success, failure) / jnp.where(either > 0, either, 1.0)
     small = count * share <= _SMALL_MEAN
     # What is not finite has no law; rejection would look for it forever.
     large = ~small & jnp.isfinite(count * share)
     few = _invert(uniform, jnp.where(small, count, 0.0), share)
-    many = if_any(large, lambda: _reject(pair, count, share, large), jnp.zeros_like(few))
+    many = if_any(large, lambda: _reject(numbers, count, share, large), jnp.zeros_like(few))
     rarer = jnp.where(small, few, many)
     drawn = jnp.where(success <= failure, rarer, count - rarer)
     known = jnp.where(small | large, drawn, jnp.nan)
@@ -170,66 +203,101 @@ def _binomial(
 
 def _invert(uniform: Counts, count: Counts, share: Counts) -> Counts:
     """Count the outcomes whose cumulative probability a uniform number exceeds."""
+    none = jnp.exp(count * jnp.log1p(-share))
     odds = share / (1.0 - share)
+    all_odds = (count + 1.0) * odds
+
+    # That of the next outcome is (count - outcome) / (outcome + 1) odds times as large: zero from
+    # the count on, but for rounding.
+    def look(first, state, outcomes):
+        probability, cumulative, passed = state
+        for outcome in range(outcomes):
+            passed = passed + (uniform >= cumulative)
+            probability = probability * (all_odds * (1.0 / (first + outcome + 1.0)) - odds)
+            cumulative = cumulative + probability
+        return probability, cumulative, passed
+
+    start = (none, none, jnp.zeros_like(count))
+
+    # One result, and therefore one pass over the numbers, tells of most of them.
+    few = look(0.0, start, _FIRST)[2]
 
     def unfinished(state):
-        first, probability, cumulative, _ = state
-        return (first < _LIMIT) & jnp.any((uniform >= cumulative) & (probability > 0))
+        first, (_, cumulative, _) = state
+        return (first < _LIMIT) & jnp.any(uniform >= cumulative)
 
-    def look(state):
-        first, probability, cumulative, passed = state
-        for step in range(_BLOCK):
-            passed = passed + ((uniform >= cumulative) & (probability > 0))
-            outcome = first + step
-            fewer = jnp.maximum(count - outcome, 0.0) * odds
-            probability = probability * fewer * (1.0 / (outcome + 1.0))
-            cumulative = cumulative + probability
-        return first + _BLOCK, probability, cumulative, passed
+    def further(state):
+        first, seen = state
+        return first + _BLOCK, look(first, seen, _BLOCK)
 
-    none = jnp.exp(count * jnp.log1p(-share))
-    first = jnp.zeros((), count.dtype)
-    passed = jax.lax.while_loop(unfinished, look, (first, none, none, jnp.zeros_like(count)))[3]
+    def to_the_end():
+        first = jnp.zeros((), count.dtype)
+        return jax.lax.while_loop(unfinished, further, (first, start))[1][2]
+
+    # Rounded otherwise in a loop: what was counted before must not depend on who needs one.
+    passed = jnp.where(few < _FIRST, few, if_any(few == _FIRST, to_the_end, few))
     return jnp.minimum(passed, count)
 
 
-def _reject(pair: Pair, count: Counts, share: Counts, wanted: Bool[Array, "*shape"]) -> Counts:
-    """Transformed rejection: a fast way to nearly the right law, and a test that makes it right."""
+def _reject(numbers: Numbers, count: Counts, share: Counts, wanted: Bool[Array, "*shape"]):
+    """Transformed rejection: a fast way to nearly the right law, and a test that makes it right.
+
+    One attempt in five fails or so. Those that did are gathered, so that further attempts are made
+    for few.
+    """
     # Placeholders where nothing is wanted keep the arithmetic finite.
     count = jnp.where(wanted, count, 100.0)
     share = jnp.where(wanted, share, 0.5)
-    mean, other_mean = count * share, count * (1.0 - share)
+    highest = _log_density(jnp.floor((count + 1.0) * share), count, share)
+    size = count.size
+    outcome, fits = _attempt(numbers.first(), count, share, highest)
+    some = -(-size // _GATHERED)
+
+    def unfinished(state):
+        _, attempts = state
+        return jnp.any((attempts > 0) & (attempts < _ATTEMPTS))
+
+    def try_again(state):
+        outcome, attempts = state
+        # In single precision, for which there is a fast routine.
+        at = jax.lax.top_k(attempts.astype(jnp.float32), some)[1]
+        made = attempts[at]
+        new, fits = _attempt(numbers.again(at, made), count[at], share[at], highest[at])
+        failed = made > 0
+        outcome = outcome.at[at].set(jnp.where(failed, new, outcome[at]))
+        attempts = attempts.at[at].set(jnp.where(failed & ~fits, made + 1, 0))
+        return outcome, attempts
+
+    attempts = jnp.where(wanted & ~fits, 1, 0)
+    return jax.lax.while_loop(unfinished, try_again, (outcome, attempts))[0]
+
+
+def _attempt(numbers: Array, count: Counts, share: Counts, highest: Counts):
+    """A proposal, and whether it is accepted."""
+    mean = count * share
     deviation = jnp.sqrt(mean * (1.0 - share))
     width = 1.15 + 2.53 * deviation
     slant = -0.0873 + 0.0248 * width + 0.01 * share
     sure = 0.92 - 4.2 / width
     scale = (2.83 + 5.1 / width) * deviation
+    offset, height = numbers[0] - 0.5, numbers[1]
+    edge = 0.5 - jnp.abs(offset)
+    outcome = jnp.floor((2.0 * slant / edge + width) * offset + mean + 0.5)
+    level = jnp.log(height * scale / (slant / (edge * edge) + width))
+    below = level <= _log_density(outcome, count, share) - highest
+    return outcome, ((edge >= 0.07) & (height <= sure)) | below
 
-    def log_density(outcome):
-        rest = count - outcome
-        valid = (outcome >= 1) & (rest >= 1)
-        outcome, rest = jnp.where(valid, outcome, mean), jnp.where(valid, rest, other_mean)
-        value = -_deviance(outcome, mean) - _deviance(rest, other_mean)
-        value -= 0.5 * jnp.log(outcome / mean * (rest / other_mean))
-        value -= _stirling_error(outcome) + _stirling_error(rest)
-        return jnp.where(valid, value, -jnp.inf)
 
-    highest = log_density(jnp.floor((count + 1.0) * share))
-
-    def unfinished(state):
-        return jnp.any(~state[1]) & (state[2] < _ATTEMPTS)
-
-    def draw(state):
-        outcome, accepted, attempt = state
-        first, height = pair(attempt)
-        offset = first - 0.5
-        edge = 0.5 - jnp.abs(offset)
-        new = jnp.floor((2.0 * slant / edge + width) * offset + mean + 0.5)
-        level = jnp.log(height * scale / (slant / (edge * edge) + width))
-        fits = ((edge >= 0.07) & (height <= sure)) | (level <= log_density(new) - highest)
-        return jnp.where(accepted, outcome, new), accepted | fits, attempt + 1
-
-    start: tuple[Any, Any, Int[Array, ""]] = (jnp.zeros_like(count), ~wanted, jnp.zeros((), int))
-    return jax.lax.while_loop(unfinished, draw, start)[0]
+def _log_density(outcome: Counts, count: Counts, share: Counts) -> Counts:
+    """Up to a constant."""
+    mean, other_mean = count * share, count * (1.0 - share)
+    rest = count - outcome
+    valid = (outcome >= 1) & (rest >= 1)
+    outcome, rest = jnp.where(valid, outcome, mean), jnp.where(valid, rest, other_mean)
+    value = -_deviance(outcome, mean) - _deviance(rest, other_mean)
+    value -= 0.5 * jnp.log(outcome / mean * (rest / other_mean))
+    value -= _stirling_error(outcome) + _stirling_error(rest)
+    return jnp.where(valid, value, -jnp.inf)
 
 
 def _deviance(outcome: Counts, mean: Counts) -> Counts:

@@ -5,24 +5,42 @@ from dataclasses import dataclass
 from typing import Any, no_type_check
 
 import jax
+import jax.numpy as jnp
 import xarray as xr
 
 from apo_sim.advice import methods as methods_compared
-from apo_sim.advice.evidence import Evidence, Setting, simulated, stored
+from apo_sim.advice.evidence import (
+    TOLERANCE,
+    Evidence,
+    simulated,
+    simulated_until_clear,
+    stored,
+)
+from apo_sim.advice.law import Retuned, by_law, retuned
 from apo_sim.advice.methods import Rival
+from apo_sim.advice.setting import Draws, Setting
 from apo_sim.advice.surface import FAMILY
 from apo_sim.arguments import as_samples
-from apo_sim.checks import as_count, as_flag, as_seed, check_positive, check_single, one_of
+from apo_sim.checks import (
+    as_count,
+    as_flag,
+    as_seed,
+    check_positive,
+    check_single,
+    instance_of,
+    one_of,
+    optional,
+)
 from apo_sim.errors import InvalidArgument
+from apo_sim.problems import Bandit
 from apo_sim.registry import FAMILIES, Family
 from apo_sim.theory import gamma
 
-# What exceeds the best by this share, or less, is as good.
-TOLERANCE = 0.1
-# Advice is sure where it is as good as the best in this share of the cases.
-SURE = 0.9
 FEWEST_RUNS = 8
 _METHODS = one_of(("momentum", "all"))
+_OWN = optional(instance_of(Bandit, "is no bandit", "pass apo_sim.Bandit(...), which has rewards"))
+# A problem whose arms are all equal has this spread, so that it can be divided by.
+_LEAST = 1e-9
 
 Estimate = tuple[float, tuple[float, float]]
 
@@ -45,6 +63,8 @@ class Advice:
         caveats: where the answer extrapolates, and why it is not sure.
         source: which runs it comes from.
         table: the same figures for every alpha.
+        retuned: the best beta on a grid at this alpha, without momentum and with Nesterov's
+            schedule; only where the law decides.
         methods: with methods="all": who leaves least, on each kind of problem.
     """
 
@@ -59,6 +79,7 @@ class Advice:
     caveats: tuple[str, ...]
     source: str
     table: xr.Dataset
+    retuned: tuple[Retuned, ...] = ()
     methods: tuple[Rival, ...] = ()
 
     def __str__(self) -> str:
@@ -72,6 +93,9 @@ class Advice:
                 f"{self.equal_beta:.3g}): {_percent(self.over_matched)}.",
                 f"Probability that a run ends worse than without: {100 * self.worse:.0f} %.",
             ]
+        if self.retuned:
+            lines.append("Another beta? By the law of leading order, on a grid:")
+            lines += [f"- {best}." for best in self.retuned]
         if self.methods:
             lines.append("Another method? From as many labels in all, each method tuned:")
             lines += [f"- {rival}." for rival in self.methods]
@@ -101,15 +125,18 @@ def advise(
     contexts: int = 1,
     simulate: int = 0,
     family: str | Family = FAMILY,
+    problem: Bandit | None = None,
     methods: str = "momentum",
     seed: int = 0,
     progress: bool = True,
 ) -> Advice:
     """Say which extrapolation to use, and what to expect of it.
 
-    Without `simulate` the answer is read from a stored phase diagram of random bandits (rewards
-    and reference uniform), and is sure only if it would be the same were the setting somewhat
-    different, as another family of problems is. With it, the setting itself is run.
+    Where the law of leading order in 1/N decides, no run is needed, and it tells the best beta as
+    well. Elsewhere the answer for uniform bandits is read from a stored phase diagram, and is sure
+    only if it would be the same were the setting somewhat different, as another family of problems
+    is; any other family, or a problem of one's own, is simulated until the best alpha is clear.
+    `source` says which. The first call for a number of arms compiles for some seconds.
 
     Args:
         samples: N, preference pairs an iteration over all contexts.
@@ -118,11 +145,12 @@ def advise(
         arms: K.
         spread: rewards lie in [-spread, spread]; at most 1.
         contexts: X; each learns from its own share of the samples.
-        simulate: number of runs of every alpha and rival; 0 to read the stored ones.
-        family: of problems; others than "uniform" with `simulate` only.
+        simulate: number of runs of every alpha and rival, in place of all that; 0 for none.
+        family: of problems.
+        problem: a bandit of one's own, in place of `arms`, `spread`, `contexts` and `family`.
         methods: "momentum" for advice on the extrapolation alone; "all" to be told as well where
             another method of the field leaves a smaller gap from as many labels in all.
-        seed: of the simulation.
+        seed: of the problems that are drawn, and of the simulation.
         progress: show a bar while it simulates.
 
     Returns:
@@ -130,7 +158,7 @@ def advise(
 
     Raises:
         UnknownName: for a family that does not exist.
-        InvalidArgument: for any value that a run would refuse.
+        InvalidArgument: for any value that a run would refuse; a family and a problem.
 
     Source: ours.
 
@@ -139,27 +167,36 @@ def advise(
         >>> advice.kind, advice.alpha
         ('momentum', 0.9)
     """
+    chosen, own = FAMILIES.chosen(family), _OWN("problem", problem)
+    if own is not None:
+        if chosen.identity != FAMILY:
+            raise InvalidArgument("family", family, "and a problem are both given", "pass one")
+        contexts, arms = own.num_contexts, own.num_arms
+        spread = min(max(float(jnp.max(jnp.ptp(own.reward, axis=1))) / 2, _LEAST), 1.0)
+        chosen = FAMILIES.chosen(lambda key, contexts, arms: own)
     setting = _checked(samples, iterations, beta, arms, spread, contexts)
-    chosen = FAMILIES.chosen(family)
     simulate = as_count("simulate", simulate, least=0)
     seed, progress = as_seed("seed", seed), as_flag("progress", progress)
     _METHODS("methods", methods)
-    advice = _of_momentum(setting, simulate, family, chosen, seed, progress)
+    if 0 < simulate < FEWEST_RUNS:
+        raise InvalidArgument("simulate", simulate, "is too few", f"pass at least {FEWEST_RUNS}")
+    draws = Draws(setting, chosen, seed, fixed=own is not None)
+    advice = _of_momentum(draws, simulate, progress)
     return advice if methods == "momentum" else _with_methods(advice, setting)
 
 
-def _of_momentum(
-    setting: Setting, simulate: int, family: Any, chosen: Any, seed: int, progress: bool
-) -> Advice:
-    if simulate == 0:
-        if chosen.identity != FAMILY:
-            raise InvalidArgument(
-                "family", family, "is not that of the stored runs", "add simulate=400"
-            )
+def _of_momentum(draws: Draws, simulate: int, progress: bool) -> Advice:
+    """From what costs least of all that can answer."""
+    setting, family = draws.setting, draws.family
+    if simulate:
+        return _advice(simulated(draws, simulate, progress), setting)
+    found = by_law(draws)
+    if found is not None:
+        advice = _advice(found, setting)
+        return dataclasses.replace(advice, retuned=retuned(draws, advice.alpha))
+    if family.identity == FAMILY:
         return _advice(stored(setting), setting)
-    if simulate < FEWEST_RUNS:
-        raise InvalidArgument("simulate", simulate, "is too few", f"pass at least {FEWEST_RUNS}")
-    return _advice(simulated(setting, simulate, chosen.content, seed, progress), setting)
+    return _advice(simulated_until_clear(draws, progress), setting)
 
 
 def _with_methods(advice: Advice, setting: Setting) -> Advice:
@@ -197,8 +234,8 @@ def _advice(evidence: Evidence, setting: Setting) -> Advice:
     row = evidence.table.sel(alpha=evidence.best)
     place = list(evidence.table.alpha.values).index(evidence.best)
     good = evidence.excess <= TOLERANCE
-    sure = bool(good[:, place].mean() >= SURE)
-    if good.all(axis=1).mean() >= SURE:
+    sure = bool(good[:, place].mean() >= evidence.enough)
+    if good.all(axis=1).mean() >= evidence.enough:
         kind = "any"
     elif evidence.best == 0:
         kind = "none"

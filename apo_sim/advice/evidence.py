@@ -1,28 +1,33 @@
 """What advice rests on: the stored surface at a setting, or a simulation of it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from apo_sim.advice import lookup
-from apo_sim.advice.surface import FAMILY, measure, reduced, shipped
-from apo_sim.registry import FAMILIES, Family
-from apo_sim.studies.intervals import resampled
+from apo_sim.advice.setting import Draws, Setting
+from apo_sim.advice.surface import measure, reduced, shipped
+from apo_sim.studies.intervals import mean_and_half, resampled
 
 RESAMPLES = 500
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A run about to start: N, T, beta, K, the size of its rewards and X."""
-
-    samples: int
-    iterations: int
-    beta: float
-    arms: int
-    spread: float
-    contexts: int
+# What exceeds the best by this share, or less, is as good.
+TOLERANCE = 0.1
+# Advice is sure where it is as good as the best in this share of the cases.
+SURE = 0.9
+# The same where the runs that choose the alpha are those that judge it, in its favour.
+CLEAR = 0.95
+# A simulation of no size of its own makes so many runs of every alpha, or fewer where they are
+# slow; a fifth of them first, and the others only where those do not decide.
+FEWEST, MOST = 100, 500
+_FIRST = 5
+# Multiplications that all runs of an alpha may take, about ten seconds.
+_WORK = 1e7
+# An alpha is out of the question where this share of the resamples says so.
+_OUT = 0.98
+# Added to the seed of the runs that follow, so that they meet other problems.
+_STRIDE = 0x9E3779B9
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Evidence:
         source: which runs it comes from.
         doubt: what to say where the cases disagree.
         caveats: where it extrapolates.
+        enough: the share of the cases in which a choice has to be as good as the best to be sure.
     """
 
     best: float
@@ -47,6 +53,7 @@ class Evidence:
     source: str
     doubt: str
     caveats: tuple[str, ...] = ()
+    enough: float = SURE
 
 
 def stored(setting: Setting) -> Evidence:
@@ -81,22 +88,78 @@ def stored(setting: Setting) -> Evidence:
     )
 
 
-def simulated(
-    setting: Setting,
-    seeds: int,
-    family: str | Family = FAMILY,
-    seed: int = 0,
-    progress: bool = True,
-) -> Evidence:
+def simulated(draws: Draws, seeds: int, progress: bool = True) -> Evidence:
     """Run the setting itself: the best alpha is chosen on one half and judged on the other.
 
     Example:
-        >>> setting = Setting(100, 2, 1.0, 3, 1.0, 1)
-        >>> simulated(setting, seeds=8, family="tied").excess.shape
+        >>> from apo_sim.registry import FAMILIES
+        >>> draws = Draws(Setting(100, 2, 1.0, 3, 1.0, 1), FAMILIES.chosen("tied"))
+        >>> simulated(draws, seeds=8).excess.shape
         (500, 6)
     """
-    gap = measure(
-        family=family,
+    gap = _runs(draws, seeds, draws.seed, progress)
+    chosen_on, judged_on = gap.isel(seed=slice(0, None, 2)), gap.isel(seed=slice(1, None, 2))
+    means = chosen_on.sel(beta_schedule="constant").mean("seed")
+    return Evidence(
+        best=float(means.idxmin("alpha")),
+        table=shares(reduced(judged_on)),
+        excess=_excess(judged_on.sel(beta_schedule="constant", drop=True), draws),
+        source=f"a simulation of {gap.size:,} runs of {draws.name}",
+        doubt="so few runs do not tell the best alpha from the others",
+    )
+
+
+def simulated_until_clear(draws: Draws, progress: bool = True) -> Evidence:
+    """Run the setting until the best alpha is clear, or the time for it is up.
+
+    All runs choose and judge: what is chosen is uncertain where they are few, and the resamples
+    say so. Rivals are run along with the first of them only.
+
+    Example:
+        >>> from apo_sim.registry import FAMILIES
+        >>> draws = Draws(Setting(100, 2, 20.0, 3, 1.0, 1), FAMILIES.chosen("tied"))
+        >>> clear = simulated_until_clear(draws)
+        >>> clear.best, clear.source
+        (0.9, 'a simulation of 1,200 runs of the family tied')
+    """
+    most = _affordable(draws.setting)
+    first = most // _FIRST
+    gap = _runs(draws, first, draws.seed, progress)
+    table, made = shares(reduced(gap)), gap.size
+    runs = gap.sel(beta_schedule="constant", drop=True)
+    excess = _excess(runs, draws)
+    if not _clear(runs, excess, draws.setting):
+        in_question = (excess > TOLERANCE).mean(axis=0) < _OUT
+        runs, added = _continued(runs.isel(alpha=in_question), most - first, draws, progress)
+        made += added
+        excess = np.full(excess.shape, np.inf)
+        excess[:, in_question] = _excess(runs, draws)
+        mean, half = mean_and_half(runs)
+        relative = half / np.maximum(mean, lookup.FLOOR)
+        table = table.assign(
+            gap=mean.combine_first(table.gap), gap_half=relative.combine_first(table.gap_half)
+        )
+    return Evidence(
+        best=float(runs.mean("seed").idxmin("alpha")),
+        table=table,
+        excess=excess,
+        source=f"a simulation of {made:,} runs of {draws.name}",
+        doubt=f"{runs.sizes['seed']} runs do not tell the best alpha from the others",
+        enough=CLEAR,
+    )
+
+
+def _affordable(setting: Setting) -> int:
+    """Runs of an alpha, so that all of them take some seconds."""
+    work = float(setting.contexts) * setting.iterations * setting.arms**2
+    return int(np.clip(_WORK / work, FEWEST, MOST))
+
+
+def _runs(draws: Draws, seeds: int, seed: int, progress: bool, **chosen: Any) -> xr.DataArray:
+    """The gap at the end, dimensions (beta_schedule, alpha, seed)."""
+    setting = draws.setting
+    return measure(
+        family=draws.family.content,
         arms=setting.arms,
         seeds=seeds,
         seed=seed,
@@ -105,24 +168,46 @@ def simulated(
         samples=[setting.samples],
         iterations=setting.iterations,
         contexts=setting.contexts,
-        # Not every family has a spread; 1 is what those that have it begin with.
-        parameters={} if setting.spread == 1 else {"spread": setting.spread},
+        parameters=draws.parameters,
+        **chosen,
     ).isel(beta=0, samples=0, iteration=-1, drop=True)
-    chosen_on, judged_on = gap.isel(seed=slice(0, None, 2)), gap.isel(seed=slice(1, None, 2))
-    means = chosen_on.sel(beta_schedule="constant").mean("seed")
-    found = reduced(judged_on)
-    runs = judged_on.sel(beta_schedule="constant", drop=True).transpose("alpha", "seed")
-    again = resampled(lambda runs: runs.mean(axis=-1), runs, draws=RESAMPLES, seed=seed)
-    return Evidence(
-        best=float(means.idxmin("alpha")),
-        table=_shares(found),
-        excess=lookup.excess(again, again.min(axis=1, keepdims=True), setting.spread),
-        source=f"a simulation of {gap.size:,} runs of the family {FAMILIES.chosen(family).label}",
-        doubt="so few runs do not tell the best alpha from the others",
+
+
+def _continued(
+    runs: xr.DataArray, seeds: int, draws: Draws, progress: bool
+) -> tuple[xr.DataArray, int]:
+    """More runs of the same alphas behind those given, and how many they are."""
+    alphas = [float(alpha) for alpha in runs.alpha]
+    seed = (draws.seed + _STRIDE) % 2**32
+    more = _runs(draws, seeds, seed, progress, alphas=alphas, beta_schedule=["constant"])
+    both = [part.transpose("alpha", "seed").values for part in (runs, more.isel(beta_schedule=0))]
+    joined = np.concatenate(both, axis=1)
+    return xr.DataArray(joined, {"alpha": alphas}, ("alpha", "seed")), more.size
+
+
+def _excess(runs: xr.DataArray, draws: Draws) -> np.ndarray:
+    """By what share every alpha exceeds the best, in resamples of the runs."""
+    again = resampled(
+        lambda each: each.mean(axis=-1),
+        runs.transpose("alpha", "seed"),
+        draws=RESAMPLES,
+        seed=draws.seed,
     )
+    return lookup.excess(again, again.min(axis=1, keepdims=True), draws.setting.spread)
 
 
-def _shares(found: xr.Dataset) -> xr.Dataset:
+def _clear(runs: xr.DataArray, excess: np.ndarray, setting: Setting) -> bool:
+    """Whether the choice is sure, and one run more that goes wrong would not change it.
+
+    Few runs may hold none of those that collapse, and no resample of them shows that.
+    """
+    means = runs.mean("seed")
+    sure = (excess[:, int(np.argmin(means.values))] <= TOLERANCE).mean() >= CLEAR
+    least = max(float(means.min()), lookup.NEGLIGIBLE * setting.spread)
+    return bool(sure and float(runs.max()) / runs.sizes["seed"] <= TOLERANCE * least)
+
+
+def shares(found: xr.Dataset) -> xr.Dataset:
     """The same figures relative to the gaps that they belong to."""
     gap = np.maximum(found.gap, lookup.FLOOR)
     none = gap.sel(alpha=0.0, drop=True)

@@ -38,6 +38,7 @@ def measure(
     iterations: int = ITERATIONS,
     contexts: int = 1,
     parameters: Mapping[str, Any] | None = None,
+    beta_schedule: Sequence[str] = ("constant", "matched"),
 ) -> xr.DataArray:
     """The gap of momentum and of its matched rival, every seed.
 
@@ -51,7 +52,7 @@ def measure(
     """
     return sweep(
         family,
-        beta_schedule=["constant", "matched"],
+        beta_schedule=list(beta_schedule),
         alpha=list(alphas),
         beta=list(betas),
         samples=list(samples),

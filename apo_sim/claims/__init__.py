@@ -89,6 +89,7 @@ catalogue(
         "N13": "apo_sim.claims.n13",
         "N14": "apo_sim.claims.n14",
         "N15": "apo_sim.claims.n15",
+        "N16": "apo_sim.claims.n16",
         "N17": "apo_sim.claims.n17",
         "N18": "apo_sim.claims.n18",
         "N19": "apo_sim.claims.n19",

@@ -156,7 +156,7 @@ def measured(
     each = jax.vmap(lambda k: jax.random.split(k, 1 if shared else iterations))(keys)
     each = jnp.broadcast_to(each, (seeds, iterations))
     lanes["key"] = each[np.tile(np.arange(seeds), len(cells))]
-    gap, linear = over_lanes(_run, lanes, at_once=_AT_ONCE, horizons=tuple(horizons))
+    gap, linear = over_lanes(run_lane, lanes, at_once=_AT_ONCE, horizons=tuple(horizons))
     shape = len(cells), seeds, len(horizons)
     return Measured(gap.reshape(shape), linear.reshape(shape))
 
@@ -233,7 +233,14 @@ class _Scored:
         return self.method.behaviour(state[0])
 
 
-def _run(lane: dict[str, Any], horizons: tuple[int, ...]) -> tuple[Array, Array]:
+def run_lane(lane: dict[str, Any], horizons: tuple[int, ...]) -> tuple[Array, Array]:
+    """One run: the gap after each horizon, and its part of mean zero.
+
+    Args:
+        lane: reward and log_ref (K,), alphas and betas (T,), samples, key or keys, and the pulls
+            (horizons, T, K) of the scores; zeros for no control variate.
+        horizons: numbers of updates after which the gap is looked at.
+    """
     bandit = Bandit(lane["reward"][None], lane["log_ref"][None])
     proximal = Proximal(momentum=Schedule(lane["alphas"]), beta=lane["betas"])
     solution = solve(

@@ -15,6 +15,8 @@ def parse(arguments: Sequence[str]) -> Any:
     Raises:
         SystemExit: after help, and for usage that the parser has explained.
     """
+    if list(arguments[:2]) == ["llm", "explain"]:  # under both names
+        arguments = arguments[1:]
     # On a terminal, the parser would colour its help all the same.
     tyro._experimental_options["ansi_codes"] = not os.environ.get("NO_COLOR")
     return tyro.cli(

@@ -22,7 +22,7 @@ class Recipe:
 
     Attributes:
         loss: of the library, of pairs or pointwise.
-        beta: weight of the scores.
+        beta: weight of the scores, a number or one for each row.
         scale: factor of the whole loss.
         margin: taken from the winner's h.
         reference: whether a score is a log-ratio, or log pi alone.
@@ -43,7 +43,7 @@ class Recipe:
     """
 
     loss: Loss | PointwiseLoss
-    beta: float
+    beta: Any
     scale: float = 1.0
     margin: float = 0.0
     reference: bool = True

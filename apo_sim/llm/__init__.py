@@ -5,20 +5,22 @@ Needs the extra `llm`: pip install 'apo-sim[llm]'.
 
 import importlib.util
 
-from apo_sim.errors import InvalidArgument
+from apo_sim.errors import MissingExtra
 
 _NEEDED = ("flax", "gguf", "if_verifiable", "orbax", "qwix", "safetensors", "tokenizers", "tunix")
 _missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
 if _missing:
-    raise InvalidArgument(
-        "apo_sim.llm", ", ".join(_missing), "is not installed", "pip install 'apo-sim[llm]'"
-    )
+    raise MissingExtra("apo_sim.llm", _missing, "llm")
 
+from apo_sim.llm.certificates import certify, logged_pairs  # noqa: E402
 from apo_sim.llm.devices import join, mesh  # noqa: E402
+from apo_sim.llm.extrapolation import expo  # noqa: E402
 from apo_sim.llm.instructions import chosen_prompts, generate  # noqa: E402
 from apo_sim.llm.lora import LoRA  # noqa: E402
 from apo_sim.llm.memory import memory  # noqa: E402
 from apo_sim.llm.models import Model, load, save  # noqa: E402
+from apo_sim.llm.objectives import Objective, chipo, ipo_per_token, simpo, xpo  # noqa: E402
+from apo_sim.llm.objectives import named as objective  # noqa: E402
 from apo_sim.llm.outer import Outcome, train  # noqa: E402
 from apo_sim.llm.pairs import BradleyTerry, Preference, TopAgainstBottom  # noqa: E402
 from apo_sim.llm.prompts import Prompt, read  # noqa: E402
@@ -35,6 +37,7 @@ __all__ = [
     "Length",
     "LoRA",
     "Model",
+    "Objective",
     "Outcome",
     "Pairwise",
     "Preference",
@@ -48,14 +51,22 @@ __all__ = [
     "StepsRounded",
     "TopAgainstBottom",
     "Verifiable",
+    "certify",
+    "chipo",
     "chosen_prompts",
+    "expo",
     "generate",
+    "ipo_per_token",
     "join",
     "load",
+    "logged_pairs",
     "memory",
     "mesh",
+    "objective",
     "ranker",
     "read",
     "save",
+    "simpo",
     "train",
+    "xpo",
 ]

@@ -7,27 +7,36 @@ import numpy as np
 
 from apo_sim.arguments import check_momentum
 from apo_sim.checks import (
+    NON_NEGATIVE,
     POSITIVE,
     Kind,
     as_count,
     as_flag,
     as_function,
     as_seed,
+    check_single,
     instance_of,
     optional,
 )
 from apo_sim.errors import InvalidArgument
-from apo_sim.geometry.base import GEOMETRY
 from apo_sim.llm import parameters
 from apo_sim.llm.devices import AXES
 from apo_sim.llm.lora import LoRA
 from apo_sim.llm.models import Model
+from apo_sim.llm.objectives import Objective, as_objective
 from apo_sim.llm.pairs import Pairing
 from apo_sim.llm.rankers import Ranker
 from apo_sim.llm.sampling import Sampling
 from apo_sim.llm.source import Source
 from apo_sim.llm.step import FineTuning
-from apo_sim.losses.base import as_loss
+
+
+def as_expo(name: str, value: Any) -> float:
+    """The kind of ExPO's weight."""
+    check_single(name, value, NON_NEGATIVE.remedy)
+    NON_NEGATIVE.check(name, value)
+    return float(value)
+
 
 KINDS: dict[str, Kind] = {
     "model": instance_of(Model, "is no model", "pass what apo_sim.llm.load returns"),
@@ -46,6 +55,7 @@ KINDS: dict[str, Kind] = {
     "mesh": optional(
         instance_of(jax.sharding.Mesh, "is no mesh", "pass what apo_sim.llm.mesh returns, or None")
     ),
+    "expo": as_expo,
     "progress": as_flag,
     "watch_policy": optional(as_function),
 }
@@ -62,23 +72,14 @@ def as_betas(beta: Any, iterations: int) -> list[float]:
     return [float(value) for value in np.broadcast_to(np.asarray(beta, float), iterations)]
 
 
-def check_method(loss: Any, momentum: Any, geometry: Any, iterations: int) -> None:
-    """Refuse what is no loss or no rule, and a schedule of the wrong length, as `run` does.
+def as_method(loss: Any, momentum: Any, geometry: Any, iterations: int) -> Objective:
+    """What a step minimises; refuse what is no loss or no rule, or a schedule of the wrong length.
 
-    Of geometries, those are left whose scores can be had from the probabilities of the responses
-    at hand: the normaliser of all others runs over all responses.
+    As `run` does, and losses of labelled responses are welcome.
     """
-    as_loss("loss", loss)
-    GEOMETRY("geometry", geometry)
-    if not geometry.of_log_ratio:
-        raise InvalidArgument(
-            "geometry",
-            geometry,
-            "needs more than log(policy / proximal centre) of a response, and the probability of "
-            "a text is too small to be a coordinate by itself",
-            "pass KL(), ForwardKL(), JensenShannon(), AlphaDivergence(0.5) or MixedChiSquare()",
-        )
+    found = as_objective(loss, geometry)
     check_momentum(momentum, iterations)
+    return found
 
 
 def check_source(source: Any, **given: Any) -> None:

@@ -57,8 +57,8 @@ def summary(prompts: Sequence[Prompt], policy: Judged, reference: Judged) -> dic
         - `score`: mean of the ranker's scores;
         - `win_rate`: share of the prompts on which it scores above the reference; ties count half;
         - `lc_win_rate`: the same at equal length, by a logistic regression of the wins on the
-          difference in length (as AlpacaEval 2 does, for one pair of policies), with the interval
-          of its profile likelihood;
+            difference in length (as AlpacaEval 2 does, for one pair of policies), with the interval
+            of its profile likelihood;
         - `characters`: mean length;
         - `kl`: KL divergence from the reference, in nats a response, by `divergence`;
         - `reverse_kl`: of the reference from the policy, over the reference's responses;

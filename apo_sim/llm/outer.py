@@ -21,22 +21,35 @@ from apo_sim.llm.adapters import trained
 from apo_sim.llm.arguments import (
     KINDS,
     as_betas,
+    as_method,
     check_batch,
-    check_method,
     check_model,
     check_source,
 )
-from apo_sim.llm.extrapolation import Extrapolator
+from apo_sim.llm.exploration import Explored
+from apo_sim.llm.extrapolation import Extrapolator, go_beyond
 from apo_sim.llm.judge import Judge
 from apo_sim.llm.lora import LoRA
 from apo_sim.llm.models import Model
+from apo_sim.llm.objectives import Objective
 from apo_sim.llm.pairs import Pairing, Preference, TopAgainstBottom
 from apo_sim.llm.prompts import Prompt, as_prompts, folds
 from apo_sim.llm.rankers import Ranker
+from apo_sim.llm.reference import Reference
 from apo_sim.llm.sampling import Sampler, Sampling
-from apo_sim.llm.source import DATA, ORDER, Sampled, Source, Watch, check_pairs, seed_of, usable
+from apo_sim.llm.source import (
+    DATA,
+    ORDER,
+    OTHERS,
+    Sampled,
+    Source,
+    Watch,
+    check_pairs,
+    seed_of,
+    usable,
+)
 from apo_sim.llm.step import FineTuning, ProximalTrainer, StepDiverged
-from apo_sim.losses import DPO, Loss
+from apo_sim.losses import DPO, Loss, PointwiseLoss
 from apo_sim.momentum import Constant, Momentum, NoMomentum
 from apo_sim.progress import bar
 
@@ -49,7 +62,8 @@ class Outcome:
     """What a run leaves behind.
 
     Attributes:
-        model: pi_hat_T, with its adapters if it has any; `llm.save` merges them.
+        model: pi_hat_T, or where ExPO leads from it, with its adapters if it has any; `llm.save`
+            merges them.
         rows: figures of every policy, in order: the reference, pi_hat_1, pi_1, ... pi_hat_T; each
             with `policy`, `iteration` and those of `evaluation.summary`; empty without held-out
             prompts.
@@ -72,7 +86,7 @@ def train(
     prompts: Any = None,
     *,
     ranker: Ranker | None = None,
-    loss: Loss = DPO(),
+    loss: Loss | PointwiseLoss | Objective = DPO(),
     momentum: Momentum = Constant(PAPER_ALPHA),
     geometry: Geometry = KL(),
     beta: Any = PAPER_BETA,
@@ -81,6 +95,7 @@ def train(
     pairing: Pairing = TopAgainstBottom(),
     tuning: FineTuning = FineTuning(),
     lora: LoRA | None = None,
+    expo: float = 0.0,
     held_out: Any = None,
     source: Source | None = None,
     seed: int = 0,
@@ -99,16 +114,20 @@ def train(
         model: see `apo_sim.llm.load`; trained in place.
         prompts: a JSONL file, texts or `Prompt`s, shared out among the iterations.
         ranker: scores the responses.
-        loss: what the proximal step fits.
+        loss: what the proximal step fits: a loss of pairs, one of labelled responses (KTO), or an
+            `Objective`, such as `simpo()`, `ipo_per_token()`, `chipo()` and `xpo()`.
         momentum: the rule.
         geometry: the distance of the proximal step: KL, or an f-divergence of `apo_sim.geometry`,
-            whose score is a function of log(policy / proximal centre) of the response alone.
+            whose score is a function of log(policy / proximal centre) of the response alone. An
+            `Objective` has its own.
         beta: proximal weight; a number or one for each iteration.
         iterations: T, at least 1.
         sampling: how responses are drawn.
         pairing: how scores become pairs.
         tuning: the inner training.
         lora: train adapters, which the model then carries; None: all parameters.
+        expo: weight of ExPO, the step beyond pi_hat_T, away from the reference, that a run may
+            end with; see `apo_sim.llm.expo`.
         held_out: prompts to judge every policy on; None: none is judged.
         source: of preference pairs, in the place of `prompts`, `ranker`, `sampling`, `pairing`
             and `held_out`.
@@ -125,7 +144,7 @@ def train(
             those that are read back.
 
     Returns:
-        An `Outcome`; the output of the method is pi_hat_T.
+        An `Outcome`; the output of the method is pi_hat_T, or ExPO's.
 
     Raises:
         InvalidArgument: anything unusable, named, before compilation; a folder of another run, or
@@ -155,12 +174,16 @@ def train(
         if mesh is not None:
             stack.enter_context(mesh)
         betas = as_betas(beta, iterations)
-        check_method(loss, momentum, geometry, iterations)
+        objective = as_method(loss, momentum, geometry, iterations)
         check_source(source, prompts=prompts, ranker=ranker, held_out=held_out)
         check_model(model, mesh)
         check_batch(tuning, mesh)
         if lora is not None:
             model = lora.into(model)
+        moved = None if lora is None else trained(model.network)
+        reference = None
+        if objective.anchored or objective.explores or expo:
+            reference = Reference(model.network, moved)
         settings = {
             "loss": loss,
             "momentum": momentum,
@@ -170,6 +193,7 @@ def train(
             "pairing": pairing,
             "tuning": tuning,
             "lora": lora,
+            "expo": expo,
             "source": source,
             "iterations": iterations,
             "beta": betas,
@@ -179,7 +203,10 @@ def train(
         if source is None:
             sampler = Sampler(model, sampling)
             settings["prompts"] = asked = _usable("prompts", prompts, sampler, ranker)
-            source = Sampled(folds(asked, iterations), sampler, ranker, pairing)
+            drawn = folds(asked, iterations), sampler, ranker, pairing
+            source = Sampled(*drawn)
+            if objective.explores and reference is not None:
+                source = Explored(*drawn, reference)
             if held_out is not None:
                 settings["held_out"] = found = _usable("held_out", held_out, sampler, ranker)
                 judged = found, sampler, ranker
@@ -187,18 +214,16 @@ def train(
             place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         else:
             place = stack.enter_context(run_file.opened(out, model, mesh, settings))
-        trainer = ProximalTrainer(
-            model.network, loss, tuning, model.tokenizer.padding, geometry=geometry
-        )
+        trainer = ProximalTrainer(model.network, objective, tuning, model.tokenizer.padding)
         run = _Run(
             model=model,
             trainer=trainer,
-            extrapolator=Extrapolator(
-                model.network, momentum, None if lora is None else trained(model.network)
-            ),
+            extrapolator=Extrapolator(model.network, momentum, moved),
             source=source,
             judge=None if judged is None else Judge(model, trainer, *judged, seed),
             betas=betas,
+            expo=expo,
+            reference=reference,
             seed=seed,
             place=place,
             progress=progress and jax.process_index() == 0,
@@ -225,9 +250,13 @@ class _Run:
     source: Source
     judge: Judge | None
     betas: list[float]
+    expo: float
+    reference: Reference | None
     seed: int
     place: Path
     progress: bool
+    # What the last step was fitted to, part by part: of all iterations where scores are anchored.
+    data: list[tuple[list[Preference], np.ndarray]] = dataclasses.field(default_factory=list)
 
     def all(self, told: Callable[[int, Any], None]) -> Outcome:
         """From the reference to pi_hat_T."""
@@ -248,16 +277,28 @@ class _Run:
                 if not isinstance(self.extrapolator.momentum, NoMomentum):
                     rows += self._judged(folder / "judged-centre", t, "pi")
             self._report(rows, steps, counts)
+        if self.expo and self.reference is not None:
+            go_beyond(self.model.network, self.reference.values, self.expo)
+            self._check_finite(last, "ExPO's parameters are not finite")
+            rows += self._judged(self.place / f"iteration-{last}" / "judged-expo", last, "expo")
+            self._report(rows, steps, counts)
         return Outcome(self.model, rows, steps, counts, None)
 
     def _update(self, t: int, folder: Path) -> dict[str, Any]:
         """From pi_{t-1} to pi_hat_t, and what was noted on the way."""
         network, hat = self.model.network, folder / "hat"
         of = parameters.digest(network)
-        if stages.ready(hat, of):
+        ready = stages.ready(hat, of)
+        if self.trainer.objective.anchored or not ready:
+            self.data.append(self._data(t, folder, of))
+        if ready:
             parameters.put(network, parameters.read(hat, self._moved()))
             return stages.read_json(hat / "log.json")
-        found, reference = self._data(t, folder, of)
+        drawn = len(self.data[-1][0])
+        if not self.trainer.objective.anchored:
+            self.data = self.data[-1:]
+        found = [pair for pairs, _ in self.data for pair in pairs]
+        reference = np.concatenate([log_probs for _, log_probs in self.data])
         steps = self.trainer.parts(len(found) * self.trainer.tuning.epochs)
         with self._watch(f"iteration {t}: steps", steps) as tick:
             log = self.trainer.step(
@@ -269,7 +310,7 @@ class _Run:
                 folder=folder / "step",
                 tick=tick,
             )
-        content = {"steps": log, "pairs": len(found)}
+        content = {"steps": log, "pairs": drawn}
         parameters.write(
             hat,
             self._moved(),
@@ -280,7 +321,7 @@ class _Run:
         return content
 
     def _data(self, t: int, folder: Path, of: str) -> tuple[list[Preference], np.ndarray]:
-        """The pairs of an iteration and their log-probabilities under the proximal centre."""
+        """The pairs of an iteration, and the log-probabilities that their scores compare with."""
         stage = folder / "pairs"
         if not stages.ready(stage, of):
             drawn = self.source.pairs(
@@ -299,13 +340,19 @@ class _Run:
                     "gives no pairs: all responses tie",
                     "pass more prompts, more responses, or a ranker with finer scores",
                 )
+            if self.trainer.objective.needs_others:
+                random = np.random.default_rng(seed_of(self.seed, OTHERS, t))
+                drawn = pairs.with_others(drawn, random)
             stages.complete(stage, lambda draft: pairs.write(draft, drawn), of)
         # Read back, so that all processes have the first one's, whatever their rankers said.
         found, of = pairs.read(stage), stages.seal(stage)
         stage = folder / "reference"
         if not stages.ready(stage, of):
             parts = self.trainer.parts(len(found))
-            with self._watch(f"iteration {t}: log-probabilities", parts) as tick:
+            at_reference: Any = contextlib.nullcontext()
+            if self.trainer.objective.anchored and self.reference is not None:
+                at_reference = self.reference.lent()
+            with self._watch(f"iteration {t}: log-probabilities", parts) as tick, at_reference:
                 reference = self.trainer.log_probs(found, tick)
             if not np.isfinite(reference).all():
                 raise self._diverged(t, "the proximal centre's log-probabilities are not finite")
@@ -321,8 +368,11 @@ class _Run:
     def _extrapolate(self, t: int) -> None:
         """From pi_hat_t to pi_t; nothing of it is kept, since it follows from the policies kept."""
         self.extrapolator.extrapolate(self.model.network, t)
+        self._check_finite(t, "the extrapolated parameters are not finite")
+
+    def _check_finite(self, t: int, what: str) -> None:
         if not parameters.are_finite(self.model.network):
-            raise self._diverged(t, "the extrapolated parameters are not finite")
+            raise self._diverged(t, what)
 
     def _diverged(self, t: int, what: str) -> StepDiverged:
         return StepDiverged(self.trainer.tuning.learning_rate, t, what)

@@ -3,7 +3,7 @@
 import json
 import operator
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,6 +26,9 @@ class Preference:
         loser: the other one.
         weight: how many such pairs it stands for: a count, or a probability.
         log_normalizer: beta log Z of the proximal step at this prompt, which SPPO regresses on.
+        other: a response to another prompt, for the anchor of KTO; none where it is not needed.
+        winner_from_reference: whether the winner was drawn from the reference policy and the loser
+            from the policy, or the other way round; for XPO.
     """
 
     prompt: Tokens
@@ -33,6 +36,8 @@ class Preference:
     loser: Tokens
     weight: float = 1.0
     log_normalizer: float = 0.5
+    other: Tokens = ()
+    winner_from_reference: bool = False
 
 
 @runtime_checkable
@@ -156,6 +161,37 @@ def preferences(
     ]
 
 
+def with_others(pairs: Sequence[Preference], random: np.random.Generator) -> list[Preference]:
+    """The same pairs, each with a response to another prompt: a winner or a loser of these pairs.
+
+    Pairs that have one keep it.
+
+    Raises:
+        InvalidArgument: pairs of a single prompt.
+
+    Example:
+        >>> pairs = [Preference((prompt,), (prompt, 7), (prompt, 8)) for prompt in (1, 2)]
+        >>> [pair.other[0] for pair in with_others(pairs, np.random.default_rng(0))]
+        [2, 1]
+    """
+    lacking = [pair for pair in pairs if not pair.other]
+    if lacking and len({pair.prompt for pair in pairs}) < 2:
+        raise InvalidArgument(
+            "loss",
+            "of labelled responses",
+            "is held against responses to other prompts, and there is one prompt only",
+            "pass more prompts, or a loss of pairs",
+        )
+
+    def other(pair: Preference) -> Tokens:
+        while True:
+            found = pairs[int(random.integers(len(pairs)))]
+            if found.prompt != pair.prompt:
+                return found.winner if random.uniform() < 0.5 else found.loser
+
+    return [pair if pair.other else replace(pair, other=other(pair)) for pair in pairs]
+
+
 def write(folder: Path, pairs: Sequence[Preference]) -> None:
     """Keep pairs, by the first process."""
     stages.write_json(folder / "pairs.json", [astuple(pair) for pair in pairs])
@@ -165,8 +201,8 @@ def read(folder: Path) -> list[Preference]:
     """What `write` kept."""
     entries = json.loads((folder / "pairs.json").read_text())
     return [
-        Preference(tuple(asked), tuple(winner), tuple(loser), *numbers)
-        for asked, winner, loser, *numbers in entries
+        Preference(tuple(asked), tuple(winner), tuple(loser), weight, log_z, tuple(other), flag)
+        for asked, winner, loser, weight, log_z, other, flag in entries
     ]
 
 

@@ -20,7 +20,7 @@ from apo_sim.llm.rankers import Ranker, check_scores
 from apo_sim.llm.sampling import Response, Sampler
 
 # Purposes that randomness is drawn for.
-DATA, ORDER, JUDGED = range(3)
+DATA, ORDER, JUDGED, OTHERS = range(4)
 # Batches of responses that are stored as one.
 _BATCHES = 8
 
@@ -132,7 +132,8 @@ def check_pairs(found: Any, model: Model) -> None:
     size = getattr(config, "vocab_size", None) or config.num_embed  # Gemma's name for it
     for place, pair in enumerate(found):
         texts = (pair.prompt, pair.winner, pair.loser)
-        if not all(texts) or not all(0 <= token < size for text in texts for token in text):
+        tokens = [token for text in (*texts, pair.other) for token in text]
+        if not all(texts) or not all(0 <= token < size for token in tokens):
             raise InvalidArgument(
                 "source",
                 pair,

@@ -23,8 +23,10 @@ from apo_sim.geometry import KL
 from apo_sim.llm import parameters, stages
 from apo_sim.llm.batches import Batch, batches
 from apo_sim.llm.devices import fetched
+from apo_sim.llm.objectives import Objective, as_objective
 from apo_sim.llm.pairs import Preference
-from apo_sim.losses import Extra, Loss
+from apo_sim.llm.watching import FIGURES, pair_figures, watched
+from apo_sim.losses import Loss, PointwiseLoss
 from apo_sim.methods import TrainingDiverged
 
 
@@ -118,25 +120,25 @@ class FineTuning:
                 return self.optimizer(learning_rate)
             return optax.rmsprop(learning_rate, decay=0.99)
 
-        return optax.inject_hyperparams(made)(learning_rate=self.learning_rate)
+        return watched(optax.inject_hyperparams(made)(learning_rate=self.learning_rate))
 
 
-def response_log_probs(network: Any, batch: Batch) -> Float[Array, "pairs 2"]:
-    """log pi(response | prompt) of winner and loser, in nats, shape (B, 2).
+def response_log_probs(network: Any, batch: Batch) -> Float[Array, "pairs sides"]:
+    """log pi(response | prompt) of the batch's responses, in nats, shape (B, S).
 
     Source: the paper's (2.1), summed over tokens.
     """
     return jnp.sum(token_log_probs(network, batch), axis=-1)
 
 
-def token_log_probs(network: Any, batch: Batch) -> Float[Array, "pairs 2 responses"]:
-    """log pi(token | what comes before it) of both responses, in nats, shape (B, 2, R).
+def token_log_probs(network: Any, batch: Batch) -> Float[Array, "pairs sides responses"]:
+    """log pi(token | what comes before it) of the responses, in nats, shape (B, S, R).
 
     Zero where a response is over.
     """
-    pairs, _, length = batch.tokens.shape
-    tokens = jnp.asarray(batch.tokens).reshape(2 * pairs, length)
-    mask = jnp.asarray(batch.mask).reshape(2 * pairs, length)
+    pairs, sides, length = batch.tokens.shape
+    tokens = jnp.asarray(batch.tokens).reshape(sides * pairs, length)
+    mask = jnp.asarray(batch.mask).reshape(sides * pairs, length)
     asked, given = tokens[:, :-1], tokens[:, -batch.responses :]
     arguments = (
         asked,
@@ -150,27 +152,25 @@ def token_log_probs(network: Any, batch: Batch) -> Float[Array, "pairs 2 respons
         logits, _ = network(*arguments)
     log_probs = selective_log_softmax(logits[:, -batch.responses :], given)
     counted = mask[:, -batch.responses :]
-    return jnp.where(counted, log_probs, 0.0).reshape(pairs, 2, -1)
+    return jnp.where(counted, log_probs, 0.0).reshape(pairs, sides, -1)
 
 
 def objective(
-    network: Any, batch: Batch, loss: Loss, geometry: Any = KL()
+    network: Any, batch: Batch, loss: Loss | PointwiseLoss | Objective, geometry: Any = KL()
 ) -> tuple[Array, dict[str, Array]]:
     """Mean of a loss over a batch, and how the pairs stand: (3.1) with data.
 
-    The scores are those of a geometry that needs log(policy / proximal centre) of the response
-    alone; for KL, h = beta log(policy / proximal centre).
+    See `apo_sim.llm.objectives.Objective` for the scores.
     """
-    log_ratio = response_log_probs(network, batch) - batch.reference
-    scores = batch.beta[:, None] * geometry.score_of_ratio(log_ratio)
-    values = loss(scores[:, 0], scores[:, 1], Extra(batch.log_normalizer))
-    lead = scores[:, 0] - scores[:, 1]
+    log_probs = response_log_probs(network, batch)
+    values, lead = as_objective(loss, geometry).values(log_probs, batch)
     right = jnp.where(lead > 0, 1.0, jnp.where(lead == 0, 0.5, 0.0))
     value = jnp.mean(batch.weight * values)
     report = {
         "loss": value,
         "margin": jnp.mean(batch.weight * lead),
         "accuracy": jnp.mean(batch.weight * right),
+        **pair_figures(log_probs, batch),
     }
     return value, report
 
@@ -181,17 +181,17 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
     Args:
         network: trained in place; with LoRA in it, only that is trained. Parameters that are
             trained in less than single precision bring a warning, `StepsRounded`.
-        loss: any of `apo_sim.losses`.
+        loss: any of `apo_sim.losses`, or an objective.
         tuning: the inner training.
         padding: token that fills up.
         save_every: steps between two checkpoints within a proximal step.
-        geometry: what the scores are, see `objective`.
+        geometry: of the scores of a loss; an objective has its own.
     """
 
     def __init__(
         self,
         network: Any,
-        loss: Loss,
+        loss: Loss | PointwiseLoss | Objective,
         tuning: FineTuning,
         padding: int,
         save_every: int = 100,
@@ -205,10 +205,9 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
         _warn_of_rounding(nnx.state(network, self.optimizer.wrt), tuning.learning_rate)
         self.tuning, self.padding, self.save_every = tuning, padding, save_every
         self.is_managed_externally = True
+        self.objective = aim = as_objective(loss, geometry)
         self._reports: list[dict[str, Array]] = []
-        self.with_loss_fn(
-            lambda network, batch: objective(network, batch, loss, geometry), has_aux=True
-        )
+        self.with_loss_fn(lambda network, batch: objective(network, batch, aim), has_aux=True)
         self.with_gen_model_input_fn(lambda batch: {"batch": batch})
         graph = nnx.graphdef(network)
         # Only these numbers come back: nnx.jit would return, and so copy, the network too.
@@ -227,13 +226,13 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
     def log_probs(
         self, pairs: Sequence[Preference], tick: Callable[[int], None] = lambda _: None
     ) -> np.ndarray:
-        """log pi of winner and loser of every pair under the network as it is, (pairs, 2)."""
+        """log pi of every pair's responses under the network as it is, shape (pairs, S)."""
         return self.token_log_probs(pairs, tick).sum(axis=-1)
 
     def token_log_probs(
         self, pairs: Sequence[Preference], tick: Callable[[int], None] = lambda _: None
     ) -> np.ndarray:
-        """The same of every token, shape (pairs, 2, longest response), zero where one is over."""
+        """The same of every token, shape (pairs, S, longest response), zero where one is over."""
         state = nnx.state(self.model)
         found = []
         for batch in self._parts(batches(pairs, self.tuning.batch, beta=1.0, padding=self.padding)):
@@ -268,7 +267,7 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
 
         Args:
             pairs: the preference data of this iteration.
-            reference: their log-probabilities under the proximal centre, shape (pairs, 2).
+            reference: their log-probabilities under the proximal centre, shape (pairs, S).
             beta: proximal weight.
             seed: the order of the pairs is drawn from it.
             iteration: of the outer loop, for messages.
@@ -277,15 +276,22 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
             tick: told of every part of a batch.
 
         Returns:
-            Loss, margin and accuracy of every part of a batch, and the learning rate.
+            Of every part of a batch: learning rate, loss, margin, accuracy, what `watching` adds.
 
         Raises:
-            InvalidArgument: no pairs.
+            InvalidArgument: no pairs; pairs without what the objective needs.
             StepDiverged: a loss or the policy that comes out is no finite number.
         """
         if not pairs:
             raise InvalidArgument(
                 "pairs", pairs, "are none", "draw more prompts, or rank by finer scores"
+            )
+        if self.objective.needs_others and not all(pair.other for pair in pairs):
+            raise InvalidArgument(
+                "pairs",
+                f"{len(pairs)} pairs",
+                "lack responses to other prompts",
+                "pass apo_sim.llm.pairs.with_others(pairs, random)",
             )
         # The log-probabilities tell the centre and the pairs apart.
         of = stages.mark(beta, seed, reference.tolist(), repr(pairs))
@@ -399,20 +405,24 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
             nnx.state(fresh, nnx.optimizer.OptState),
         )
         nnx.update(self.optimizer, state)
-        self._rate = next(
-            variable
+        kept = {
+            path[-1]: variable
             for path, variable in nnx.to_flat_state(
                 nnx.state(self.optimizer, nnx.optimizer.OptState)
             )
-            if path[-2:] == ("hyperparams", "learning_rate")
-        )
+            if path[-2:] == ("hyperparams", "learning_rate") or path[-1] in FIGURES
+        }
+        self._rate = kept.pop("learning_rate")
+        self._watched = kept
 
     def _set_rate(self, rate: float) -> None:
         old = self._rate.get_value()
         self._rate.set_value(jax.device_put(jnp.asarray(rate, old.dtype), old.sharding))
 
     def _post_process_train_step(self, aux: Any) -> None:
-        self._reports.append(aux)
+        # Copies: the next step makes its state in the place of this one.
+        kept = {name: jnp.copy(variable.get_value()) for name, variable in self._watched.items()}
+        self._reports.append(aux | kept)
 
 
 def _warn_of_rounding(trained: Any, rate: float) -> None:

@@ -17,6 +17,8 @@ _TOLERANCE = 1e-6
 _MOST_PRODUCTS = 64
 
 Scores = Float[Array, "arms batch"]
+Pairs = Float[Array, "arms arms batch"]
+Links = Bool[Array, "arms arms batch"]
 
 
 class Flows(NamedTuple):
@@ -28,7 +30,7 @@ class Flows(NamedTuple):
         force: the right-hand side.
     """
 
-    rate: Float[Array, "arms arms batch"]
+    rate: Pairs
     anchor: Scores
     force: Scores
 
@@ -89,13 +91,15 @@ def solve_by_products(flows: Flows) -> Scores:
 
 
 def error_bound(
-    flows: Flows, found: Scores, noise: Scores, linked: Bool[Array, "arms arms batch"]
+    flows: Flows, found: Scores, noise: Scores, linked: Links
 ) -> Float[Array, " batch"]:
     """How far a solution may be off, up to a shift of each group that nothing holds.
 
     It is the length of what is left of the force, rounding included, over a lower bound of the
-    smallest eigenvalue. Each arm that is tied to every other of its group makes a star, whose
-    smallest eigenvalue but for a shift is its weakest tie, and no tie is in more than two stars.
+    smallest eigenvalue but for a shift, the better one of two. Each arm that is tied to every other
+    of its group makes a star, whose eigenvalue is its weakest tie, and no tie is in more than two
+    stars. And n arms, each of which is tied to d others or more, all by t or more, have
+    t (2 d - n + 2).
 
     Args:
         flows: the system.
@@ -104,9 +108,9 @@ def error_bound(
         linked: which arms are in one group; arms may be alone.
 
     Returns:
-        The bound, infinite where no arm is tied to all others.
+        The bound, infinite where no arm is tied to all others and one is not tied to half of them.
 
-    Source: ours.
+    Source: ours; Fiedler (1973) for the second bound.
 
     Example:
         >>> rate = jnp.array([[0.0, 1.0], [1.0, 0.0]])[..., None]
@@ -119,10 +123,7 @@ def error_bound(
     left = jnp.abs(flows.force - _times(flows, diagonal, found)) + noise
     length = jnp.sqrt(jnp.sum(left**2, axis=0))
     members = _over_group(linked, jnp.ones_like(diagonal))
-    others = linked & ~jnp.eye(len(diagonal), dtype=bool)[..., None]
-    weakest = jnp.min(jnp.where(others, flows.rate, jnp.inf), axis=0)
-    alone = members == 1
-    tied = jnp.where(alone, jnp.inf, 0.5 * _over_group(linked, jnp.where(alone, 0.0, weakest)))
+    tied = _least_tied(flows.rate, linked, members)
     held = _over_group(linked, flows.anchor) / members
     strongest = jnp.max(jnp.where(linked, flows.anchor[:, None], 0.0), axis=0)
     # Anchors hold the mean, as far as they do not outweigh the ties between the arms.
@@ -130,6 +131,23 @@ def error_bound(
     with_anchors = jnp.minimum(0.5 * tied, 0.5 * jnp.where(jnp.isinf(tied), 1.0, share) * held)
     least = jnp.min(jnp.where(strongest > 0, with_anchors, tied), axis=0)
     return jnp.where(length > 0, length / least, 0.0)
+
+
+def _least_tied(rate: Pairs, linked: Links, members: Scores) -> Scores:
+    """A lower bound of the smallest eigenvalue of an arm's group, but for that of a shift."""
+    others = linked & ~jnp.eye(len(rate), dtype=bool)[..., None]
+    alone = members == 1
+    weakest = jnp.min(jnp.where(others, rate, jnp.inf), axis=0)
+    by_stars = 0.5 * _over_group(linked, jnp.where(alone, 0.0, weakest))
+    ties = others & (rate > 0)
+    number = jnp.sum(ties, axis=0).astype(rate.dtype)
+    least = jnp.min(jnp.where(ties, rate, jnp.inf), axis=0)
+    fewest, least = (
+        jnp.min(jnp.where(linked, of_arm[:, None], jnp.inf), axis=0) for of_arm in (number, least)
+    )
+    enough = 2.0 * fewest - members + 2.0
+    by_number = jnp.where(enough > 0, enough * least, 0.0)
+    return jnp.where(alone, jnp.inf, jnp.maximum(by_stars, by_number))
 
 
 def _diagonal(flows: Flows) -> Scores:
@@ -140,5 +158,5 @@ def _times(flows: Flows, diagonal: Scores, x: Scores) -> Scores:
     return diagonal * x - over_rivals(flows.rate, x)
 
 
-def _over_group(linked: Bool[Array, "arms arms batch"], values: Scores) -> Scores:
+def _over_group(linked: Links, values: Scores) -> Scores:
     return over_rivals(linked.astype(values.dtype), values)

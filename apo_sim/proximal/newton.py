@@ -36,9 +36,10 @@ _CALM = 0.3
 # Steps after which halving begins.
 _PATIENCE = 40
 # A last step of this length leaves an error of its square; the other error that a step found by
-# conjugate gradients may have.
+# conjugate gradients may have, and one that another such step would not bring down to it.
 _SETTLED = 1e-6
 _SURE = 1e-9
+_HOPELESS = 1e-6
 
 Scores = Float[Array, "arms batch"]
 PerProblem = Float[Array, " batch"]
@@ -195,8 +196,10 @@ def _newton(loss: Loss, problem: _Problem, state: _State, by_products: bool) -> 
         lambda: _off(problem, flows, noise, step, held),
         lambda: jnp.zeros_like(wall),
     )
-    sure = ~settled | (off <= _SURE)
-    return _State(new, wall, moved, settled & sure, state.exact | ~jnp.all(sure), state.step)
+    unsure = settled & (off > _SURE)
+    # Where another step by products has nothing left to improve, or could not be vouched for.
+    in_vain = unsure & ((moved <= _SURE) | (off > _HOPELESS))
+    return _State(new, wall, moved, settled & ~unsure, state.exact | jnp.any(in_vain), state.step)
 
 
 def _grown(problem: _Problem, state: _State) -> tuple[PerProblem, Bool[Array, " batch"]]:

@@ -25,6 +25,8 @@ from jaxtyping import Array, Bool, Float
 
 from apo_sim.checks import POSITIVE, as_count, check_room, checked
 from apo_sim.errors import InvalidArgument
+from apo_sim.geometry import KL, Geometry
+from apo_sim.geometry.base import GEOMETRY, check_reference
 from apo_sim.problems import PROBLEM, Bandit, LogPolicy, Problem
 from apo_sim.pytree import boxed, like, pytree_dataclass, unboxed
 from apo_sim.theory.arguments import Number, as_proximal_weight
@@ -133,12 +135,42 @@ def _as_rule(name: str, value: Any) -> Any:
     return value
 
 
-@checked(problem=PROBLEM, momentum=_as_rule, beta=POSITIVE, iterations=as_count)
-def leading_order(problem: Problem, momentum: Any, beta: Number, iterations: int) -> LeadingOrder:
+def _as_legendre(name: str, value: Any) -> Geometry:
+    """A geometry in which the policy is a smooth function of the rewards."""
+    geometry = GEOMETRY(name, value)
+    if not geometry.legendre:
+        raise InvalidArgument(
+            name,
+            value,
+            "lets arms lose all their mass, where the law has no derivatives",
+            "pass a geometry that keeps all arms, such as apo_sim.KL() or apo_sim.geometry.Burg()",
+        )
+    return geometry
+
+
+@checked(
+    problem=PROBLEM,
+    momentum=_as_rule,
+    beta=POSITIVE,
+    iterations=as_count,
+    geometry=_as_legendre,
+)
+def leading_order(
+    problem: Problem,
+    momentum: Any,
+    beta: Number,
+    iterations: int,
+    geometry: Geometry = KL(),
+) -> LeadingOrder:
     r"""The law of the gap over N, to leading order, of DPO on sampled Bradley-Terry preferences.
 
-    For pairs drawn from the policy itself, N an iteration spread over the contexts, a policy that
-    is a table, and KL. The reward bound R is taken not to bind.
+    For pairs drawn from the policy itself, N an iteration spread over the contexts, and a policy
+    that is a table. The reward bound R is taken not to bind. In other geometries than KL it is the
+    dual coordinates z = phi'(pi) that are linear in the rewards, and with u = 1/phi''(pi), v the
+    second derivative of pi in z, s = u/sum u and l = r* - <s, r*> the value has
+
+    $$g = u\,l, \qquad H = \mathrm{diag}(v l) - (v l) s^\top - s (v l)^\top +
+    \langle v, l\rangle\, s s^\top.$$
 
     Args:
         problem: a `Bandit`.
@@ -146,6 +178,8 @@ def leading_order(problem: Problem, momentum: Any, beta: Number, iterations: int
             it on one reward after the other.
         beta: proximal weight, a number or a schedule of shape (iterations,).
         iterations: number of updates T.
+        geometry: of the proximal step, one that keeps all arms: KL, Tsallis, Burg, ChiSquareKL.
+            `TRUSTED` was found for KL.
 
     Returns:
         A `LeadingOrder`, for the whole path. Works inside `jax.jit` and `jax.vmap`. The cost is
@@ -153,7 +187,8 @@ def leading_order(problem: Problem, momentum: Any, beta: Number, iterations: int
 
     Raises:
         InvalidArgument: the problem has no latent reward, `momentum` is no rule or a schedule of
-            another length, beta not positive or of another length, iterations not a count.
+            another length, beta not positive or of another length, iterations not a count, a
+            geometry that is none, lets arms vanish or has no coordinates for the reference.
 
     Source: ours (N13); the bias is that of Cox and Snell (1968).
 
@@ -180,19 +215,23 @@ def leading_order(problem: Problem, momentum: Any, beta: Number, iterations: int
             f"is a schedule of the wrong length for iterations = {iterations}",
             "pass one alpha for each iteration",
         )
-    return _law(problem, boxed(momentum, "momentum"), betas)
+    check_reference(geometry, problem.log_ref)
+    return _law(problem, boxed(momentum, "momentum"), boxed(geometry, "geometry"), betas)
 
 
 @jax.jit
-def _law(problem: Bandit, rule: Any, betas: Float[Array, " iterations"]) -> LeadingOrder:
+def _law(
+    problem: Bandit, rule: Any, geometry: Any, betas: Float[Array, " iterations"]
+) -> LeadingOrder:
+    geometry = unboxed(geometry).at(problem.log_ref)
     before, after = _weights(unboxed(rule), betas)
     centres = jnp.concatenate([jnp.zeros_like(after[:1]).at[0, -1].set(1.0), after[:-1]])
-    noises = jax.vmap(_noise, (None, 0))(problem.reward, _exact(problem, centres))
-    log_policies = _exact(problem, before)
+    noises = jax.vmap(_noise, (None, 0))(problem.reward, _exact(problem, geometry, centres))
+    log_policies = _exact(problem, geometry, before)
 
     def at(point: tuple[Array, LogPolicy]) -> dict[str, Array]:
         weights, log_policy = point
-        return _at(problem, noises, weights[:-1], log_policy)
+        return _at(problem, geometry, noises, weights[:-1], log_policy)
 
     found = jax.lax.map(at, (before, log_policies))
     widest = jnp.max(jnp.ptp(problem.reward, axis=1))
@@ -213,12 +252,14 @@ def _weights(rule: Any, betas: Float[Array, " iterations"]) -> tuple[Weights, We
     return jax.lax.scan(update, (start, rule.init(start)), jnp.arange(iterations))[1]
 
 
-def _exact(problem: Bandit, weights: Weights) -> Float[Array, "iterations contexts arms"]:
+def _exact(
+    problem: Bandit, geometry: Any, weights: Weights
+) -> Float[Array, "iterations contexts arms"]:
     """The policies that rewards equal to r* lead to, normalised."""
     gamma, of_reference = jnp.sum(weights[:, :-1], axis=1), weights[:, -1]
     lead = problem.reward - jnp.max(problem.reward, axis=1, keepdims=True)
-    logits = of_reference[:, None, None] * problem.log_ref + gamma[:, None, None] * lead
-    return jax.nn.log_softmax(logits, axis=-1)
+    dual = geometry.dual(problem.log_ref)
+    return geometry.policy(of_reference[:, None, None] * dual + gamma[:, None, None] * lead)
 
 
 class _Noise(NamedTuple):
@@ -279,13 +320,46 @@ def _floored(log_mass: Array) -> Array:
     return jnp.maximum(log_mass, _RAREST * jnp.log(jnp.finfo(log_mass.dtype).tiny))
 
 
+class _Slopes(NamedTuple):
+    """How the policy depends on its dual coordinates less their normaliser, arm by arm.
+
+    `log_first` is the logarithm of the first derivative u of the policy, `log_shares` that of
+    s = u / sum u; `relative` is d log pi / dz and `second` the second derivative over the policy.
+    For KL the first three are the policy, and the other two 1.
+    """
+
+    log_first: LogPolicy
+    log_shares: LogPolicy
+    relative: PerArm
+    second: PerArm
+
+
+def _slopes(geometry: Any, log_policy: LogPolicy) -> _Slopes:
+    ones = jnp.ones_like(log_policy)
+
+    def stretch(log_policy: LogPolicy) -> PerArm:
+        return jax.jvp(geometry.dual, (log_policy,), (ones,))[1]
+
+    first, second = jax.jvp(stretch, (log_policy,), (ones,))
+    log_first = log_policy - jnp.log(first)
+    shares = jax.nn.log_softmax(log_first, axis=-1)
+    return _Slopes(log_first, shares, 1.0 / first, (1.0 - second / first) / first**2)
+
+
 def _at(
-    problem: Bandit, noises: _Noise, weights: Float[Array, " rewards"], log_policy: LogPolicy
+    problem: Bandit,
+    geometry: Any,
+    noises: _Noise,
+    weights: Float[Array, " rewards"],
+    log_policy: LogPolicy,
 ) -> dict[str, Array]:
     """The law for one of the policies before extrapolation."""
     policy = jnp.exp(log_policy)
-    value = jnp.sum(policy * problem.reward, axis=1, keepdims=True)
+    slopes = _slopes(geometry, log_policy)
+    value = jnp.sum(jnp.exp(slopes.log_shares) * problem.reward, axis=1, keepdims=True)
     lead = problem.reward - value
+    curved = slopes.second * lead  # of the Hessian, over the policy
+    left = jnp.sum(policy * curved, axis=1, keepdims=True)
     met = problem.context_probs > 0
     # Every context gets N rho_x of the pairs, and has a share rho_x in the gap.
     share = jnp.where(met, problem.context_probs, 1.0)[:, None]
@@ -295,14 +369,20 @@ def _at(
         # Later updates do not count, and their policies may be anywhere.
         centre = _floored(jnp.where(used, noise.log_policy, log_policy))
         products = noise.products
-        relative = jnp.exp(log_policy - centre / 2)
-        pushed = jnp.einsum("xij,xj->xi", products, noise.push * jnp.exp(-centre / 2))
-        pulled = jnp.einsum("xij,xj->xi", products, relative * lead)
+        gradient = jnp.exp(slopes.log_first - centre / 2) * lead
+        shares = jnp.exp(slopes.log_shares - centre / 2)
+        bend = jnp.exp(log_policy - centre / 2) * curved
+        pushed, pulled, bent, shifted = (
+            jnp.einsum("xij,xj->xi", products, part)
+            for part in (noise.push * jnp.exp(-centre / 2), gradient, bend, shares)
+        )
         own = jnp.diagonal(products, axis1=1, axis2=2)
-        bias = relative * lead * pushed
-        bent = jnp.exp(log_policy - centre) * lead * own - 2.0 * relative * pulled
-        varied = jnp.sum(relative * lead * pulled, axis=1)
-        return bias, bent, varied, _variances(centre, products, log_policy) / share
+        bias = gradient * pushed
+        twice = jnp.exp(log_policy - centre) * curved * own - 2.0 * shares * bent
+        twice = twice + left * shares * shifted
+        varied = jnp.sum(gradient * pulled, axis=1)
+        spread = slopes.relative**2 * _variances(centre, products, slopes.log_shares)
+        return bias, twice, varied, spread / share
 
     bias, bent, varied, spread = jax.vmap(of_update)(noises, weights != 0)
     bias, bent = (jnp.where(met[:, None], part, 0.0) for part in (a * bias, a**2 * bent))

@@ -38,6 +38,7 @@ HOW_TO = {
     "certificate.md": "Certify a run",
     "conform.md": "Find out what a loss is",
     "language_model.md": "Train a language model",
+    "explain.md": "Explain a run that looks wrong",
     "your_own.md": "Bring your own",
     "first_claim.md": "Your first claim",
 }

@@ -3,17 +3,27 @@
 import dataclasses
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
 
 import apo_sim as apo
 from apo_sim.advice import elsewhere, evidence, lookup, surface
-from apo_sim.advice.advise import _advice
+from apo_sim.advice.advise import Advice, _advice
+from apo_sim.advice.setting import Setting
 from apo_sim.errors import InvalidArgument, UnknownName
 
 SHIPPED = surface.shipped()
+BANDIT = apo.Bandit(jnp.array([[0.3, 0.0, -0.3]]), jnp.log(jnp.array([[0.2, 0.3, 0.5]])))
 GIVEN = {"samples": 1000, "iterations": 12, "beta": 5.0}
+
+
+def read(**change) -> Advice:
+    """Advice from the surface."""
+    given = {**GIVEN, "arms": 10, "spread": 1.0, "contexts": 1, **change}
+    setting = Setting(**given)
+    return _advice(evidence.stored(setting), setting)
 
 
 def test_the_surface_is_whole():
@@ -48,16 +58,15 @@ def test_between_two_settings_it_lies_between():
 
 
 def test_rewards_weight_and_noise_scale_together():
-    half = evidence.stored(evidence.Setting(4000, 12, 2.5, 10, 0.5, 1))
-    whole = evidence.stored(evidence.Setting(1000, 12, 5.0, 10, 1.0, 1))
+    half = evidence.stored(Setting(4000, 12, 2.5, 10, 0.5, 1))
+    whole = evidence.stored(Setting(1000, 12, 5.0, 10, 1.0, 1))
     np.testing.assert_allclose(half.table.gap, 0.5 * whole.table.gap)
     np.testing.assert_allclose(half.table.over_none, whole.table.over_none)
     assert "by scaling" in half.caveats[0] and not whole.caveats
 
 
 def test_contexts_share_the_samples():
-    one, many = apo.advise(**GIVEN), apo.advise(**{**GIVEN, "samples": 10_000}, contexts=10)
-    assert one.gap == many.gap
+    assert read().gap == read(samples=10_000, contexts=10).gap
 
 
 @pytest.mark.parametrize(
@@ -71,7 +80,7 @@ def test_contexts_share_the_samples():
     ids=str,
 )
 def test_extrapolation_is_said(change, words):
-    advice = apo.advise(**{**GIVEN, **change})
+    advice = read(**change)
     assert any(words in caveat for caveat in advice.caveats)
     assert words in str(advice)
     assert math.isfinite(advice.gap[0]) and 0 <= advice.worse <= 1
@@ -107,7 +116,7 @@ def planted(gaps: dict[float, float], matched: float = 0.0, cases: int = 10) -> 
     ],
 )
 def test_what_the_figures_lead_to(gaps, matched, kind, alpha):
-    setting = evidence.Setting(100, 10, 5.0, 10, 1.0, 1)
+    setting = Setting(100, 10, 5.0, 10, 1.0, 1)
     advice = _advice(planted(gaps, matched), setting)
     assert (advice.kind, advice.alpha, advice.sure) == (kind, alpha, True)
     total = float(apo.theory.gamma(alpha, 5.0, 10)[-1])
@@ -119,7 +128,7 @@ def test_it_is_not_sure_where_the_cases_disagree():
     excess = base.excess.copy()
     excess[:3] = [0.0, 1.0]
     doubtful = evidence.Evidence(base.best, base.table, excess, "planted runs", "it depends")
-    advice = _advice(doubtful, evidence.Setting(100, 10, 5.0, 10, 1.0, 1))
+    advice = _advice(doubtful, Setting(100, 10, 5.0, 10, 1.0, 1))
     assert not advice.sure and advice.caveats == ("it depends",)
     assert "Caution: it depends." in str(advice)
 
@@ -140,13 +149,13 @@ def test_a_simulation_says_what_it_ran(simulated):
 
 def test_the_surface_agrees_with_a_simulation_of_its_own_family():
     given = {"samples": 1000, "iterations": 6, "beta": 5.0, "arms": 10}
-    read = apo.advise(**given)
+    stored = read(**given)
     run = apo.advise(**given, simulate=100, seed=9, progress=False)
-    assert read.alpha == run.alpha == 0.9
-    (low, high), (other_low, other_high) = read.gap[1], run.gap[1]
+    assert stored.alpha == run.alpha == 0.9
+    (low, high), (other_low, other_high) = stored.gap[1], run.gap[1]
     assert low < other_high and other_low < high
     # The control: another setting is not mistaken for it.
-    elsewhere_low, elsewhere_high = apo.advise(**{**given, "beta": 1.0}).gap[1]
+    elsewhere_low, elsewhere_high = read(**{**given, "beta": 1.0}).gap[1]
     assert not (elsewhere_low < other_high and other_low < elsewhere_high)
 
 
@@ -163,7 +172,8 @@ def test_the_surface_agrees_with_a_simulation_of_its_own_family():
         ({"spread": math.nan}, InvalidArgument, "spread = nan must be positive"),
         ({"contexts": 0}, InvalidArgument, "contexts = 0"),
         ({"simulate": 3}, InvalidArgument, "simulate = 3 is too few"),
-        ({"family": "zipf"}, InvalidArgument, "family = 'zipf' .* add simulate=400"),
+        ({"family": "zipf", "problem": BANDIT}, InvalidArgument, "and a problem are both given"),
+        ({"problem": 3}, InvalidArgument, "problem = 3 is no bandit"),
         ({"family": "zpif"}, UnknownName, "did you mean 'zipf'"),
     ],
     ids=str,
@@ -176,53 +186,45 @@ def test_bad_input(change, error, message):
 def test_planted_excess_is_found_and_told():
     one = {"family": "ties", "beta": 1.0, "samples": 100, "iterations": 3}
     rows = [
-        {"excess": 0.0, "excess_low": 0.0, "excess_high": 0.0, "alpha": 0.5, "sure": True},
-        {"excess": 0.5, "excess_low": 0.3, "excess_high": 0.7, "alpha": 0.5, "sure": False},
-        {"excess": 0.2, "excess_low": 0.0, "excess_high": 0.4, "alpha": 0.5, "sure": True},
+        {"excess": 0.0, "excess_low": 0.0, "sure": True},
+        {"excess": 0.5, "excess_low": 0.3, "sure": False},
+        {"excess": 0.2, "excess_low": 0.0, "sure": True},
+        {"excess": 0.9, "excess_low": 0.4, "sure": True},
     ]
+    same = {"literally": False, "source": "law", "seconds": 0.1}
     data = xr.concat(
-        [xr.Dataset({**row, "literally": False}, one) for row in rows], dim="setting", coords="all"
+        [xr.Dataset({**row, **same}, one) for row in rows], dim="setting", coords="all"
     )
-    text = elsewhere.finding(data.assign_attrs(runs=90))
-    assert "in 1 of 3 (33 %" in text
-    assert "In 2 it is not (in 1 beyond the noise)" in text
-    assert "it had not warned in 1." in text and "It warned in 1 of 3 (90 runs)" in text
+    untold = data.assign(sure=~data.sure)
+    both = xr.concat([untold, data], xr.Variable("told", [False, True])).assign_attrs(runs=90)
+    both = both.assign_coords(family=("setting", ["ties"] * len(rows)))
+    told, other = elsewhere.finding(both).split("Taking it for uniform")
+    assert "in 1 of 4 (25 %" in told
+    assert "In 3 it is not (in 2 beyond the noise)" in told
+    assert "it had not warned in 2 (1 beyond the noise)." in told
+    assert "It warned in 1 of 4" in told and "It warned in 3 of 4" in other
+    assert "It rests on the law in 4; 0.1 s" in told and other.endswith("(90 runs.)")
 
 
 ELSEWHERE = {
-    "log-linear rewards": {
-        "family": "linear",
-        "arms": 10,
-        "beta": (1.0, 2.0, 5.0),
-        "samples": (500, 5000),
-        "horizons": (3, 10),
+    "ties": {
+        "family": "tied",
+        "arms": 3,
+        "beta": (2.0, 20.0),
+        "samples": (30, 3000),
+        "horizons": (4,),
     }
 }
 
 
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory):
-    """A folder in which the runs are kept: judging other advice on them costs nothing."""
-    return tmp_path_factory.mktemp("elsewhere")
+def test_advice_is_good_on_another_family_and_bad_advice_is_not(monkeypatch):
+    def judged() -> xr.Dataset:
+        return elsewhere.measure(seeds=60, elsewhere=ELSEWHERE, progress=False)
 
-
-def judged(stores) -> xr.Dataset:
-    return elsewhere.measure(seeds=60, elsewhere=ELSEWHERE, out=stores, progress=False)
-
-
-@pytest.mark.xdist_group("elsewhere")
-def test_advice_is_good_on_another_family_or_warns(stores):
-    data = judged(stores)
-    assert float((data.excess_low <= 0.1).mean()) >= 0.9
-    assert not bool(((data.excess_low > 0.1) & data.sure).any())
-    assert float(data.sure.mean()) > 0.4  # it does not just warn everywhere
-
-
-@pytest.mark.xdist_group("elsewhere")
-def test_bad_advice_is_told_from_good(stores, monkeypatch):
-    def never_any_momentum(*args, **kwargs):
-        return dataclasses.replace(apo.advise(*args, **kwargs), alpha=0.0, sure=True)
-
-    monkeypatch.setattr(elsewhere, "advise", never_any_momentum)
-    data = judged(stores)
-    assert float((data.excess_low <= 0.1).mean()) < 0.5
+    data = judged()
+    assert not bool((data.excess_low > 0.1).any())
+    assert set(data.source.sel(told=True).values) == {"law", "simulation"}
+    assert "stored" in data.source.sel(told=False).values
+    never = dataclasses.replace(read(), alpha=0.0, sure=True)
+    monkeypatch.setattr(elsewhere, "advise", lambda *args, **kwargs: never)
+    assert float((judged().excess_low > 0.1).mean()) > 0.5

@@ -23,7 +23,7 @@ ROUNDING = 1e-9  # what is smaller is the rounding of an identity
 OF_ROOTS, ALIKE = "largest error of the roots", 1.0
 # The longest checks of `make validate`, whose verdicts the reference ledger keeps. The networks
 # have tests of their own, on planted or small runs.
-HEAVY = {"V1", "V5", "V7", "V3", "V8", "Tab3", "T4.4-stat", "B4", "N13", "N14", "F12"}
+HEAVY = {"V1", "V5", "V7", "V3", "V8", "Tab3", "T4.4-stat", "B4", "N13", "N14", "N16", "F12"}
 
 
 @pytest.fixture(scope="module", params=[of_group(id) for id in OURS if id not in HEAVY])

@@ -12,12 +12,13 @@ from flax import nnx
 import apo_sim as apo
 from apo_sim.llm import tiny, train
 from apo_sim.llm.batches import batches
+from apo_sim.llm.extrapolation import Extrapolator
 from apo_sim.llm.pairs import Preference
 from apo_sim.llm.step import FineTuning, response_log_probs
 from apo_sim.preferences import win_counts
 from apo_sim.proximal.from_counts import rewards_from_counts
 
-CONTEXTS, ARMS, ITERATIONS, BETA = 3, 5, 5, 1.0
+CONTEXTS, ARMS, ITERATIONS, BETA, EXPO = 3, 5, 5, 1.0, 0.5
 # Larger where data are few, so that no arm dies out and every pair is met.
 SAMPLED_BETA = 4.0
 FIRST = 10  # of the tokens that are responses
@@ -87,7 +88,7 @@ def bandit(model):
 
 
 def adapter(alpha, weights, steps=100, beta=BETA):
-    """pi_hat_1 ... pi_hat_T of the adapter, each of shape (contexts, arms)."""
+    """pi_hat_1 ... pi_hat_T of the adapter and ExPO's policy, each of shape (contexts, arms)."""
     model, found = tiny.model(num_layers=1), []
     train(
         model,
@@ -96,10 +97,11 @@ def adapter(alpha, weights, steps=100, beta=BETA):
         beta=beta,
         iterations=ITERATIONS,
         tuning=tuning(steps),
+        expo=EXPO,
         progress=False,
         watch_policy=lambda t, network: found.append(log_table(network)),
     )
-    return np.array(found)
+    return np.array(found), log_table(model.network)
 
 
 def total_variation(log_p, log_q):
@@ -116,9 +118,12 @@ def test_exact_preferences_give_the_policies_of_run(alpha):
     exact = apo.run(
         problem, apo.DPO(), apo.Constant(alpha), beta=BETA, iterations=ITERATIONS, save="path"
     )
-    found = adapter(alpha, weights)
+    found, beyond = adapter(alpha, weights)
     apart = total_variation(found, np.asarray(exact.log_policy)[1:])
     assert apart.max() < 0.01
+    # ExPO: the last step again, from the reference and not from the policy before.
+    going_on = (1.0 + EXPO) * found[-1] - EXPO * np.asarray(exact.log_policy)[0]
+    assert total_variation(beyond, jax.nn.log_softmax(going_on, axis=-1)) < 1e-5
     # Control: without momentum it is another method, and the comparison sees it.
     plain = apo.run(problem, apo.DPO(), beta=BETA, iterations=ITERATIONS, save="path")
     assert total_variation(found, np.asarray(plain.log_policy)[1:]).max() > 0.05
@@ -133,7 +138,7 @@ def test_shared_win_counts_give_the_policies_of_sampled_steps():
         counts.append(win_counts(key, cells, problem.context_probs, 2_000))
         return counts[-1]
 
-    found = adapter(alpha, weights, beta=SAMPLED_BETA)
+    found, _ = adapter(alpha, weights, beta=SAMPLED_BETA)
     table = from_counts(problem, apo.Constant(alpha), counts)
     assert total_variation(found, table).max() < 0.02
     # Control: other win counts are other policies.
@@ -154,3 +159,35 @@ def from_counts(problem, rule, counts):
         centre, state = rule.extrapolate(new, state, t)
         centre = jax.nn.log_softmax(centre)
     return np.array(found)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        apo.NoMomentum(),
+        apo.Constant(0.6),
+        apo.Schedule(jnp.array([0.9, 0.2, 0.5])),
+        apo.momentum.FunctionSchedule(lambda t: t / (t + 1.0)),
+        apo.Nesterov(),
+        apo.momentum.Averaging(0.5),
+        apo.momentum.FromBehaviour(0.4),
+    ],
+    ids=lambda rule: type(rule).__name__,
+)
+def test_every_rule_moves_the_table(rule):
+    network, random = tiny.model(num_layers=1).network, np.random.default_rng(0)
+    head = network.lm_head.w
+    with jax.enable_x64(False):
+        extrapolator = Extrapolator(network, rule, ["lm_head.w"])
+    centre = log_table(network)
+    state = rule.init(centre)
+    for t in (1, 2, 3):
+        with jax.enable_x64(False):
+            change = random.normal(size=head.get_value().shape)
+            head.set_value(head.get_value() + jnp.asarray(0.1 * change, jnp.float32))
+            new = log_table(network)
+            extrapolator.extrapolate(network, t)
+        expected, state = rule.extrapolate(new, state, t)
+        found = log_table(network)
+        assert total_variation(found, jax.nn.log_softmax(expected, axis=-1)) < 1e-5
+        assert isinstance(rule, apo.NoMomentum) or total_variation(found, new) > 0.005

@@ -1,5 +1,6 @@
 """The proximal step: log-probabilities, the library's losses, and models of other families."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -7,16 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from scipy.special import expit
 from tunix.models.gemma3 import model as gemma3
 from tunix.models.llama3 import model as llama3
 from tunix.models.qwen3 import model as qwen3
 
 import apo_sim as apo
 from apo_sim import InvalidArgument, llm
-from apo_sim.llm import parameters, tiny
+from apo_sim.llm import objectives, parameters, tiny
 from apo_sim.llm.batches import batches
 from apo_sim.llm.models import Model
-from apo_sim.llm.pairs import Preference
+from apo_sim.llm.pairs import Preference, with_others
 from apo_sim.llm.step import FineTuning, ProximalTrainer, objective, response_log_probs
 from apo_sim.losses import Extra
 
@@ -97,6 +99,149 @@ def test_the_objective_is_the_loss_of_the_library(loss):
     each = loss(jnp.asarray(h[:, 0]), jnp.asarray(h[:, 1]), Extra(jnp.array([0.4, 0.6])))
     expected = float(np.mean(np.array([1.0, 2.0]) / 1.5 * np.asarray(each)))
     assert abs(float(value) - expected) < 1e-4 * max(1.0, abs(expected))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        objectives.ipo_per_token(0.5),
+        objectives.simpo(0.7),
+        objectives.xpo(0.3),
+        objectives.chipo(0.4),
+        objectives.Objective(apo.losses.KTO(undesirable=2.0)),
+    ],
+    ids=["ipo_per_token", "simpo", "xpo", "chipo", "kto"],
+)
+def test_objectives_of_texts_are_as_published(given):
+    """Values and slopes by log-probabilities, against NumPy and central differences."""
+    policy = np.array([[-3.0, -4.0, -1.0], [-2.0, -6.0, -1.2]])
+    centre = np.array([[-3.5, -3.0, -2.0], [-2.5, -4.0, -1.5]])
+    beta, weight, pairs = 0.8, np.array([1.0, 2.0]) / 1.5, PAIRS
+    if given.needs_others:
+        pairs = with_others(PAIRS, np.random.default_rng(0))
+    flagged = [dataclasses.replace(pairs[0], winner_from_reference=True), pairs[1]]
+    sides = 3 if given.needs_others else 2
+    (batch,) = batches(flagged, 2, beta=beta, padding=0, reference=centre[:, :sides])
+
+    def mean(log_probs):
+        return jnp.mean(batch.weight * given.values(log_probs, batch)[0])
+
+    value, slope = jax.value_and_grad(mean)(jnp.asarray(policy[:, :sides]))
+    anchor = beta * np.sum(weight / 2 * (policy - centre)[:, 2])
+    assert anchor > 0  # or it would not be seen
+    expected = published(given, policy, centre, beta, anchor)
+    assert float(value) == pytest.approx(np.mean(weight * expected), rel=1e-5)
+    for row, side in np.ndindex(2, sides):
+        step = np.zeros((2, 3))
+        step[row, side] = 1e-4
+        # The anchor stays where it is: nothing is differentiated through it.
+        ends = [published(given, policy + way * step, centre, beta, anchor) for way in (1, -1)]
+        numeric = np.mean(weight * (ends[0] - ends[1])) / 2e-4
+        assert float(slope[row, side]) == pytest.approx(numeric, abs=1e-5)
+
+
+def published(given, policy, centre, beta, anchor):
+    """The objective of the two pairs of `PAIRS`, as its authors write it."""
+    size, ratio = np.array([[4, 2], [2, 5]]), (policy - centre)[:, :2]
+    if given == objectives.ipo_per_token(0.5):
+        return (beta * (ratio / size) @ [1, -1] - 2.0) ** 2
+    if given == objectives.simpo(0.7):
+        return np.logaddexp(0.0, 0.7 - beta * (policy[:, :2] / size) @ [1, -1])
+    if given == objectives.xpo(0.3):
+        of_reference = np.array([policy[0, 0], policy[1, 1]])
+        return np.logaddexp(0.0, -beta * ratio @ [1, -1]) + 0.3 * of_reference
+    if given == objectives.chipo(0.4):
+        lead = beta * (np.exp(ratio) + ratio) @ [1, -1]
+        return np.logaddexp(0.0, -np.clip(lead, -0.8, 0.8))
+    h = beta * ratio
+    return expit(anchor - h[:, 0]) + 2.0 * expit(h[:, 1] - anchor)
+
+
+def test_anchored_scores_are_of_the_reference_and_of_all_pairs_so_far(monkeypatch):
+    seen = []
+
+    def moved(self, pairs, reference, **settings):
+        seen.append((list(pairs), reference))
+        for _, leaf in parameters.named(self.model):
+            leaf.set_value(1.1 * leaf.get_value())
+        return [{"loss": 1.0}] * self.parts(len(pairs))
+
+    class Source:
+        def pairs(self, model, t, beta, seed, folder, watch):
+            return [PAIRS[t]]
+
+    monkeypatch.setattr(ProximalTrainer, "step", moved)
+    settings: dict[str, Any] = {"source": Source(), "iterations": 2, "beta": 1.0, "expo": 0.5}
+    tuning = FineTuning(batch=2)
+    start = parameters.of(tiny.model(num_layers=1).network)
+    for given, numbers in ((objectives.xpo(), (1, 2)), (apo.DPO(), (1, 1))):
+        outcome = llm.train(
+            tiny.model(num_layers=1),
+            **settings,
+            loss=given,
+            tuning=tuning,
+            momentum=apo.NoMomentum(),
+            progress=False,
+        )
+        assert tuple(len(pairs) for pairs, _ in seen[-2:]) == numbers
+        after = parameters.of(outcome.model.network)
+        for name, value in start.items():  # 1.21, and half of .21 beyond
+            assert np.allclose(after[name], 1.315 * np.asarray(value), rtol=1e-4), name
+    of_reference, of_centre = seen[1][1][1], seen[3][1][0]
+    network = tiny.model(num_layers=1).network
+    expected = [alone(network, PAIRS[1].prompt, r) for r in (PAIRS[1].winner, PAIRS[1].loser)]
+    assert np.allclose(of_reference, expected, atol=1e-3)
+    assert not np.allclose(of_centre, expected, atol=0.05)
+
+
+def test_a_run_of_xpo_draws_from_the_reference_too():
+    outcome = llm.train(
+        tiny.model(num_layers=1),
+        ["w3", "w4 w5", "w6"],
+        ranker=llm.Length(),
+        pairing=llm.BradleyTerry(1),
+        loss=objectives.xpo(0.1),
+        momentum=apo.NoMomentum(),
+        beta=1.0,
+        iterations=1,
+        sampling=llm.Sampling(2, 1.0, 1.0, max_tokens=4, max_prompt=2, batch=6),
+        tuning=FineTuning(learning_rate=1e-3, batch=6),
+        progress=False,
+    )
+    assert outcome.pairs == [6] and np.isfinite(outcome.steps[-1]["loss"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"loss": 3}, "is no loss"),
+        ({"loss": apo.DPO}, "is no loss"),
+        ({"momentum": 0.3}, "is no momentum rule"),
+        ({"momentum": apo.Schedule(jnp.array([0.1]))}, "wrong length"),
+        ({"expo": -1.0}, "must be finite and at least 0"),
+        ({"loss": objectives.simpo(), "geometry": apo.JensenShannon()}, "has its own"),
+        ({"beta": (1.0, 1.0, 1.0)}, r"has shape \(3,\)"),
+    ],
+)
+def test_arguments_are_named_before_anything_compiles(settings, said):
+    given: dict[str, Any] = {"ranker": llm.Length(), "iterations": 2, "beta": 1.0, **settings}
+    with pytest.raises(InvalidArgument, match=said):
+        llm.train(tiny.model(num_layers=1), ["w3", "w4"], progress=False, **given)
+    with pytest.raises(InvalidArgument, match="margin = -1"):
+        objectives.simpo(-1.0)
+    with pytest.raises(InvalidArgument, match="bonus"):
+        objectives.Objective(apo.losses.KTO(), bonus=0.1)
+    with pytest.raises(InvalidArgument, match="scores asked for"):
+        objectives.Objective(geometry=apo.JensenShannon(), per_token=True)
+
+
+def test_labels_need_other_prompts():
+    with pytest.raises(InvalidArgument, match="one prompt only"):
+        with_others([PAIRS[0]], np.random.default_rng(0))
+    tuning = FineTuning(batch=2)
+    trainer = ProximalTrainer(tiny.model().network, apo.losses.KTO(), tuning, padding=0)
+    with pytest.raises(InvalidArgument, match="lack responses to other prompts"):
+        trainer.step(PAIRS, np.zeros((2, 2)), beta=1.0, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,14 @@ def test_an_error_is_bounded_and_a_weak_link_is_not_vouched_for():
         off = np.asarray(wrong)[:, 0] - expected
         off -= 0.0 if anchored else off.mean()
         assert np.linalg.norm(off) <= float(error_bound(flows, wrong, nothing, linked)[0])
+    # Nobody is tied to all others: each one misses its neighbours in a ring.
+    near = sum(np.roll(np.eye(ARMS), shift, axis=1) for shift in (-1, 0, 1))
+    ties = (1.0 - near) * rng.uniform(1, 3, (ARMS, 1)) * np.ones(ARMS)
+    ties = 0.5 * (ties + ties.T)
+    flows = Flows(jnp.asarray(ties)[..., None], nothing, nothing)
+    off = rng.normal(size=ARMS)
+    bound = float(error_bound(flows, jnp.asarray(off)[:, None], nothing, linked)[0])
+    assert np.linalg.norm(off - off.mean()) <= bound < np.inf
     chain = np.eye(ARMS, k=1) + np.eye(ARMS, k=-1)
     flows = Flows(jnp.asarray(chain)[..., None], nothing, nothing + 1e-3)
     assert float(error_bound(flows, nothing, nothing, linked)[0]) == np.inf

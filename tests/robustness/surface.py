@@ -313,7 +313,12 @@ OWN: dict[str, dict[str, Callable[[], Any]]] = {
         "cells": lambda: np.full((2, 3, 3), 1 / 9),
         "context_probs": lambda: [0.5, 0.5],
     },
-    "apo_sim.advise": {"family": lambda: "uniform", "contexts": lambda: 1, "samples": lambda: 1000},
+    "apo_sim.advise": {
+        "family": lambda: "uniform",
+        "contexts": lambda: 1,
+        "samples": lambda: 1000,
+        "problem": lambda: None,
+    },
     "apo_sim.sweep": {
         "samples": lambda: None,
         "loss": lambda: "dpo",

@@ -148,8 +148,9 @@ def expectations(lead, mass, beta, samples, bound=2.0):
     mean = gap = 0.0
     for count in counts:
         wins = np.arange(count + 1)
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             fitted = np.clip(np.log(wins) - np.log(count - wins), -2 * bound, 2 * bound)
+        fitted = np.nan_to_num(fitted)  # without a comparison the policy stays
         weights = informative.pmf(count) * stats.binom.pmf(wins, count, sigmoid(lead))
         logit = np.log(mass / (1 - mass)) + fitted / beta
         mean += weights @ (fitted - lead)

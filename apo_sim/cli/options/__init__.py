@@ -12,6 +12,7 @@ from apo_sim.cli.options.advise import Advise
 from apo_sim.cli.options.claims import Claims
 from apo_sim.cli.options.completion import Completion
 from apo_sim.cli.options.conform import Conform
+from apo_sim.cli.options.explain import Explain
 from apo_sim.cli.options.llm import Llm
 from apo_sim.cli.options.show import Show
 from apo_sim.cli.options.sweep import Sweep
@@ -25,6 +26,7 @@ SUBCOMMANDS: dict[str, type] = {
     "conform": Conform,
     "sweep": Sweep,
     "llm": Llm,
+    "explain": Explain,
     "completion": Completion,
 }
 

@@ -12,7 +12,8 @@ from apo_sim.cli.options.kinds import Json, listed
 class Advise:
     """Say which extrapolation to use in a run about to start, and what to expect of it.
 
-    Read from stored runs of random bandits; --simulate runs the setting itself.
+    By the law of leading order where it decides; else read from stored runs, or simulated for
+    another family; --simulate runs the setting itself.
     """
 
     samples: Annotated[int, tyro.conf.arg(metavar="N")]
@@ -28,14 +29,12 @@ class Advise:
     contexts: int = 1
     """Number of contexts; each learns from its own share of the samples."""
     simulate: Annotated[
-        int, tyro.conf.arg(metavar="RUNS", help_behavior_hint="(default: 0, read stored runs)")
+        int, tyro.conf.arg(metavar="RUNS", help_behavior_hint="(default: 0, as many as it takes)")
     ] = 0
     """Simulate this setting, so many runs of every alpha."""
-    family: Annotated[
-        str, listed("Problem family", "FAMILIES", "uniform", "; others with --simulate")
-    ] = "uniform"
+    family: Annotated[str, listed("Problem family", "FAMILIES", "uniform")] = "uniform"
     methods: Literal["momentum", "all"] = "momentum"
     """all: say as well where another method leaves a smaller gap from as many labels."""
     seed: int = 0
-    """Of the simulation."""
+    """Of the problems drawn, and of the simulation."""
     json: Json = False

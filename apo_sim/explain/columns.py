@@ -1,0 +1,66 @@
+"""What tools call the figures of a training log, and what they are called here."""
+
+# Of training; the first name is this library's. Rewards are beta times log-ratios to the reference.
+TRAINING: dict[str, tuple[str, ...]] = {
+    "loss": ("loss",),
+    "learning_rate": ("rate", "learning_rate", "lr"),
+    "gradient_norm": ("gradient", "grad_norm", "gradient_norm"),
+    "chosen_log_prob": ("chosen_log_prob", "logps/chosen", "chosen_logps", "policy_chosen_logps"),
+    "rejected_log_prob": (
+        "rejected_log_prob",
+        "logps/rejected",
+        "rejected_logps",
+        "policy_rejected_logps",
+    ),
+    "chosen_reward": ("chosen_reward", "rewards/chosen", "chosen_rewards"),
+    "rejected_reward": ("rejected_reward", "rewards/rejected", "rejected_rewards"),
+    "margin": ("margin", "rewards/margins", "reward_margin", "rewards/margin"),
+    "accuracy": ("accuracy", "rewards/accuracies", "reward_accuracy", "rewards/accuracy"),
+    "pair_mass": ("pair_mass",),
+    "reward": ("reward", "score", "objective/scores", "objective/rlhf_reward"),
+    "length": ("length", "tokens", "completions/mean_length", "response_length", "mean_length"),
+    "entropy": ("entropy", "objective/entropy", "policy/entropy"),
+    "kl": ("kl", "objective/kl", "kl_divergence"),
+    "lost_updates": ("lost_updates",),
+}
+# Of held-out data, after one of the prefixes.
+HELD_OUT: dict[str, str] = {
+    "loss": "held_out_loss",
+    "accuracy": "held_out_accuracy",
+    "margin": "held_out_margin",
+    "reward": "held_out_reward",
+}
+_PREFIXES = ("eval_", "eval/", "held_out_", "test_", "validation_", "val_")
+
+STEP = ("step", "global_step", "_step")
+ITERATION = ("iteration",)
+# Begin anew in each iteration, since they are relative to its proximal centre or its data.
+RESTART = frozenset(
+    {"loss", "margin", "accuracy", "chosen_reward", "rejected_reward", "pair_mass", "kl"}
+)
+
+_KNOWN = {alias: name for name, aliases in TRAINING.items() for alias in aliases}
+
+
+def canonical(name: str) -> str | None:
+    """The name that a column has here; None for one that nothing is read from.
+
+    Args:
+        name: as a tool has it, with or without `train/` before it.
+
+    Example:
+        >>> canonical("rewards/margins"), canonical("eval_loss"), canonical("train/logps/chosen")
+        ('margin', 'held_out_loss', 'chosen_log_prob')
+        >>> canonical("logits/chosen")
+    """
+    plain = name.strip().lower().removeprefix("train/")
+    if plain in STEP:
+        return "step"
+    if plain in ITERATION:
+        return "iteration"
+    if plain in _KNOWN:
+        return _KNOWN[plain]
+    for prefix in _PREFIXES:
+        if plain.startswith(prefix):
+            return HELD_OUT.get(_KNOWN.get(plain.removeprefix(prefix), ""))
+    return None

@@ -1,0 +1,381 @@
+"""What few labels cost, from a law to a guarantee: simulation, law, certificate, the paper's bound.
+
+On every run: the gap; the law of leading order, which knows the bandit; the certificate, which
+knows the labels; and Theorem 4.4, which knows how the run covered the arms. How often the gap is
+above the certificate, by family and number of labels, with the control of half the radius. Four
+contexts share the labels of an iteration among them, and at the fewest labels some arms of little
+mass are never seen.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from apo_sim import theory
+from apo_sim.checks import as_seed
+from apo_sim.momentum import Constant
+from apo_sim.problems import Bandit
+from apo_sim.progress import bar
+from apo_sim.studies.caption import caption
+from apo_sim.studies.certified_runs import (
+    ARMS,
+    DELTA,
+    FAMILIES,
+    HARD,
+    REWARD_BOUND,
+    VERSIONS,
+    Bandits,
+    balls,
+    bandits,
+    certified,
+    sampled,
+)
+from apo_sim.studies.intervals import clopper_pearson, mean_and_half, several
+from apo_sim.studies.kept import kept
+from apo_sim.sweep.lanes import over_lanes
+
+ALPHAS = (0.0, 0.3, 0.9)
+SAMPLES = (30.0, 100.0, 500.0, 2000.0, 20_000.0, 200_000.0)
+HORIZONS = (3, 20)
+BETAS = {HARD: 0.05}  # of the others 1
+# Of what is compared with the gap in the finding: the paper's own numbers.
+PAPERS = {"iterations": 3, "alpha": 0.3}
+# The law of the mean gap is drawn as trusted where it is for so many of the bandits.
+MOST = 0.5
+TRIVIAL = 2 * REWARD_BOUND
+# Seeds whose certificates are computed whole; of the others it is only asked whether they fail.
+WHOLE = 12
+
+
+def measure(
+    *,
+    seeds: int,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: bool = True,
+    families: Sequence[str] = (*FAMILIES, HARD),
+    horizons: Sequence[int] = HORIZONS,
+    alphas: Sequence[float] = ALPHAS,
+    samples: Sequence[float] = SAMPLES,
+) -> xr.Dataset:
+    """Gaps, certificates, laws and bounds, dimensions (family, iterations, alpha, samples, seed).
+
+    Every family, length, alpha and seed has a bandit of its own; along the samples it stays, but
+    in the hard family, whose bandit depends on them. All labels are independent.
+
+    Returns:
+        `gap`; `paper`, Theorem 4.4; the law `exact_gap` and `effect`, c/N, and where it is
+        `trusted`; `unseen`, the share of the arms that no label is about; and, with the version in
+        front, whether the certificate has `failed`, which it cannot where the likelihood ball
+        holds the true reward. `estimate` and `bound` have the first `WHOLE` seeds, as dimension
+        `whole`. Where the labels refute the range of rewards there is no certificate: that is a
+        failure, and -inf in its place.
+
+    Example:
+        >>> small = {"horizons": [2], "alphas": [0.3], "samples": [100.0]}
+        >>> data = measure(seeds=2, families=["uniform"], **small)
+        >>> dict(data.bound.sizes)
+        {'version': 2, 'family': 1, 'iterations': 1, 'alpha': 1, 'samples': 1, 'whole': 2}
+    """
+    seeds, seed = several(seeds), as_seed("seed", seed)
+    grid = {"alpha": list(alphas), "samples": list(samples), "seed": list(range(seeds))}
+    rows = []
+    with bar("families and lengths", len(families) * len(horizons), 0, progress) as done:
+        for family in families:
+            parts = []
+            for length in horizons:
+                settings = {"family": family, "iterations": length, "of": seed, **grid}
+                store = None if out is None else Path(out) / f"{family} {length}.nc"
+                part = functools.partial(_part, family, length, grid, seed)
+                parts.append(kept(store, settings, part))
+                done(1)
+            rows.append(xr.concat(parts, xr.Variable("iterations", list(horizons))))
+    data = xr.concat(rows, xr.Variable("family", list(families)))
+    axes = ("version", "family", "iterations", "alpha", "samples", "seed", "whole")
+    return data.transpose(*axes)
+
+
+def _part(family: str, length: int, grid: dict[str, list[Any]], seed: int) -> xr.Dataset:
+    """A family at one length."""
+    shape = tuple(map(len, grid.values()))
+    lane = np.indices(shape).reshape(len(shape), -1)
+    alpha, samples = (np.asarray(grid[n])[lane[i]] for i, n in enumerate(("alpha", "samples")))
+    number = [*FAMILIES, HARD].index(family)
+    problems = _bandits(family, [seed, number, length], grid)
+    beta = BETAS.get(family, 1.0)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), number), length)
+    given = {"samples": samples, "beta": beta, "alpha": alpha}
+    runs = sampled(key, problems, iterations=length, **given)
+    values = _law(problems, length, **given)
+    values |= {"gap": runs.gap, "paper": np.exp(np.minimum(runs.log_paper, 700.0))}
+    values["unseen"] = np.mean(_met(runs.wins) == 0, axis=(1, 2))
+    whole = lane[2] < WHOLE
+    versions = []
+    for version, ball in balls(runs).items():
+        tried = (ball.missed | whole) & ~ball.refuted
+        each = {name: np.full(len(tried), -np.inf) for name in ("estimate", "bound")}
+        if tried.any():
+            one = certified(runs, version, tried)
+            each["estimate"][tried], each["bound"][tried] = one.estimate, one.bound
+        each["failed"] = ball.refuted | (tried & (runs.gap > each["bound"]))
+        versions.append(_labelled(each, grid))
+    apart = xr.concat(versions, xr.Variable("version", list(VERSIONS)))
+    few = apart.drop_vars("failed").isel(seed=slice(WHOLE)).rename(seed="whole")
+    failed = apart.drop_vars(["estimate", "bound"])
+    return _labelled(values, grid).merge(failed).merge(few)
+
+
+def _labelled(values: dict[str, np.ndarray], grid: dict[str, list[Any]]) -> xr.Dataset:
+    shape = tuple(map(len, grid.values()))
+    return xr.Dataset({n: (tuple(grid), v.reshape(shape)) for n, v in values.items()}, grid)
+
+
+def _bandits(family: str, seed: list[int], grid: dict[str, list[Any]]) -> Bandits:
+    """One for each alpha and seed, in the order of the lanes; the same along the samples."""
+    count = len(grid["alpha"]) * len(grid["seed"])
+    parts = [bandits(family, np.random.default_rng(seed), count, n) for n in grid["samples"]]
+    reward, log_ref = (
+        np.stack([part.reshape(len(grid["alpha"]), -1, *part.shape[1:]) for part in each], axis=1)
+        for each in zip(*parts, strict=True)
+    )
+    return reward.reshape(-1, *reward.shape[3:]), log_ref.reshape(-1, *log_ref.shape[3:])
+
+
+def _met(wins: np.ndarray) -> np.ndarray:
+    """How many labels are about each arm, beside those where it met itself."""
+    other = wins * (1 - np.eye(wins.shape[-1]))
+    return other.sum(axis=-1) + other.sum(axis=-2)
+
+
+def _law(problems: Bandits, length: int, **numbers: Any) -> dict[str, np.ndarray]:
+    reward, log_ref = problems
+    lanes = {"reward": reward, "log_ref": log_ref}
+    lanes |= {n: np.broadcast_to(np.asarray(v, float), len(reward)) for n, v in numbers.items()}
+    return over_lanes(_law_of_lane, lanes, iterations=length)
+
+
+def _law_of_lane(lane: dict[str, Any], iterations: int) -> dict[str, jax.Array]:
+    bandit = Bandit(lane["reward"], lane["log_ref"])
+    law = theory.leading_order(bandit, Constant(lane["alpha"]), lane["beta"], iterations)
+    return {
+        "exact_gap": law.exact_gap[-1],
+        "effect": law.coefficient[-1] / lane["samples"],
+        "trusted": law.valid(lane["samples"])[-1],
+    }
+
+
+def gaps_of_whole(data: xr.Dataset) -> xr.DataArray:
+    """The gaps of the runs whose certificates are whole."""
+    return data.gap.isel(seed=slice(data.sizes["whole"])).rename(seed="whole")
+
+
+def half_failed(data: xr.Dataset) -> xr.DataArray:
+    """Whether the gap is above the estimate and half of the radius: the control.
+
+    Example:
+        >>> cells = {
+        ...     "gap": ("seed", [0.5]),
+        ...     "estimate": ("whole", [0.2]),
+        ...     "bound": ("whole", [0.7]),
+        ... }
+        >>> half_failed(xr.Dataset(cells).assign_coords(seed=[0], whole=[0])).values
+        array([ True])
+    """
+    return gaps_of_whole(data) > (data.estimate + data.bound) / 2
+
+
+def rates(failed: xr.DataArray) -> xr.Dataset:
+    """How often a certificate fails, in cells of family and samples, with 95 % intervals.
+
+    Args:
+        failed: of every run; its dimensions beside version, family and samples are pooled.
+
+    Returns:
+        `failures`, `runs`, `rate`, `low` and `high` (Clopper-Pearson, each cell by itself). The
+        runs of a cell are independent.
+
+    Example:
+        >>> failed = xr.DataArray(np.zeros((1, 2, 4), bool), dims=("family", "samples", "seed"))
+        >>> rates(failed).high.values.round(2).tolist()
+        [[0.6, 0.6]]
+    """
+    within = [name for name in failed.dims if name not in ("version", "family", "samples")]
+    failures = failed.sum(within)
+    runs = int(np.prod([failed.sizes[name] for name in within]))
+    ends = np.array([clopper_pearson(int(k), runs) for k in failures.values.ravel()])
+    low, high = (failures.copy(data=end.reshape(failures.shape)) for end in ends.T)
+    return xr.Dataset(
+        {"failures": failures, "runs": runs, "rate": failures / runs, "low": low, "high": high}
+    )
+
+
+def finding(data: xr.Dataset) -> str:
+    """How often it fails and how tight it is, by family and samples; the law and the bound."""
+    full, half = rates(data.failed), rates(half_failed(data))
+    runs = data.gap.size
+    cells = full.failures.size // len(VERSIONS)
+    each = 1 - 0.05 / (2 * cells)
+    highest = max(
+        clopper_pearson(int(k), int(full.runs), each)[1] for k in full.failures.values.ravel()
+    )
+    counts = {v: int(full.failures.sel(version=v).sum()) for v in VERSIONS}
+    text = ", ".join(f"in {count:,} ({version})" for version, count in counts.items())
+    above = half.sel(version="asymptotic")
+    worst = above.isel(above.rate.argmax(("family", "samples")))
+    return "\n".join(
+        [
+            f"Of {runs:,} runs (K = {ARMS}, T = {_listed(data.iterations)}, alpha = "
+            f"{_listed(data.alpha)}) the gap is above the certificate {text}, delta = {DELTA:g}; "
+            f"in every family and at every N in less than {highest:.1%} of them (Clopper-Pearson, "
+            f"95 % for all {2 * cells} cells together).",
+            "Control: with half of the radius in "
+            f"{float(worst.rate):.1%} [{float(worst.low):.1%}, {float(worst.high):.1%}] of the "
+            f"runs of one cell ({worst.family.item()}, N = {worst.samples.item():,.0f}).",
+            *_table(data, full),
+            *_of_paper(data),
+        ]
+    )
+
+
+def _listed(values: xr.DataArray) -> str:
+    return ", ".join(f"{value:g}" for value in values.values)
+
+
+def _table(data: xr.Dataset, full: xr.Dataset) -> list[str]:
+    """Failures by family and samples, and the median of what the bound has above the gap."""
+    excess = (data.bound - gaps_of_whole(data)).median(("iterations", "alpha", "whole"))
+    head = "".join(f"{f'N = {n:,.0f}':>24}" for n in data.samples.values)
+    rows = [
+        f"Runs above the certificate of {int(full.runs):,} (asymptotic / finite-sample), and its "
+        "median excess over the gap; arms unseen at the fewest labels:",
+        f"{'':34}{head}",
+    ]
+    for family in data.family.values:
+        unseen = float(data.unseen.isel(samples=0).sel(family=family).mean())
+        row = f"{f'{family} ({unseen:.0%})':34}"
+        for n in data.samples.values:
+            at = {"family": family, "samples": n}
+            failures = "/".join(f"{int(k)}" for k in full.failures.sel(at).values)
+            excesses = "/".join(f"{float(e):.2g}" for e in excess.sel(at).values)
+            row += f"{f'{failures}  {excesses}':>24}"
+        rows.append(row)
+    return rows
+
+
+def _of_paper(data: xr.Dataset) -> Iterator[str]:
+    """Each answer at the paper's T and alpha, or at what there is nearest to them."""
+    here = data.isel(family=0).sel(PAPERS, method="nearest")
+    last = here.sel(samples=20_000.0, method="nearest")
+    gap, half = mean_and_half(last.gap)
+    error, error_half = mean_and_half(last.gap - last.exact_gap - last.effect)
+    yield (
+        f"{here.family.item()}, T = {here.iterations:g}, alpha = {here.alpha:g}, "
+        f"N = {last.samples:,.0f}: the mean gap is {gap:.4f} ± {half:.4f}, off the law of leading "
+        f"order by {error:+.5f} ± {error_half:.5f}; the median certificate is "
+        f"{float(last.bound.sel(version='asymptotic').median()):.3f} (asymptotic) and "
+        f"{float(last.bound.sel(version='finite-sample').median()):.3f} (finite-sample), "
+        f"Theorem 4.4 says {float(last.paper.median()):,.3g} in the median, and no gap is above "
+        f"{TRIVIAL:g}."
+    )
+
+
+def draw(figure: Figure, data: xr.Dataset, family: str | None = None) -> None:
+    """A row a length with a column an alpha, of one family; below, how often it fails.
+
+    Args:
+        figure: an empty one.
+        data: what `measure` returns.
+        family: of the curves; the first if left out.
+    """
+    family = str(data.family.values[0]) if family is None else family
+    rows, columns = data.sizes["iterations"], data.sizes["alpha"]
+    figure.set_size_inches(8.2, 2.1 * rows + 2.6)
+    halves: Any = figure.subfigures(2, 1, height_ratios=(2.1 * rows, 2.4))
+    above, below = halves
+    caption(
+        figure,
+        f"K = {ARMS}, δ = {DELTA}; above: {family}, β = {BETAS.get(family, 1.0):g}, means; 95 % "
+        f"intervals of the gap ({data.sizes['seed']:,} runs a point), bands of 80 % of the\n"
+        f"certificates ({data.sizes['whole']:,} a point), of Theorem 4.4 the median; below: "
+        f"{int(rates(data.failed).runs):,} runs a point, at half the radius "
+        f"{int(rates(half_failed(data)).runs):,}; 95 % intervals",
+    )
+    grid = above.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for row, length in zip(grid, data.iterations.values, strict=True):
+        for axes, alpha in zip(row, data.alpha.values, strict=False):
+            curves(axes, data.sel(family=family, iterations=length, alpha=alpha))
+            axes.set_title(f"T = {length}, α = {alpha:g}", fontsize=9)
+        row[0].set_ylabel("gap (reward)")
+    for axes in grid[-1]:
+        axes.set_xlabel("pairs an iteration, $N$")
+    above.legend(handles=_legend(), loc="outside lower center", ncols=4, fontsize=7.5)
+    panels = below.subplots(1, 3, sharey=True)
+    half = half_failed(data).sel(version="asymptotic")
+    shown = {f"fails, {version}": data.failed.sel(version=version) for version in VERSIONS}
+    shown["control: half the radius"] = half
+    for axes, (title, failed) in zip(panels, shown.items(), strict=True):
+        failures(axes, rates(failed))
+        axes.set_title(title, fontsize=9)
+    panels[0].set_ylabel("share of runs")
+    handles, labels = panels[0].get_legend_handles_labels()
+    below.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7.5)
+
+
+def curves(axes: Axes, data: xr.Dataset) -> None:
+    """All answers at one family, length and alpha, over the samples."""
+    n = data.samples.values
+    axes.axhline(TRIVIAL, color="0.5", ls=":", lw=1)
+    axes.plot(n, data.paper.median("seed"), "s--", color="C1", ms=3, lw=1)
+    for colour, version in zip(("C2", "C3"), VERSIONS, strict=True):
+        # Where there is none, a user is left with what is known anyway.
+        bound = data.bound.sel(version=version)
+        bound = bound.where(bound > -np.inf, TRIVIAL)
+        low, high = bound.quantile([0.1, 0.9], "whole").values
+        axes.fill_between(n, low, high, color=colour, alpha=0.15, lw=0)
+        axes.plot(n, bound.mean("whole"), "-", color=colour, lw=1.4)
+    law = (data.exact_gap + data.effect).mean("seed").values
+    trusted = data.trusted.mean("seed").values >= MOST
+    axes.plot(n, law, ":", color="C4", lw=1.4)
+    axes.plot(n, np.where(trusted, law, np.nan), "-", color="C4", lw=1.6)
+    # The bandits are the law's, so that only labels scatter.
+    mean = data.gap.mean("seed")
+    half = mean_and_half(data.gap - data.exact_gap)[1]
+    axes.errorbar(n, mean, half, fmt="o", color="C0", ms=3, lw=1)
+    axes.set(xscale="log", yscale="log", ylim=(1e-3, 1e4))
+
+
+def _legend() -> list[Line2D]:
+    lines = (
+        ("C0", "o", "", "mean gap, simulated"),
+        ("C4", "", "-", "law, where trusted"),
+        ("C4", "", ":", "law, elsewhere"),
+        ("C2", "", "-", "certificate, asymptotic"),
+        ("C3", "", "-", "certificate, finite-sample"),
+        ("C1", "s", "--", "Theorem 4.4"),
+        ("0.5", "", ":", "largest gap there is"),
+    )
+    return [
+        Line2D([], [], color=colour, marker=marker, ls=style, ms=3, label=label)
+        for colour, marker, style, label in lines
+    ]
+
+
+def failures(axes: Axes, cells: xr.Dataset) -> None:
+    """Failure rates of every family over the samples, beside what is allowed."""
+    axes.axhline(DELTA, color="k", lw=1)
+    count = cells.sizes["family"]
+    for number, family in enumerate(cells.family.values):
+        one = cells.sel(family=family)
+        # Side by side.
+        n = one.samples.values * 1.12 ** (number - (count - 1) / 2)
+        ends = np.maximum([one.rate - one.low, one.high - one.rate], 0.0)
+        axes.errorbar(n, one.rate, ends, fmt="o", ms=2.5, lw=1, color=f"C{number}", label=family)
+    axes.set(xscale="log", xlabel="pairs an iteration, $N$")
