@@ -40,7 +40,9 @@ PAGES = (
     Page("how_to/advise", "Ask for advice", ("N6", "R4.5", "V7", "B4")),
     Page("family_tree", "Family tree of methods", ("F1", "N12")),
     Page("conformance", "What TRL's losses are", ("F7", "F8", "F9")),
-    Page("derivations/leading_order", "Derivation: the law of the gap", ("N13", "N14", "N15", "N16")),
+    Page(
+        "derivations/leading_order", "Derivation: the law of the gap", ("N13", "N14", "N15", "N16")
+    ),
 )
 
 
