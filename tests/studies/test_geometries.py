@@ -25,7 +25,7 @@ from apo_sim.sweep.lanes import replicate_problem
 pytestmark = pytest.mark.xdist_group("studies")
 
 SIZE = {"seeds": 6, "arms": 3, "weights": [0.1, 1.0, 10.0], "alphas": [0.0, 0.9]}
-SIZE |= {"samples": [30, 1000], "horizons": [2, 4], "progress": False}
+SIZE |= {"samples": [10, 1000], "horizons": [2, 4], "progress": False}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_small_steps_are_alike_at_equal_weights(arms):
 def test_judged_is_what_a_run_at_the_chosen_beta_leaves_on_seeds_of_its_own(data):
     trials = data.sizes["trial"]
     for name, contest, seed in (("KL", OWN, 0), ("Burg", COMMON, 5)):
-        cell = {"alpha": 0.9, "samples": 30, "iteration": 2}
+        cell = {"alpha": 0.9, "samples": 10, "iteration": 2}
         weight = float(data.best.sel(contest=contest, geometry=name, **cell))
         problem, key = replicate_problem(
             FAMILIES["uniform"], np.uint32(0), np.uint32(trials + seed), 1, 3
@@ -89,7 +89,7 @@ def test_judged_is_what_a_run_at_the_chosen_beta_leaves_on_seeds_of_its_own(data
             momentum=Constant(0.9),
             beta=weight * scale(name, 3),
             iterations=2,
-            samples=30,
+            samples=10,
             key=key,
             geometry=KINDS[name],
         )
@@ -152,27 +152,27 @@ def test_the_ends_of_the_grid_are_counted(data):
     assert int(ends(data.assign(best=best)).sum()) == ends(data).size // 5
 
 
-def won_by_euclid_at_30(data: xr.Dataset) -> xr.Dataset:
-    """Gaps that all are alike but for one cell at each N = 30, where Euclidean is ahead."""
+def won_by_euclid_at_10(data: xr.Dataset) -> xr.Dataset:
+    """Gaps that all are alike but for one cell at each N = 10, where Euclidean is ahead."""
     noise = np.random.default_rng(1).normal(0.5, 1e-3, data.gap.shape)
     gap = data.gap.copy(data=noise)
-    gap.loc[{"samples": 30, "geometry": "Euclidean"}] -= 0.25
+    gap.loc[{"samples": 10, "geometry": "Euclidean"}] -= 0.25
     return data.assign(gap=gap)
 
 
 def test_the_finding_counts_the_cells(data):
-    text = geometries.finding(won_by_euclid_at_30(data))
+    text = geometries.finding(won_by_euclid_at_10(data))
     cells = data.gap.isel(geometry=0, contest=0, seed=0).size
     assert text.count(f"of {cells} cells") == 2
     assert text.count(f"surely the least gap has Euclidean in {cells // 2} (") == 2
     beats = f"KL in {cells // 2}, Tsallis 1/2 in {cells // 2}, Burg in {cells // 2}"
     assert text.count(beats) == 2 and text.count("Euclidean in 0") == 2
-    lead = re.search(r"largest lead, at N = 30, .*: Euclidean (0\.2\d+) ± \S+, \S.* 0\.[45]", text)
+    lead = re.search(r"largest lead, at N = 10, .*: Euclidean (0\.2\d+) ± \S+, \S.* 0\.[45]", text)
     assert lead is not None
 
 
 def test_the_figure_shows_who_is_not_beaten(data):
-    data = won_by_euclid_at_30(data)
+    data = won_by_euclid_at_10(data)
     figure = Figure(layout="constrained")
     geometries.draw(figure, data)
     figure.draw_without_rendering()
