@@ -237,7 +237,7 @@ NAMED = {"ipo_per_token": ipo_per_token, "kto": lambda: Objective(KTO()), "simpo
 }
 
 
-def named(name: str, losses: Any = ()) -> Objective | Loss:
+def named(name: Any, losses: Any = ()) -> Objective | Loss:
     """An objective by its name, or one of some losses by its own.
 
     Args:
@@ -251,9 +251,9 @@ def named(name: str, losses: Any = ()) -> Objective | Loss:
         >>> named("simpo") == simpo()
         True
     """
-    if name in NAMED:
+    if isinstance(name, str) and name in NAMED:
         return NAMED[name]()
-    if name in losses:
+    if isinstance(name, str) and name in losses:
         return losses[name]
     raise UnknownName("loss", name, (*losses, *NAMED))
 

@@ -301,6 +301,12 @@ def test_other_families_of_tunix_train_and_answer(kind):
     assert max(np.abs(np.asarray(after[name]) - value).max() for name, value in before.items()) > 0
 
 
+@pytest.mark.parametrize("name", ["dop", ["dpo"], None])
+def test_an_objective_of_an_unknown_name_is_refused(name):
+    with pytest.raises(InvalidArgument, match="unknown"):
+        llm.objective(name, {"dpo": apo.DPO()})
+
+
 def test_no_pairs_and_bad_settings_are_named():
     trainer = ProximalTrainer(tiny.model().network, apo.DPO(), FineTuning(batch=2), padding=0)
     with pytest.raises(InvalidArgument, match="are none"):
