@@ -21,10 +21,10 @@ from apo_sim.studies.certified_runs import (
     HARD,
     VERSIONS,
     Runs,
-    balls,
     bandits,
     certified,
     sampled,
+    tried,
 )
 
 ITERATIONS = 3
@@ -180,21 +180,8 @@ def _coverage(study: Study, seeds: int) -> dict[tuple[str, int], Runs]:
 
 
 def _failures(runs: Runs, share: float = 1.0) -> dict[str, np.ndarray]:
-    """Whether the gap is above estimate + share * radius, by version.
-
-    The whole radius is tried only where the likelihood ball misses the true reward: it cannot fail
-    elsewhere. A run whose labels refute the range of rewards has no certificate, and counts as a
-    failure.
-    """
-    found = {}
-    for version, ball in balls(runs).items():
-        failed = ball.refuted.copy()
-        tried = np.flatnonzero((ball.missed | (share < 1)) & ~failed)
-        if tried.size:
-            one = certified(runs, version, tried)
-            failed[tried] = one.estimate + share * one.radius < runs.gap[tried]
-        found[version] = failed
-    return found
+    """Whether the gap is above estimate + share * radius, by version."""
+    return {v: found.failed for v, found in tried(runs, share < 1, share).items()}
 
 
 def _curves(study: Study, seeds: int) -> Curves:

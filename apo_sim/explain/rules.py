@@ -212,9 +212,8 @@ def saturated(evidence: Evidence) -> Found:
     """A loss that no pair pulls at any more."""
     effect, loss, margin = Effect.SATURATED_LOSS, evidence["loss"], evidence["margin"]
     if loss is None or margin is None:
-        return evidence.why_not(
-            effect, *("loss",) * (loss is None), *("margin",) * (margin is None)
-        )
+        missing = [name for name in ("loss", "margin") if evidence[name] is None]
+        return evidence.why_not(effect, *missing)
     if loss.final()[1] >= _SATURATED_LOSS or margin.final()[0] <= _SATURATED_MARGIN:
         return None
     return _diagnosis(

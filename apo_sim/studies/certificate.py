@@ -33,10 +33,9 @@ from apo_sim.studies.certified_runs import (
     REWARD_BOUND,
     VERSIONS,
     Bandits,
-    balls,
     bandits,
-    certified,
     sampled,
+    tried,
 )
 from apo_sim.studies.intervals import clopper_pearson, mean_and_half, several
 from apo_sim.studies.kept import kept
@@ -118,15 +117,7 @@ def _part(family: str, length: int, grid: dict[str, list[Any]], seed: int) -> xr
     values |= {"gap": runs.gap, "paper": np.exp(np.minimum(runs.log_paper, 700.0))}
     values["unseen"] = np.mean(_met(runs.wins) == 0, axis=(1, 2))
     whole = lane[2] < WHOLE
-    versions = []
-    for version, ball in balls(runs).items():
-        tried = (ball.missed | whole) & ~ball.refuted
-        each = {name: np.full(len(tried), -np.inf) for name in ("estimate", "bound")}
-        if tried.any():
-            one = certified(runs, version, tried)
-            each["estimate"][tried], each["bound"][tried] = one.estimate, one.bound
-        each["failed"] = ball.refuted | (tried & (runs.gap > each["bound"]))
-        versions.append(_labelled(each, grid))
+    versions = [_labelled(found._asdict(), grid) for found in tried(runs, whole).values()]
     apart = xr.concat(versions, xr.Variable("version", list(VERSIONS)))
     few = apart.drop_vars("failed").isel(seed=slice(WHOLE)).rename(seed="whole")
     failed = apart.drop_vars(["estimate", "bound"])

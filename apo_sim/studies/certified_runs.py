@@ -199,6 +199,52 @@ def balls(runs: Runs) -> dict[str, Balls]:
     return found
 
 
+class Tried(NamedTuple):
+    """Certificates of those runs for which one was asked, each of shape (runs,).
+
+    Attributes:
+        estimate: of the certificate; without one, minus infinity.
+        bound: the same.
+        failed: whether the gap is above the bound, or the labels refute the range of rewards, so
+            that there is no certificate.
+    """
+
+    estimate: np.ndarray
+    bound: np.ndarray
+    failed: Bool[np.ndarray, " runs"]
+
+
+def tried(runs: Runs, anyway: Any = False, share: float = 1.0) -> dict[str, Tried]:
+    """Hold every run against its certificate, by version.
+
+    A certificate is computed only where the likelihood ball misses the true reward: it cannot fail
+    elsewhere.
+
+    Args:
+        runs: the runs.
+        anyway: for which runs one is computed all the same.
+        share: of the radius, for a bound that is too small on purpose.
+
+    Example:
+        >>> problems = bandits("uniform", np.random.default_rng(0), 2, 100)
+        >>> given = {"iterations": 2, "samples": 100, "beta": 1.0, "alpha": 0.3}
+        >>> found = tried(sampled(jax.random.key(0), problems, **given), anyway=[True, False])
+        >>> np.isfinite(found["finite-sample"].bound).tolist()
+        [True, False]
+    """
+    found = {}
+    for version, ball in balls(runs).items():
+        which = np.flatnonzero((ball.missed | anyway) & ~ball.refuted)
+        estimate, bound = np.full((2, len(runs.gap)), -np.inf)
+        failed = ball.refuted.copy()
+        if which.size:
+            one = certified(runs, version, which)
+            estimate[which], bound[which] = one.estimate, one.estimate + share * one.radius
+            failed[which] = bound[which] < runs.gap[which]
+        found[version] = Tried(estimate, bound, failed)
+    return found
+
+
 def certified(runs: Runs, version: str, which: Any = slice(None)) -> Certificate:
     """The certificates of some of the runs, as of a user who knows that |r*| <= 1."""
     return certify(

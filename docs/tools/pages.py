@@ -17,6 +17,7 @@ import mkdocs_gen_files
 from nbconvert import MarkdownExporter
 
 import apo_sim.methods
+from apo_sim.claims import registry
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "apo_sim"
@@ -78,32 +79,12 @@ def summary(path: Path) -> str:
 # Claims
 
 
-def checks() -> dict[str, str]:
-    """By id, the dotted name of the function that checks a claim."""
-    found = {}
-    for path in sorted((PACKAGE / "claims").glob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.FunctionDef):
-                for id in _ids(node):
-                    found[id] = f"apo_sim.claims.{path.stem}.{node.name}"
-    return found
-
-
-def _ids(function: ast.FunctionDef) -> Iterator[str]:
-    for mark in function.decorator_list:
-        if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name):
-            for keyword in mark.keywords:
-                if mark.func.id == "claim" and keyword.arg == "id":
-                    yield ast.literal_eval(keyword.value)
-
-
 def claims() -> Page:
     ledger = json.loads(LEDGER.read_text(encoding="utf-8"))
-    functions = checks()
     rows = []
     for entry in ledger["claims"]:
         id = entry["id"]
-        write(f"claims/{id}.md", claim(entry, functions[id]))
+        write(f"claims/{id}.md", claim(entry))
         rows.append(
             f"| [{id}]({id}.md) | {_cell(entry['title'])} | {entry['source']} | {_badge(entry)} |"
         )
@@ -116,8 +97,9 @@ def claims() -> Page:
     return "Claims", "claims/index.md"
 
 
-def claim(entry: dict[str, Any], function: str) -> str:
+def claim(entry: dict[str, Any]) -> str:
     id, scope = entry["id"], entry["scope"]
+    check = registry.describe(id).check
     rows = [(name.replace("_", " "), value) for name, value in scope.items() if value]
     parts = [
         f"# {id}: {entry['title']}",
@@ -132,10 +114,13 @@ def claim(entry: dict[str, Any], function: str) -> str:
         _controls(entry),
         facts(entry["facts"]),
         "## How it is checked",
-        f"::: {function}\n    options: {{show_root_heading: false, heading_level: 3}}",
+        f"::: {check.__module__}.{check.__name__}\n{_UNDER_A_HEADING}",
         f"`apo-sim validate --claim {id}` repeats it.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+_UNDER_A_HEADING = "    options: {show_root_heading: false, heading_level: 3}"
 
 
 def displayed(text: str) -> str:
