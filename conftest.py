@@ -15,6 +15,7 @@ os.environ["XLA_FLAGS"] = os.environ.get(
 )
 
 import jax
+import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
@@ -51,6 +52,17 @@ def pytest_configure(config):
     config.addinivalue_line(
         "filterwarnings", "ignore:Do not use the `random` module inside strategies"
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Give the tests of a file to one worker, which traces once what they share.
+
+    A group of its own keeps a test with those of other files that share more.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
 
 
 def pytest_runtest_teardown(item, nextitem):

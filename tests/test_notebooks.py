@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -15,7 +13,15 @@ def path(request):
     return request.param
 
 
-def with_few_seeds(notebook):
+@pytest.fixture(scope="module")
+def nbformat():
+    """Imported late, since it takes seconds and every worker collects this file."""
+    import nbformat
+
+    return nbformat
+
+
+def with_few_seeds(nbformat, notebook):
     """Override the cell of parameters, as papermill does: the code runs, and the wait is short."""
     for place, cell in enumerate(notebook.cells):
         if "parameters" in cell.metadata.get("tags", ()):
@@ -27,18 +33,20 @@ def with_few_seeds(notebook):
 @pytest.mark.notebook
 # Asking the kernel's manager to shut down leaves sockets to the collector.
 @pytest.mark.filterwarnings("default")
-def test_notebook_runs(path, monkeypatch):
+def test_notebook_runs(nbformat, path, monkeypatch):
+    from nbclient import NotebookClient
+
     # They compute for longer than they compile.
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=1")
     notebook = nbformat.read(path, as_version=4)
-    with_few_seeds(notebook)
+    with_few_seeds(nbformat, notebook)
     # Where a reader's kernel starts, so that nothing depends on the folder of the tests.
     resources = {"metadata": {"path": str(path.parent)}}
     client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources)
     client.execute()  # raises CellExecutionError, with the traceback of the cell
 
 
-def test_committed_outputs(path):
+def test_committed_outputs(nbformat, path):
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
