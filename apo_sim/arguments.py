@@ -18,11 +18,11 @@ from apo_sim.checks import (
     concrete,
 )
 from apo_sim.errors import InvalidArgument
-from apo_sim.geometry.base import GEOMETRY
+from apo_sim.geometry.bregman import GEOMETRY
 from apo_sim.losses import Extra, brings_own_minimiser, derivatives, is_pointwise
-from apo_sim.losses.base import as_loss
+from apo_sim.losses.loss import as_loss
 from apo_sim.momentum import Momentum, Schedule
-from apo_sim.preferences.base import RANKER
+from apo_sim.preferences.ranked_pairs import RANKER
 from apo_sim.problems import Problem
 
 MAX_SAMPLES = 10**12

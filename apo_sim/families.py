@@ -40,7 +40,7 @@ from apo_sim.checks import (
 from apo_sim.errors import InvalidArgument
 from apo_sim.problems import Bandit, Game, LogPolicy, PerContext, as_log_policy
 from apo_sim.sequences import all_sequences
-from apo_sim.theory.arguments import log_probability
+from apo_sim.theory.closed_form_arguments import log_probability
 
 Matrix = Float[Array, "contexts arms arms"]
 Features = Float[Array, "contexts arms dimension"]

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 from apo_sim.arguments import as_samples
 from apo_sim.checks import as_count, check_key, check_room, concrete, instance_of, one_of
 from apo_sim.errors import Diverged, InvalidArgument
-from apo_sim.methods.base import BeginsAtRandom, ChecksItself, ExplainsDivergence, Method
+from apo_sim.methods.method import BeginsAtRandom, ChecksItself, ExplainsDivergence, Method
 from apo_sim.problems import PROBLEM, LogPolicy, Problem, expected_gap
 from apo_sim.pytree import boxed, pytree_dataclass, unboxed
 

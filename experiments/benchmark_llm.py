@@ -35,12 +35,13 @@ from paired import (
 from script import start
 
 import apo_sim as apo
-from apo_sim.llm import generate, models
-from apo_sim.llm.extrapolation import Extrapolator
-from apo_sim.llm.models import Model
-from apo_sim.llm.pairs import Preference
-from apo_sim.llm.sampling import Sampler, Sampling
-from apo_sim.llm.step import FineTuning, ProximalTrainer
+from apo_sim.llm import generate
+from apo_sim.llm.data.preference_pairs import Preference
+from apo_sim.llm.data.responses import Sampler, Sampling
+from apo_sim.llm.models import loading
+from apo_sim.llm.models.loading import Model
+from apo_sim.llm.training.parameter_momentum import Extrapolator
+from apo_sim.llm.training.step import FineTuning, ProximalTrainer
 
 ALPHA, BETA = 0.3, 0.1
 TUNING = FineTuning(batch=8)
@@ -64,7 +65,7 @@ class Options:
 
     quick: bool = False
     part: Literal["overhead", "throughput", "all"] = "all"
-    model: str = models.SMOLLM2
+    model: str = loading.SMOLLM2
 
 
 def _random_pairs(model: Model, count: int, prompt: int) -> list[Preference]:
@@ -165,7 +166,7 @@ def _peaks(model: Model, trainer: ProximalTrainer, pairs: list[Preference]) -> t
 
 
 def overhead(options: Options) -> list[Target]:
-    model = models.load(options.model)
+    model = loading.load(options.model)
     trainer, pairs = _new_trainer(model), _random_pairs(model, PAIRS, PROMPT)
     with console.status("overhead: compiling, and memory"):
         plain, with_momentum = _peaks(model, trainer, pairs[: TUNING.batch])
@@ -241,7 +242,7 @@ def throughput(options: Options) -> list[Target]:
         return []
     torch.set_num_threads(os.cpu_count() or 1)
     on_gpu = jax.default_backend() == "gpu" and torch.cuda.is_available()
-    model = models.load(options.model)
+    model = loading.load(options.model)
     pairs = _random_pairs(model, TUNING.batch * (1 if options.quick else 2), SHORT_PROMPT)
     trainer = _new_trainer(model)
     with (
@@ -249,7 +250,7 @@ def throughput(options: Options) -> list[Target]:
         console.status("throughput: compiling") as status,
     ):
         theirs = peers_trl.new_trainer(
-            models.save(model, pathlib.Path(folder) / model.name),
+            loading.save(model, pathlib.Path(folder) / model.name),
             pairs,
             batch=TUNING.batch,
             learning_rate=TUNING.learning_rate,

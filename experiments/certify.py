@@ -11,7 +11,7 @@ from pathlib import Path
 from script import show, start
 
 from apo_sim.report import style
-from apo_sim.studies import certificate
+from apo_sim.studies import few_labels
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Options:
 def main(options: Options) -> None:
     name = "certificate_quick" if options.quick else "certificate"
     seeds = 12 if options.quick else options.seeds
-    data = show(certificate, options.out, name, seeds=seeds, seed=options.seed)
+    data = show(few_labels, options.out, name, seeds=seeds, seed=options.seed)
     for family in data.family.values[1:]:
         style.save(
-            lambda figure, family=family: certificate.draw(figure, data, family),
+            lambda figure, family=family: few_labels.draw(figure, data, family),
             f"{name}_{family.replace(' ', '_').replace(',', '')}",
             options.out,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from script import show, start
 
-from apo_sim.studies import games
+from apo_sim.studies import momentum_in_games
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Options:
 
 def main(options: Options) -> None:
     show(
-        games,
+        momentum_in_games,
         options.out,
         "games_quick" if options.quick else "games",
         seeds=24 if options.quick else options.seeds,
@@ -45,7 +45,7 @@ def main(options: Options) -> None:
         beta=options.beta,
         iterations=options.iterations,
         sampled_iterations=options.sampled_iterations,
-        losses=games.LOSSES[:1] if options.quick else games.LOSSES,
+        losses=momentum_in_games.LOSSES[:1] if options.quick else momentum_in_games.LOSSES,
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from script import show, start
 
-from apo_sim.studies import geometries
+from apo_sim.studies import geometry_comparison
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Options:
 def main(options: Options) -> None:
     quick = options.quick
     show(
-        geometries,
+        geometry_comparison,
         options.out,
         "geometries_quick" if quick else "geometries",
         seeds=200 if quick else options.seeds,
@@ -52,9 +52,9 @@ def main(options: Options) -> None:
         seed=options.seed,
         family=options.family,
         arms=options.arms,
-        alphas=geometries.ALPHAS if quick else options.alphas,
-        samples=geometries.SAMPLES if quick else options.samples,
-        weights=geometries.WEIGHTS if quick else geometries.FINE,
+        alphas=geometry_comparison.ALPHAS if quick else options.alphas,
+        samples=geometry_comparison.SAMPLES if quick else options.samples,
+        weights=geometry_comparison.WEIGHTS if quick else geometry_comparison.FINE,
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from script import console, show, start
 
 from apo_sim.report import style
-from apo_sim.studies import optimizers
+from apo_sim.studies import optimizer_comparison
 from apo_sim.studies.ring_protocol import Protocol
 
 
@@ -42,7 +42,7 @@ def main(options: Options) -> None:
     protocol = dataclasses.replace(Protocol(), keep_state=not options.fresh)
     if options.quick:
         data = show(
-            optimizers,
+            optimizer_comparison,
             options.out,
             name,
             seeds=5,
@@ -54,7 +54,7 @@ def main(options: Options) -> None:
         )
     else:
         data = show(
-            optimizers,
+            optimizer_comparison,
             options.out,
             name,
             seeds=options.seeds,
@@ -63,7 +63,7 @@ def main(options: Options) -> None:
             protocol=protocol,
         )
     path = style.save(
-        lambda figure: optimizers.draw_losses(figure, data), f"{name}_losses", options.out
+        lambda figure: optimizer_comparison.draw_losses(figure, data), f"{name}_losses", options.out
     )
     console.print(f"Losses: {path}", soft_wrap=True, markup=False)
 

@@ -1,16 +1,8 @@
-"""Sampled APO with a solver of `choix` in the proximal step, one problem after the other."""
-
-from collections.abc import Callable
+"""Solvers of `choix`: maximum-likelihood Bradley-Terry scores, no bound on them."""
 
 import choix
 import numpy as np
-from numpy.typing import NDArray
-from peers_numpy import draw_wins, pair_law
-from scipy.special import log_softmax
-
-Floats = NDArray[np.float64]
-# From win counts, a start and a tolerance to scores.
-Solver = Callable[[Floats, Floats, float], Floats]
+from peers_numpy import Floats, Solver
 
 
 def _pairs(wins: Floats) -> list[tuple[int, int]]:
@@ -41,34 +33,3 @@ SOLVERS: dict[str, Solver] = {
 
 FASTEST = "ilsr_pairwise_dense"
 """Of them, at every number of arms up to ten at which all were tried."""
-
-
-def sampled(
-    solver: Solver,
-    tolerance: float,
-    reward: Floats,
-    log_ref: Floats,
-    *,
-    alpha: float,
-    beta: float,
-    iterations: int,
-    samples: int,
-    seeds: int,
-    seed: int,
-) -> Floats:
-    """Suboptimality of pi_hat_T for every seed; each solve starts from the scores before it."""
-    rng = np.random.default_rng(seed)
-    preference = 1.0 / (1.0 + np.exp(reward[None, :] - reward[:, None]))
-    regret = reward.max() - reward
-    final = np.empty(seeds)
-    for index in range(seeds):
-        old = centre = log_ref
-        scores = np.zeros_like(log_ref)
-        for _ in range(iterations):
-            wins = draw_wins(rng, pair_law(centre, preference), samples)
-            scores = solver(wins, scores, tolerance)
-            log_policy = log_softmax(centre + scores / beta)
-            final[index] = np.exp(log_policy) @ regret
-            centre = log_softmax(log_policy + alpha * (log_policy - old))
-            old = log_policy
-    return final

@@ -1,10 +1,14 @@
-"""What `benchmark_bandit.py` holds `apo_sim` against, in NumPy and SciPy."""
+"""What `benchmark_bandit.py` holds `apo_sim` against, in NumPy."""
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_softmax
 
 Floats = NDArray[np.float64]
+# From the win counts of one problem, a start and a tolerance to scores.
+Solver = Callable[[Floats, Floats, float], Floats]
 
 
 def exact_plain(
@@ -92,3 +96,34 @@ def best_rewards(wins: Floats) -> Floats:
         if np.abs(step).max() < 1e-12:
             return rewards - rewards.mean(axis=1, keepdims=True)
     raise RuntimeError("the counts are separable: no finite optimum")
+
+
+def sampled(
+    solver: Solver,
+    tolerance: float,
+    reward: Floats,
+    log_ref: Floats,
+    *,
+    alpha: float,
+    beta: float,
+    iterations: int,
+    samples: int,
+    seeds: int,
+    seed: int,
+) -> Floats:
+    """Suboptimality of pi_hat_T for every seed; each solve starts from the scores before it."""
+    rng = np.random.default_rng(seed)
+    preference = 1.0 / (1.0 + np.exp(reward[None, :] - reward[:, None]))
+    regret = reward.max() - reward
+    final = np.empty(seeds)
+    for index in range(seeds):
+        old = centre = log_ref
+        scores = np.zeros_like(log_ref)
+        for _ in range(iterations):
+            wins = draw_wins(rng, pair_law(centre, preference), samples)
+            scores = solver(wins, scores, tolerance)
+            log_policy = log_softmax(centre + scores / beta)
+            final[index] = np.exp(log_policy) @ regret
+            centre = log_softmax(log_policy + alpha * (log_policy - old))
+            old = log_policy
+    return final

@@ -1,6 +1,7 @@
 """Sampled APO in PyTorch, vectorised over problems: batched counts, batched Newton."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,19 +35,75 @@ def counts_by_binomials(cells: Tensor, samples: int) -> Tensor:
 DRAWS: dict[str, Draw] = {"binomials": counts_by_binomials, "multinomial": counts_by_index}
 
 
-def draw_wins(draw: Draw, log_policy: Tensor, preference: Tensor, samples: int) -> Tensor:
+@dataclass(frozen=True)
+class Problem:
+    """What is asked of a policy; problems come first, arms last.
+
+    Args:
+        log_ref: the reference, shape (arms,).
+        cells: from policies, shape (problems, arms), to the law of (winner, loser), shape
+            (problems, arms, arms).
+        gap: from policies to how far they are from the best one, shape (problems,).
+        smoothing: the share of every count that is turned over before the fit, as conservative
+            DPO has it.
+    """
+
+    log_ref: Tensor
+    cells: Callable[[Tensor], Tensor]
+    gap: Callable[[Tensor], Tensor]
+    smoothing: float = 0.0
+
+
+def bandit(reward: Tensor, log_ref: Tensor, cells: Callable[[Tensor], Tensor] | None = None):
+    """A bandit: pairs of two independent responses, unless other cells are given."""
+    preference = torch.sigmoid(reward[:, None] - reward[None, :])
+    regret = reward.max() - reward
+    return Problem(log_ref, cells or pairwise(preference), lambda policy: policy @ regret)
+
+
+def pairwise(preference: Tensor) -> Callable[[Tensor], Tensor]:
+    """Two independent responses; a pair can be drawn in two orders."""
+    return lambda policy: 2.0 * policy[:, :, None] * policy[:, None, :] * preference
+
+
+def best_against_worst(reward: Tensor, responses: int) -> Callable[[Tensor], Tensor]:
+    """The best of some responses against the worst, where all rewards differ."""
+    order = reward.argsort()
+    rank = order.argsort()
+    above = rank[:, None] > rank[None, :]
+
+    def cells(policy: Tensor) -> Tensor:
+        upto = policy[:, order].cumsum(1)[:, rank]
+        below = (upto - policy).clamp_(min=0.0)
+
+        def within(high: Tensor, low: Tensor) -> Tensor:
+            return (high[:, :, None] - low[:, None, :]).clamp_(min=0.0) ** responses
+
+        both = within(upto, below) - within(below, below) - within(upto, upto)
+        both = (both + within(below, upto)).clamp_(min=0.0)
+        return torch.where(above, both, torch.diag_embed(policy**responses))
+
+    return cells
+
+
+def game(preference: Tensor, log_ref: Tensor) -> Problem:
+    """A game; its gap is by how much the best response wins more than half."""
+    lead = preference - 0.5
+    return Problem(log_ref, pairwise(preference), lambda policy: (policy @ lead.T).amax(1))
+
+
+def draw_wins(draw: Draw, cells: Tensor, samples: int) -> Tensor:
     """Win counts, shape (problems, arms, arms), zero on the diagonal.
 
     Ties of an arm with itself say nothing, so all of them share one cell.
     """
-    problems, arms = log_policy.shape
-    policy = log_policy.exp()
-    cells = (2.0 * policy[:, :, None] * policy[:, None, :] * preference).flatten(1)
+    problems, arms = cells.shape[:2]
+    ties = cells.diagonal(dim1=1, dim2=2).sum(1, keepdim=True)
     # Off the diagonal: drop the first entry, cut into rows of arms + 1, drop the last column.
-    informative = cells[:, 1:].view(problems, arms - 1, arms + 1)[:, :, :arms].flatten(1)
-    ties = policy.square().sum(1, keepdim=True)
+    flat = cells.flatten(1)
+    informative = flat[:, 1:].view(problems, arms - 1, arms + 1)[:, :, :arms].flatten(1)
     drawn = draw(torch.cat([ties, informative], 1), samples)[:, 1:]
-    wins = torch.zeros_like(cells)
+    wins = torch.zeros_like(flat)
     wins[:, 1:].view(problems, arms - 1, arms + 1)[:, :, :arms] = drawn.reshape(
         problems, arms - 1, arms
     )
@@ -84,10 +141,9 @@ def rewards_from_wins(wins: Tensor, start: Tensor, bound: float, tolerance: floa
 
 @torch.inference_mode()
 def sampled(
+    problem: Problem,
     draw: Draw,
     tolerance: float,
-    reward: Tensor,
-    log_ref: Tensor,
     *,
     alpha: float,
     beta: float,
@@ -97,27 +153,31 @@ def sampled(
     seeds: int,
     batch: int,
 ) -> Tensor:
-    """Suboptimality of pi_hat_T for every seed; each solve starts from the scores before it."""
-    if seeds > batch:
-        parts = [min(batch, seeds - done) for done in range(0, seeds, batch)]
-        shared = {"alpha": alpha, "beta": beta, "reward_bound": reward_bound}
-        sizes = {"iterations": iterations, "samples": samples}
-        return torch.cat(
-            [
-                sampled(draw, tolerance, reward, log_ref, **shared, **sizes, seeds=n, batch=n)
-                for n in parts
-            ]
-        )
-    preference = torch.sigmoid(reward[:, None] - reward[None, :])
-    regret = reward.max() - reward
-    old = centre = log_ref.expand(seeds, -1)
+    """Gap of pi_hat_T for every seed, so many at a time."""
+    sizes = [min(batch, seeds - done) for done in range(0, seeds, batch)]
+    settings = (alpha, beta, iterations, samples, reward_bound)
+    return torch.cat([_side_by_side(problem, draw, tolerance, *settings, n) for n in sizes])
+
+
+def _side_by_side(
+    problem: Problem,
+    draw: Draw,
+    tolerance: float,
+    alpha: float,
+    beta: float,
+    iterations: int,
+    samples: int,
+    reward_bound: float,
+    seeds: int,
+) -> Tensor:
+    """Each solve starts from the scores before it."""
+    old = centre = log_policy = problem.log_ref.expand(seeds, -1)
     scores = torch.zeros_like(old)
-    gap = torch.empty(iterations, seeds, dtype=reward.dtype)
-    for t in range(iterations):
-        wins = draw_wins(draw, centre, preference, samples)
+    for _ in range(iterations):
+        wins = draw_wins(draw, problem.cells(centre.exp()), samples)
+        wins = torch.lerp(wins, wins.mT, problem.smoothing) if problem.smoothing else wins
         scores = rewards_from_wins(wins, scores, reward_bound, tolerance)
         log_policy = torch.log_softmax(centre + scores / beta, 1)
-        gap[t] = log_policy.exp() @ regret
         centre = torch.log_softmax(log_policy + alpha * (log_policy - old), 1)
         old = log_policy
-    return gap[-1]
+    return problem.gap(log_policy.exp())

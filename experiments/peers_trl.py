@@ -17,7 +17,7 @@ import trl
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from apo_sim.llm.pairs import Preference
+from apo_sim.llm.data.preference_pairs import Preference
 
 VERSIONS = (
     f"TRL {trl.__version__}, transformers {transformers.__version__}, "

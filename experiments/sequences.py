@@ -10,7 +10,7 @@ from pathlib import Path
 
 from script import show, start
 
-from apo_sim.studies import sequences
+from apo_sim.studies import extrapolated_sequences
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Options:
 
 def main(options: Options) -> None:
     show(
-        sequences,
+        extrapolated_sequences,
         options.out,
         "sequences_quick" if options.quick else "sequences",
         seeds=6 if options.quick else options.seeds,

@@ -27,7 +27,7 @@ from apo_sim.errors import InvalidArgument
 from apo_sim.momentum import Schedule
 from apo_sim.problems import Bandit
 from apo_sim.registry import Choice
-from apo_sim.registry.families import parameters_of
+from apo_sim.registry.named_families import parameters_of
 from apo_sim.studies.intervals import resampled
 from apo_sim.sweep.lanes import over_lanes, replicate_problem
 from apo_sim.theory import matched_beta

@@ -10,8 +10,16 @@ from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
-from apo_sim.studies import geometries
-from apo_sim.studies.geometries import ALPHAS, COMMON, CONTENDERS, HORIZONS, LOST, OWN, SAMPLES
+from apo_sim.studies import geometry_comparison
+from apo_sim.studies.geometry_comparison import (
+    ALPHAS,
+    COMMON,
+    CONTENDERS,
+    HORIZONS,
+    LOST,
+    OWN,
+    SAMPLES,
+)
 
 ARMS = 10
 RIVALS = tuple(name for name in CONTENDERS if name != "KL")
@@ -72,12 +80,13 @@ def geometry_of_least_gap(study: Study) -> Finding:
         for name in RIVALS
     }  # fmt: skip
     lost = {name: _lost(data, name) for name in CONTENDERS}
+    at_end = geometry_comparison.ends(data)
     facts: dict[str, Any] = {
         **{f"cells better than KL, {name}": better for name, (better, _) in counts.items()},
         **{f"cells worse than KL, {name}": worse for name, (_, worse) in counts.items()},
         **{
             f"cells surely beaten at its {contest}, {name}": int(
-                geometries.beaten(data.gap.sel(contest=contest)).sel(geometry=name).sum()
+                geometry_comparison.beaten(data.gap.sel(contest=contest)).sel(geometry=name).sum()
             )
             for contest in (OWN, COMMON)
             for name in CONTENDERS
@@ -88,8 +97,8 @@ def geometry_of_least_gap(study: Study) -> Finding:
             for name in CONTENDERS
         },
         **{f"best arm lost at the worst β, N = 300, T = 20, {n}": each for n, each in lost.items()},
-        "choices of β at an end of the grid": int(geometries.ends(data).sum()),
-        "choices of β": geometries.ends(data).size,
+        "choices of β at an end of the grid": int(at_end.sum()),
+        "choices of β": at_end.size,
     }
     return judge.where(
         found,
@@ -102,10 +111,10 @@ def geometry_of_least_gap(study: Study) -> Finding:
         + f". The best arm has a mass below {LOST:g} after 20 updates at N = 300, at the $\\beta$ "
         "where that happens most, in "
         + ", ".join(f"{each[0]:.0%} ({name})" for name, each in lost.items())
-        + f" of runs. The best $\\beta$ is at an end of the grid in "
-        f"{int(geometries.ends(data).sum())} of {geometries.ends(data).size} choices, most of them "
-        "short runs of many pairs, whose limit is the greedy policy in every geometry.",
-        draw=lambda figure: geometries.draw(figure, data),
+        + f" of runs. The best $\\beta$ is at an end of the grid in {int(at_end.sum())} of "
+        f"{at_end.size} choices, most of them short runs of many pairs, whose limit is the greedy "
+        "policy in every geometry.",
+        draw=lambda figure: geometry_comparison.draw(figure, data),
     )
 
 
@@ -159,7 +168,14 @@ def _lost(data: xr.Dataset, name: str) -> list[float]:
 def _measured(quick: bool, seed: int) -> xr.Dataset:
     """The experiment; in a hurry, with fewer betas and seeds."""
     if quick:
-        return geometries.measure(seeds=300, tuning=80, seed=seed, arms=ARMS, progress=False)
-    return geometries.measure(
-        seeds=2000, tuning=300, seed=seed, arms=ARMS, weights=geometries.FINE, progress=False
+        return geometry_comparison.measure(
+            seeds=300, tuning=80, seed=seed, arms=ARMS, progress=False
+        )
+    return geometry_comparison.measure(
+        seeds=2000,
+        tuning=300,
+        seed=seed,
+        arms=ARMS,
+        weights=geometry_comparison.FINE,
+        progress=False,
     )

@@ -16,7 +16,7 @@ from apo_sim.claims.verdict import Finding, Study
 from apo_sim.families import random_features, ring_bandit
 from apo_sim.losses import DPO, IPO, SPPO
 from apo_sim.momentum import Constant
-from apo_sim.momentum.base import step_beyond
+from apo_sim.momentum.rule import step_beyond
 from apo_sim.optimizers import SGD
 from apo_sim.policies import MLP, LogLinear
 from apo_sim.problems import Bandit

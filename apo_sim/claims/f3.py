@@ -15,7 +15,7 @@ from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
-from apo_sim.methods.base import Report
+from apo_sim.methods.method import Report
 from apo_sim.methods.xpo import XPO, _Objective
 from apo_sim.problems import LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass

@@ -10,8 +10,15 @@ from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
-from apo_sim.studies import optimizers
-from apo_sim.studies.optimizers import ADAMW, EXTRAPOLATION, RING, RMSPROP, STANDARD, Variant
+from apo_sim.studies import optimizer_comparison
+from apo_sim.studies.optimizer_comparison import (
+    ADAMW,
+    EXTRAPOLATION,
+    RING,
+    RMSPROP,
+    STANDARD,
+    Variant,
+)
 from apo_sim.studies.ring_protocol import ALPHA, REPORTED, Protocol
 from apo_sim.studies.ring_protocol import BETA as RING_BETA
 
@@ -68,7 +75,7 @@ def optimizer_does_not_matter(study: Study) -> Finding:
         'reviews'
     """
     data = _measured(study.effort == "quick", study.sweep_seed())
-    regret = optimizers.regret(data).sel(task=RING)
+    regret = optimizer_comparison.regret(data).sel(task=RING)
     # The control makes a mistake in the statement that is true.
     margin = TWICE if study.repaired or study.wrong else MARGIN
     findings, facts = [], {}
@@ -95,7 +102,7 @@ def optimizer_does_not_matter(study: Study) -> Finding:
                 },
             )
         )
-    factors = optimizers.compared(data, RING, EXTRAPOLATION, STANDARD)
+    factors = optimizer_comparison.compared(data, RING, EXTRAPOLATION, STANDARD)
     rates = data.learning_rate.sel(task=RING, variant=STANDARD)
     each = " and ".join(
         f"{float(here.value):.2f} [{float(here.low):.2f}, {float(here.high):.2f}] with {name}, "
@@ -110,14 +117,14 @@ def optimizer_does_not_matter(study: Study) -> Finding:
         note=rf"Extrapolation by {ALPHA:g} multiplies the average regret by {each} "
         f"({data.sizes['seed']} paired seeds, 95 % intervals). This is one task: on sequences the "
         "two optimisers are closer (study `optimizers`).",
-        draw=lambda figure: optimizers.draw(figure, data),
+        draw=lambda figure: optimizer_comparison.draw(figure, data),
     )
 
 
 @functools.lru_cache(maxsize=1)
 def _measured(quick: bool, seed: int) -> xr.Dataset:
     """The ring part of the study, for the claim and for its control."""
-    return optimizers.measure(
+    return optimizer_comparison.measure(
         seeds=24 if quick else 40,
         seed=seed,
         progress=False,
@@ -125,7 +132,7 @@ def _measured(quick: bool, seed: int) -> xr.Dataset:
         tasks=[RING],
         optimizers=[ADAMW, RMSPROP],
         variants=VARIANTS,
-        rates=5 if quick else optimizers.RATES,
-        iterations={RING: 80 if quick else optimizers.ITERATIONS[RING]},
+        rates=5 if quick else optimizer_comparison.RATES,
+        iterations={RING: 80 if quick else optimizer_comparison.ITERATIONS[RING]},
         protocol=Protocol(side=15) if quick else Protocol(),
     )

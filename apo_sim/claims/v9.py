@@ -103,8 +103,8 @@ def _on_a_transformer(rules: dict[str, Any]) -> dict[str, tuple[int, int, int]]:
     """
     if importlib.util.find_spec("tunix") is None:
         return {}
-    from apo_sim.llm import parameters, tiny
-    from apo_sim.llm.extrapolation import Extrapolator
+    from apo_sim.llm.models import stored_parameters, tiny
+    from apo_sim.llm.training.parameter_momentum import Extrapolator
 
     found = {}
     for name, rule in rules.items():
@@ -113,7 +113,7 @@ def _on_a_transformer(rules: dict[str, Any]) -> dict[str, tuple[int, int, int]]:
         extrapolator.extrapolate(network, 1)
         kept = jax.tree.leaves(extrapolator.state)
         there = [leaf for leaf in kept if leaf.sharding.memory_kind == "device"]
-        found[name] = (_bytes(parameters.of(network)), _bytes(kept), _bytes(there))
+        found[name] = (_bytes(stored_parameters.of(network)), _bytes(kept), _bytes(there))
     return found
 
 

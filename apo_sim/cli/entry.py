@@ -63,7 +63,7 @@ def _answer(arguments: list[str]) -> int:
 def _command(kind: type) -> Callable[[Any], int]:
     """What does a subcommand; the import takes seconds where JAX is needed."""
     name = next(name for name, options in SUBCOMMANDS.items() if options is kind)
-    return importlib.import_module(f"apo_sim.cli.commands.{name}").run
+    return importlib.import_module(f"apo_sim.cli.commands.{name}_command").run
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Geometries of the proximal step, one generator a file; links of f-divergences beside them."""
 
-from apo_sim.geometry.base import Bregman, Geometry
+from apo_sim.geometry.bregman import Bregman, Geometry
 from apo_sim.geometry.burg import Burg
 from apo_sim.geometry.chi_square_kl import ChiSquareKL
 from apo_sim.geometry.euclidean import Euclidean

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from apo_sim.checks import Real, above_zero, check_single, concrete
 from apo_sim.errors import InvalidArgument
-from apo_sim.geometry.base import Dual, LogPolicy, PerContext, of_arms
+from apo_sim.geometry.bregman import Dual, LogPolicy, PerContext, of_arms
 from apo_sim.geometry.chi_square_kl import around
 from apo_sim.geometry.excess import difference, excess
 from apo_sim.geometry.kl import LogCoordinates

@@ -12,24 +12,24 @@ _missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
 if _missing:
     raise MissingExtra("apo_sim.llm", _missing, "llm")
 
-from apo_sim.llm.certificates import certify, logged_pairs  # noqa: E402
-from apo_sim.llm.devices import join, mesh  # noqa: E402
-from apo_sim.llm.extrapolation import expo  # noqa: E402
-from apo_sim.llm.instructions import chosen_prompts, generate  # noqa: E402
-from apo_sim.llm.lora import LoRA  # noqa: E402
-from apo_sim.llm.memory import memory  # noqa: E402
-from apo_sim.llm.models import Model, load, save  # noqa: E402
-from apo_sim.llm.objectives import Objective, chipo, ipo_per_token, simpo, xpo  # noqa: E402
-from apo_sim.llm.objectives import named as objective  # noqa: E402
-from apo_sim.llm.outer import Outcome, train  # noqa: E402
-from apo_sim.llm.pairs import BradleyTerry, Preference, TopAgainstBottom  # noqa: E402
-from apo_sim.llm.prompts import Prompt, read  # noqa: E402
-from apo_sim.llm.rankers import Length, Pairwise, Ranker, RewardModel, Verifiable  # noqa: E402
-from apo_sim.llm.rankers import named as ranker  # noqa: E402
-from apo_sim.llm.sampling import Sampling  # noqa: E402
-from apo_sim.llm.source import PromptsLeftOut  # noqa: E402
+from apo_sim.llm.data.instructions import chosen_prompts, generate  # noqa: E402
+from apo_sim.llm.data.preference_pairs import BradleyTerry, Preference, TopAgainstBottom  # noqa: E402
+from apo_sim.llm.data.prompts import Prompt, read  # noqa: E402
+from apo_sim.llm.data.rankers import Length, Pairwise, Ranker, RewardModel, Verifiable  # noqa: E402
+from apo_sim.llm.data.rankers import named as ranker  # noqa: E402
+from apo_sim.llm.data.responses import Sampling  # noqa: E402
+from apo_sim.llm.evaluation.certificates import certify, logged_pairs  # noqa: E402
+from apo_sim.llm.models.loading import Model, load, save  # noqa: E402
+from apo_sim.llm.models.lora import LoRA  # noqa: E402
+from apo_sim.llm.models.memory import memory  # noqa: E402
+from apo_sim.llm.models.meshes import join, mesh  # noqa: E402
 from apo_sim.llm.stages import StageLost  # noqa: E402
-from apo_sim.llm.step import FineTuning, StepDiverged, StepsRounded  # noqa: E402
+from apo_sim.llm.training.objectives import Objective, chipo, ipo_per_token, simpo, xpo  # noqa: E402
+from apo_sim.llm.training.objectives import named as objective  # noqa: E402
+from apo_sim.llm.training.outer import Outcome, train  # noqa: E402
+from apo_sim.llm.training.parameter_momentum import expo  # noqa: E402
+from apo_sim.llm.training.source import PromptsLeftOut  # noqa: E402
+from apo_sim.llm.training.step import FineTuning, StepDiverged, StepsRounded  # noqa: E402
 
 __all__ = [
     "BradleyTerry",

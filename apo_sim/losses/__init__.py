@@ -1,6 +1,10 @@
 """Losses, one a file: of pairs of responses, see `Loss`, or of labelled ones, `PointwiseLoss`."""
 
-from apo_sim.losses.base import (
+from apo_sim.losses.conservative import ConservativeDPO, RobustDPO
+from apo_sim.losses.dpo import DPO
+from apo_sim.losses.ipo import IPO
+from apo_sim.losses.kahneman_tversky import KTO
+from apo_sim.losses.loss import (
     BringsDerivatives,
     BringsEmpiricalMinimiser,
     BringsMean,
@@ -13,10 +17,6 @@ from apo_sim.losses.base import (
     is_pointwise,
     population_rewards,
 )
-from apo_sim.losses.conservative import ConservativeDPO, RobustDPO
-from apo_sim.losses.dpo import DPO
-from apo_sim.losses.ipo import IPO
-from apo_sim.losses.kto import KTO
 from apo_sim.losses.slic import SLiC
 from apo_sim.losses.sppo import SPPO
 

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from apo_sim.checks import check_single, within
-from apo_sim.losses.base import Between, Extra
 from apo_sim.losses.dpo import DPO
+from apo_sim.losses.loss import Between, Extra
 from apo_sim.pytree import pytree_dataclass
 
 _SHARE = within("in [0, 1/2)", lambda values: (values >= 0) & (values < 0.5))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from apo_sim.losses.base import Between, Extra, between_by_differences
+from apo_sim.losses.loss import Between, Extra, between_by_differences
 from apo_sim.problems import Bandit, LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from apo_sim.checks import check_positive, check_single
-from apo_sim.losses.base import Extra
+from apo_sim.losses.loss import Extra
 from apo_sim.pytree import pytree_dataclass
 
 

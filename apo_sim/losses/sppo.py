@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from apo_sim.losses.base import Extra
+from apo_sim.losses.loss import Extra
 from apo_sim.problems import LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass
 

@@ -1,7 +1,6 @@
 """Methods, one a file. A method is init, step, policies and the data it asks for: `Method`."""
 
 from apo_sim.methods.accelerated import Accelerated
-from apo_sim.methods.base import Method, Report
 from apo_sim.methods.chipo import ChiPO
 from apo_sim.methods.dno import DNO
 from apo_sim.methods.egpo import EGPO
@@ -9,6 +8,7 @@ from apo_sim.methods.inpo import INPO
 from apo_sim.methods.kto import KTO
 from apo_sim.methods.magnetic_md import MagneticMD
 from apo_sim.methods.mdvi import MDVI
+from apo_sim.methods.method import Method, Report
 from apo_sim.methods.nash_md import NashMD
 from apo_sim.methods.npg import NPG
 from apo_sim.methods.on_network import NetworkState, OnNetwork, TrainingDiverged

@@ -7,7 +7,7 @@ from jaxtyping import Array, Int, Key
 
 from apo_sim.arguments import check_momentum
 from apo_sim.checks import instance_of
-from apo_sim.methods.base import ChecksItself, Method, Movable, Report
+from apo_sim.methods.method import ChecksItself, Method, Movable, Report
 from apo_sim.methods.requests import Request
 from apo_sim.momentum import Constant, Momentum
 from apo_sim.problems import LogPolicy, Problem

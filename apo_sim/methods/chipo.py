@@ -8,13 +8,13 @@ from jaxtyping import Array, Float, Int
 from apo_sim.arguments import check_bound
 from apo_sim.checks import POSITIVE, check_single
 from apo_sim.geometry import ChiSquareKL
-from apo_sim.geometry.base import check_reference
+from apo_sim.geometry.bregman import check_reference
 from apo_sim.losses import DPO
-from apo_sim.methods.base import Report
+from apo_sim.methods.method import Report
 from apo_sim.methods.requests import CountedPairs
 from apo_sim.methods.states import TwoPolicies
 from apo_sim.preferences import Counts, Pairwise, Ranker
-from apo_sim.preferences.base import RANKER
+from apo_sim.preferences.ranked_pairs import RANKER
 from apo_sim.problems import LogPolicy, Problem
 from apo_sim.proximal.from_counts import rewards_from_counts
 from apo_sim.pytree import pytree_dataclass

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from apo_sim.checks import POSITIVE, Real, as_count, optional
-from apo_sim.methods.base import Report
+from apo_sim.methods.method import Report
 from apo_sim.methods.on_win_rates import OnWinRates
 from apo_sim.methods.schedules import at
 from apo_sim.preferences import Counts, Pairwise, Population, Ranker, win_rates

@@ -9,16 +9,16 @@ from jaxtyping import Array, Key
 from apo_sim.checks import as_float
 from apo_sim.errors import Diverged, InvalidArgument
 from apo_sim.geometry import KL
-from apo_sim.geometry.base import check_reference
+from apo_sim.geometry.bregman import check_reference
 from apo_sim.losses import Extra, is_pointwise
-from apo_sim.methods.base import Report
+from apo_sim.methods.method import Report
 from apo_sim.methods.requests import ListedPairs, Request, SingleLabels
 from apo_sim.policies import Policy, SequencePolicy
 from apo_sim.problems import LogPolicy, Problem
 from apo_sim.proximal.by_gradient import STEP, ByGradient
 from apo_sim.pytree import like, pytree_dataclass
 from apo_sim.spaces import InParameters, InTokens, Space
-from apo_sim.spaces.base import log_policy_of
+from apo_sim.spaces.space import log_policy_of
 
 # An inner training that ends with so many times the loss that it began with has not trained.
 RUNAWAY = 10.0

@@ -8,7 +8,7 @@ from jaxtyping import Array, Int, Key
 
 from apo_sim.checks import Real
 from apo_sim.errors import InvalidArgument
-from apo_sim.methods.base import Report
+from apo_sim.methods.method import Report
 from apo_sim.methods.requests import Request
 from apo_sim.methods.reward_sources import REWARD_SOURCE
 from apo_sim.methods.schedules import as_schedule, check_length

@@ -9,9 +9,9 @@ from jaxtyping import Array, Float, Key
 from apo_sim.arguments import check_bound, check_differences_only
 from apo_sim.checks import check_positive, check_single, one_of
 from apo_sim.errors import Diverged, InvalidArgument
-from apo_sim.geometry.base import check_reference
+from apo_sim.geometry.bregman import check_reference
 from apo_sim.losses import brings_own_minimiser, is_pointwise
-from apo_sim.methods.base import Report
+from apo_sim.methods.method import Report
 from apo_sim.methods.requests import CountedPairs, Request
 from apo_sim.preferences import Population
 from apo_sim.problems import LogPolicy, Problem

@@ -7,7 +7,7 @@ from apo_sim.methods.requests import CountedPairs
 from apo_sim.methods.schedules import as_schedule, check_length
 from apo_sim.methods.states import OnePolicy
 from apo_sim.preferences import Ranker
-from apo_sim.preferences.base import RANKER
+from apo_sim.preferences.ranked_pairs import RANKER
 from apo_sim.problems import Problem
 
 PULL = Real(

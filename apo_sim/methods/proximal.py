@@ -10,7 +10,7 @@ from apo_sim.arguments import as_beta_schedule, check_momentum, check_parts
 from apo_sim.checks import POSITIVE, as_count, instance_of
 from apo_sim.geometry import KL, Geometry
 from apo_sim.losses import DPO, Loss
-from apo_sim.methods.base import Report
+from apo_sim.methods.method import Report
 from apo_sim.methods.on_table import OnTable
 from apo_sim.methods.requests import Request
 from apo_sim.momentum import Momentum, NoMomentum

@@ -20,7 +20,7 @@ from apo_sim.preferences import (
     draw_counts,
     draw_pairs,
 )
-from apo_sim.preferences.base import RANKER
+from apo_sim.preferences.ranked_pairs import RANKER
 from apo_sim.problems import LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass, static
 

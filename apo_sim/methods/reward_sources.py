@@ -13,7 +13,7 @@ from apo_sim.losses import DPO
 from apo_sim.methods.requests import CountedPairs, Request
 from apo_sim.methods.requests_of_rewards import ScoredResponses
 from apo_sim.preferences import Counts, FromPolicy, Pairwise, Population, Ranker
-from apo_sim.preferences.base import RANKER, Cells
+from apo_sim.preferences.ranked_pairs import RANKER, Cells
 from apo_sim.preferences.scored import Scored
 from apo_sim.problems import Game, Problem
 from apo_sim.proximal.from_counts import rewards_from_counts

@@ -4,7 +4,7 @@ import jax
 from jaxtyping import Array, Float
 
 from apo_sim.checks import check_extrapolation, check_single
-from apo_sim.momentum.base import State, Tree
+from apo_sim.momentum.rule import State, Tree
 from apo_sim.pytree import pytree_dataclass
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from jaxtyping import Array, Float, Int
 
 from apo_sim.checks import as_flag, check_extrapolation, check_single
-from apo_sim.momentum.base import Extrapolation
+from apo_sim.momentum.rule import Extrapolation
 from apo_sim.pytree import pytree_dataclass, static
 
 

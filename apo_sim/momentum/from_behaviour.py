@@ -3,7 +3,7 @@
 from jaxtyping import Array, Float
 
 from apo_sim.checks import as_flag, check_extrapolation, check_single
-from apo_sim.momentum.base import State, Tree, step_beyond
+from apo_sim.momentum.rule import State, Tree, step_beyond
 from apo_sim.pytree import pytree_dataclass, static
 
 

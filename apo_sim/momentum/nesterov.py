@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from apo_sim.momentum.base import Extrapolation
+from apo_sim.momentum.rule import Extrapolation
 from apo_sim.pytree import pytree_dataclass
 
 

@@ -1,6 +1,6 @@
 """No momentum: the plain proximal-point method."""
 
-from apo_sim.momentum.base import State, Tree
+from apo_sim.momentum.rule import State, Tree
 from apo_sim.pytree import pytree_dataclass
 
 

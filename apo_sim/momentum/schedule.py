@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from apo_sim.checks import as_flag, as_float, check_extrapolation
 from apo_sim.errors import InvalidArgument
-from apo_sim.momentum.base import Extrapolation
+from apo_sim.momentum.rule import Extrapolation
 from apo_sim.pytree import pytree_dataclass, static
 
 

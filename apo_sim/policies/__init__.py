@@ -1,10 +1,10 @@
 """Policies, one kind a file: from parameters to log-probabilities of every action."""
 
 from apo_sim.policies.attention import Attention
-from apo_sim.policies.base import Policy
 from apo_sim.policies.gaussian import Gaussian
 from apo_sim.policies.log_linear import LogLinear
 from apo_sim.policies.mlp import MLP
+from apo_sim.policies.policy import Policy
 from apo_sim.policies.recurrent import Recurrent
 from apo_sim.policies.sequence import SequencePolicy
 from apo_sim.policies.table import Table

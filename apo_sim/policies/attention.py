@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from apo_sim.policies.base import Params
+from apo_sim.policies.policy import Params
 from apo_sim.policies.sequence import Level, check_sizes, log_joint, normal
 from apo_sim.problems import LogPolicy
 from apo_sim.pytree import pytree_dataclass, static

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from apo_sim.checks import as_float
-from apo_sim.policies.base import Params
 from apo_sim.policies.mlp import ACTIVATIONS, check_layers, hidden_layers, new_layers
+from apo_sim.policies.policy import Params
 from apo_sim.problems import LogPolicy
 from apo_sim.pytree import pytree_dataclass, static
 

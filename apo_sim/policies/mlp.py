@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from apo_sim.checks import as_count, as_float, one_of
-from apo_sim.policies.base import Params
+from apo_sim.policies.policy import Params
 from apo_sim.problems import LogPolicy
 from apo_sim.pytree import pytree_dataclass, static
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from apo_sim.checks import as_count
-from apo_sim.policies.base import Policy
+from apo_sim.policies.policy import Policy
 from apo_sim.problems import LogPolicy
 from apo_sim.sequences import check_sequences
 

@@ -5,7 +5,15 @@ law: an iteration costs the same for any number of preference pairs. Networks ov
 fewer pairs than there are pairs of actions, and draw them one by one.
 """
 
-from apo_sim.preferences.base import (
+from apo_sim.preferences.best_against_worst import BestAgainstWorst
+from apo_sim.preferences.counts import Counts
+from apo_sim.preferences.labels import Labels
+from apo_sim.preferences.mixed_pairs import DPOMixP, DPOMixR
+from apo_sim.preferences.noise import Flipped
+from apo_sim.preferences.pairs import Pairs
+from apo_sim.preferences.pairwise import Pairwise
+from apo_sim.preferences.population import Population
+from apo_sim.preferences.ranked_pairs import (
     Cells,
     DrawsPairs,
     Listed,
@@ -16,14 +24,6 @@ from apo_sim.preferences.base import (
     draw_pairs,
     win_counts,
 )
-from apo_sim.preferences.best_against_worst import BestAgainstWorst
-from apo_sim.preferences.counts import Counts
-from apo_sim.preferences.labels import Labels
-from apo_sim.preferences.mixed_pairs import DPOMixP, DPOMixR
-from apo_sim.preferences.noise import Flipped
-from apo_sim.preferences.pairs import Pairs
-from apo_sim.preferences.pairwise import Pairwise
-from apo_sim.preferences.population import Population
 from apo_sim.preferences.samplers import (
     FixedPolicy,
     FromPolicy,

@@ -6,8 +6,8 @@ from jaxtyping import Array, Key
 
 from apo_sim.checks import as_count
 from apo_sim.errors import InvalidArgument
-from apo_sim.preferences.base import Cells, Listed
 from apo_sim.preferences.drawing import responses
+from apo_sim.preferences.ranked_pairs import Cells, Listed
 from apo_sim.preferences.samplers import SAMPLER, FromPolicy, Sampler
 from apo_sim.problems import LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass, static

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from apo_sim.checks import concrete
 from apo_sim.errors import InvalidArgument
 from apo_sim.losses import Extra, Loss
-from apo_sim.preferences.base import as_cells
+from apo_sim.preferences.ranked_pairs import as_cells
 from apo_sim.pytree import pytree_dataclass
 
 

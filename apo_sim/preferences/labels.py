@@ -8,9 +8,16 @@ from jaxtyping import Array, Float, Key
 from apo_sim.checks import Real, as_key, checked
 from apo_sim.errors import InvalidArgument
 from apo_sim.losses import PointwiseLoss
-from apo_sim.preferences.base import WEIGHTS, Cells, Number, as_cells, as_samples, check_contexts
 from apo_sim.preferences.counts import check_some
 from apo_sim.preferences.drawing import counts_by_context
+from apo_sim.preferences.ranked_pairs import (
+    WEIGHTS,
+    Cells,
+    Number,
+    as_cells,
+    as_samples,
+    check_contexts,
+)
 from apo_sim.pytree import pytree_dataclass
 
 _WEIGHTS = Real(

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from apo_sim.checks import Real, check_single
 from apo_sim.errors import InvalidArgument
-from apo_sim.preferences.base import Cells
+from apo_sim.preferences.ranked_pairs import Cells
 from apo_sim.problems import Bandit, LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass
 

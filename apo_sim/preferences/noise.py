@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from apo_sim.checks import check_single, within
-from apo_sim.preferences.base import (
+from apo_sim.preferences.ranked_pairs import (
     RANKER,
     Cells,
     Listed,

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from apo_sim.preferences.base import Cells, Listed
 from apo_sim.preferences.drawing import responses
+from apo_sim.preferences.ranked_pairs import Cells, Listed
 from apo_sim.preferences.samplers import SAMPLER, FromPolicy, Sampler
 from apo_sim.problems import Bandit, LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, Int
 
 from apo_sim.checks import as_float, optional
 from apo_sim.losses import BringsMean, Extra, Loss
-from apo_sim.preferences.base import Cells, as_cells
+from apo_sim.preferences.ranked_pairs import Cells, as_cells
 from apo_sim.problems import PROBLEM, Bandit, LogPolicy, PerContext, Problem, log_policy_of
 from apo_sim.pytree import pytree_dataclass
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from apo_sim.checks import check_single, one_of
-from apo_sim.preferences.base import (
+from apo_sim.preferences.noise import PROBABILITY
+from apo_sim.preferences.ranked_pairs import (
     RANKER,
     Cells,
     Listed,
@@ -14,7 +15,6 @@ from apo_sim.preferences.base import (
     draw_pairs,
     outcomes_of,
 )
-from apo_sim.preferences.noise import PROBABILITY
 from apo_sim.problems import LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass, static
 

@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 from apo_sim.checks import POSITIVE, checked
 from apo_sim.losses import Loss, population_rewards
-from apo_sim.losses.base import as_loss
+from apo_sim.losses.loss import as_loss
 from apo_sim.problems import PROBLEM, LogPolicy, Problem, log_policy_of
 from apo_sim.proximal.forces import Comparisons
 from apo_sim.proximal.groups import Groups

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from apo_sim.losses import Loss
-from apo_sim.losses.base import derivatives_between
+from apo_sim.losses.loss import derivatives_between
 
 Scores = Float[Array, "arms batch"]
 Pairs = Float[Array, "arms arms batch"]

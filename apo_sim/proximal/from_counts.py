@@ -10,9 +10,9 @@ from apo_sim.branches import if_any, in_one_row
 from apo_sim.checks import NUMBER, POSITIVE, Real, checked, optional
 from apo_sim.errors import InvalidArgument
 from apo_sim.geometry import KL, Geometry
-from apo_sim.geometry.base import GEOMETRY
+from apo_sim.geometry.bregman import GEOMETRY
 from apo_sim.losses import BringsEmpiricalMinimiser, Loss
-from apo_sim.losses.base import as_loss
+from apo_sim.losses.loss import as_loss
 from apo_sim.problems import LogPolicy, as_log_policy
 from apo_sim.proximal.forces import Comparisons
 from apo_sim.proximal.groups import Groups, groups_of

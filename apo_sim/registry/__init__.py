@@ -32,9 +32,9 @@ from apo_sim.methods import (
 )
 from apo_sim.momentum import Averaging, Constant, FromBehaviour, Momentum, Nesterov, NoMomentum
 from apo_sim.preferences import BestAgainstWorst, Pairwise, Ranker
-from apo_sim.registry import families
+from apo_sim.registry import named_families
 from apo_sim.registry.choice import Choice, Registry, told_apart
-from apo_sim.registry.families import Family
+from apo_sim.registry.named_families import Family
 
 
 def _unrestricted(alpha: Any) -> Constant:
@@ -112,7 +112,7 @@ METHODS = Registry(
 )
 FAMILIES = Registry(
     "family",
-    families.NAMED,
+    named_families.NAMED,
     Callable,
     "is no family of problems",
     "a function family(key, contexts, arms, **parameters)",

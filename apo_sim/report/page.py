@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from apo_sim.claims.registry import describe
 from apo_sim.claims.scope import QUANTIFIERS, Scope
 from apo_sim.claims.verdict import Verdict
-from apo_sim.report import documentation, explorer, subjects, transformer
+from apo_sim.report import documentation, explorer, subjects, transformer_section
 from apo_sim.report.figure import Figure, read_figure
 from apo_sim.report.ledger import Ledger
 from apo_sim.report.mathematics import mathematics
@@ -85,7 +85,7 @@ def render_page(ledger: Ledger, folder: Path) -> str:
         defects=_defects(ledger),
         seconds=duration(sum((v.seconds for v in ledger.verdicts), start=0.0)),
         quantifiers=QUANTIFIERS,
-        transformer=transformer.section(folder),
+        transformer=transformer_section.section(folder),
         sources=_sources(ledger),
         methods=_methods(entries),
         pages=documentation.pages(folder),

@@ -5,10 +5,10 @@ The policy is softmax(network + offset). A space takes what was trained, lets a 
 next proximal centre is made of.
 """
 
-from apo_sim.spaces.base import Space
 from apo_sim.spaces.distilled import Distilled
 from apo_sim.spaces.log_probabilities import InLogProbabilities
 from apo_sim.spaces.parameters import InParameters
+from apo_sim.spaces.space import Space
 from apo_sim.spaces.tokens import InTokens
 
 __all__ = ["Distilled", "InLogProbabilities", "InParameters", "InTokens", "Space"]

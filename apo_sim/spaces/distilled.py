@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from apo_sim.geometry import KL, Geometry
 from apo_sim.proximal.by_gradient import STEP, ByGradient
 from apo_sim.pytree import pytree_dataclass
-from apo_sim.spaces.base import log_policy_of
 from apo_sim.spaces.log_probabilities import InLogProbabilities
+from apo_sim.spaces.space import log_policy_of
 
 
 @pytree_dataclass

@@ -2,7 +2,7 @@
 
 from apo_sim.geometry import KL, Geometry
 from apo_sim.pytree import like, pytree_dataclass
-from apo_sim.spaces.base import log_policy_of
+from apo_sim.spaces.space import log_policy_of
 
 
 @pytree_dataclass

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from apo_sim import families
 from apo_sim.one_of import OneOf
 from apo_sim.problems import Bandit, Game
-from apo_sim.registry.families import linear, uniform
+from apo_sim.registry.named_families import linear, uniform
 from apo_sim.studies.game_kinds import KINDS, three_arms
 
 ARMS = 10

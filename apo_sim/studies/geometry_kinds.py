@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from apo_sim.geometry import KL, Burg, ChiSquareKL, Euclidean, Tsallis
-from apo_sim.geometry.base import Geometry
+from apo_sim.geometry.bregman import Geometry
 from apo_sim.pytree import pytree_dataclass
 
 KINDS: dict[str, Geometry] = {

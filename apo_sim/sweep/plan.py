@@ -29,7 +29,7 @@ from apo_sim.registry import (
     takes_alpha,
     told_apart,
 )
-from apo_sim.registry.families import parameters_of
+from apo_sim.registry.named_families import parameters_of
 from apo_sim.sweep.series import SERIES
 
 # Settings that are objects, by name or as they are.

@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float
 from apo_sim.checks import POSITIVE, checked
 from apo_sim.problems import PROBLEM, Bandit, PerContext, Problem
 from apo_sim.pytree import pytree_dataclass
-from apo_sim.theory.arguments import Number, as_proximal_weight
+from apo_sim.theory.closed_form_arguments import Number, as_proximal_weight
 from apo_sim.theory.paths import PerIteration, SavedPath, check_fits, path_with
 
 Scalar = Float[Array, ""]

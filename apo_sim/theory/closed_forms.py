@@ -7,9 +7,9 @@ from jaxtyping import Array
 from apo_sim.checks import NUMBER, POSITIVE, Real, as_flag, as_float, checked
 from apo_sim.errors import InvalidArgument
 from apo_sim.geometry import KL, Geometry
-from apo_sim.geometry.base import GEOMETRY, check_reference
+from apo_sim.geometry.bregman import GEOMETRY, check_reference
 from apo_sim.problems import PROBLEM, Bandit, LogPolicy, Problem
-from apo_sim.theory.arguments import Number
+from apo_sim.theory.closed_form_arguments import Number
 from apo_sim.theory.extrapolation import reward_weights
 
 

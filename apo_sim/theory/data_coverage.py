@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 from apo_sim.checks import NUMBER, Real, as_float, checked
 from apo_sim.pytree import pytree_dataclass
-from apo_sim.theory.arguments import Number
+from apo_sim.theory.closed_form_arguments import Number
 
 PerUpdate = Float[Array, " updates"]
 

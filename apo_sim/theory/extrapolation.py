@@ -15,7 +15,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from apo_sim.checks import POSITIVE, SHARE, as_count, as_flag, checked
-from apo_sim.theory.arguments import Number, Schedule, as_extrapolation, as_proximal_weight
+from apo_sim.theory.closed_form_arguments import (
+    Number,
+    Schedule,
+    as_extrapolation,
+    as_proximal_weight,
+)
 
 
 @checked(iterations=as_count, unrestricted=as_flag)

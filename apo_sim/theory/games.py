@@ -5,7 +5,7 @@ Assumption B.1 too, with its Delta for the reward gap (N10).
 """
 
 from apo_sim.checks import LOG_PROBABILITY, POSITIVE, PROBABILITY, checked, optional
-from apo_sim.theory.arguments import Number, log_probability
+from apo_sim.theory.closed_form_arguments import Number, log_probability
 
 
 @checked(tau=POSITIVE)

@@ -23,9 +23,9 @@ from jaxtyping import Array, Bool, Float
 from apo_sim.checks import POSITIVE, checked, concrete
 from apo_sim.errors import InvalidArgument
 from apo_sim.geometry import KL, Burg, ChiSquareKL, Euclidean, Geometry, Tsallis
-from apo_sim.geometry.base import GEOMETRY, check_reference
+from apo_sim.geometry.bregman import GEOMETRY, check_reference
 from apo_sim.problems import PROBLEM, Bandit, LogPolicy, PerContext, Problem
-from apo_sim.theory.arguments import Number
+from apo_sim.theory.closed_form_arguments import Number
 from apo_sim.theory.closed_forms import with_reward
 from apo_sim.theory.optimisation import sharp_gap, wright_omega
 

@@ -26,10 +26,10 @@ from jaxtyping import Array, Bool, Float
 from apo_sim.checks import POSITIVE, as_count, check_room, checked
 from apo_sim.errors import InvalidArgument
 from apo_sim.geometry import KL, Geometry
-from apo_sim.geometry.base import GEOMETRY, check_reference
+from apo_sim.geometry.bregman import GEOMETRY, check_reference
 from apo_sim.problems import PROBLEM, Bandit, LogPolicy, Problem
 from apo_sim.pytree import boxed, like, pytree_dataclass, unboxed
-from apo_sim.theory.arguments import Number, as_proximal_weight
+from apo_sim.theory.closed_form_arguments import Number, as_proximal_weight
 from apo_sim.theory.closed_forms import with_reward
 from apo_sim.theory.paths import PerIteration
 

@@ -26,7 +26,7 @@ from apo_sim.checks import (
 from apo_sim.errors import InvalidArgument
 from apo_sim.geometry.omega import log_omega
 from apo_sim.problems import Bandit
-from apo_sim.theory.arguments import Number, log_probability
+from apo_sim.theory.closed_form_arguments import Number, log_probability
 
 # A second arm needs some mass.
 _BELOW_ZERO = within("below 0", lambda values: values < 0)

@@ -31,7 +31,7 @@ from apo_sim.checks import (
     checked,
     one_of,
 )
-from apo_sim.theory.arguments import Number
+from apo_sim.theory.closed_form_arguments import Number
 from apo_sim.theory.extrapolation import reward_weights
 
 Flavour = Literal["printed", "corrected", "sharp"]

@@ -29,7 +29,7 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "the sign of alpha",
-        "momentum/base.py",
+        "momentum/rule.py",
         "lambda n, o: n + weight * (n - o), new, old",
         "lambda n, o: n - weight * (n - o), new, old",
         ("test_weights.py::test_run_follows_algorithm_1",),

@@ -16,7 +16,7 @@ from apo_sim import claims, theory
 from apo_sim.claims import Study, b1, b2, b3, b4, instances
 from apo_sim.geometry import Burg, Euclidean, Tsallis
 from apo_sim.problems import Bandit
-from apo_sim.studies.geometries import COMMON, CONTENDERS, OWN
+from apo_sim.studies.geometry_comparison import COMMON, CONTENDERS, OWN
 
 
 @pytest.mark.slow

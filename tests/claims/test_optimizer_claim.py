@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from apo_sim.claims import check, v5
-from apo_sim.studies.optimizers import ADAMW, RING, RMSPROP, measure
+from apo_sim.studies.optimizer_comparison import ADAMW, RING, RMSPROP, measure
 from apo_sim.studies.ring_protocol import Protocol
 
 

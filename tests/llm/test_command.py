@@ -5,7 +5,7 @@ import json
 import pytest
 
 from apo_sim import cli
-from apo_sim.llm import models, tiny
+from apo_sim.llm.models import loading, tiny
 
 pytestmark = pytest.mark.llm
 
@@ -19,7 +19,7 @@ def environment(monkeypatch):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("command")
-    models.save(tiny.model(num_layers=1), place / "model")
+    loading.save(tiny.model(num_layers=1), place / "model")
     lines = [json.dumps({"prompt": f"w{number} w{number + 1}"}) for number in range(8)]
     (place / "prompts.jsonl").write_text("\n".join(lines))
     (place / "more.jsonl").write_text("\n".join([*lines, '{"prompt": "w1 w1 w1 w1 w1"}']))
@@ -46,7 +46,7 @@ def test_it_prints_a_row_for_every_policy_and_goes_on(folder, tmp_path, capsys):
     for policy in ("reference", "pi_hat_1", "pi_1", "pi_hat_2"):
         assert policy in shown
     assert (tmp_path / "run/policies.svg").is_file()
-    assert models.load(tmp_path / "saved").parameters == tiny.model(num_layers=1).parameters
+    assert loading.load(tmp_path / "saved").parameters == tiny.model(num_layers=1).parameters
     before = (tmp_path / "run/results.json").read_text()
     assert cli.main(command) == 0  # nothing is left to do
     assert (tmp_path / "run/results.json").read_text() == before

@@ -11,7 +11,7 @@ from scipy.special import expit, log_expit, logit
 
 import apo_sim as apo
 from apo_sim.losses import Extra, derivatives, population_rewards
-from apo_sim.losses.base import between_by_differences, derivatives_between
+from apo_sim.losses.loss import between_by_differences, derivatives_between
 from apo_sim.proximal import rewards_from_counts
 
 NOISE = st.floats(0.0, 0.49)

@@ -19,7 +19,7 @@ from apo_sim.preferences import (
     draw_counts,
     win_counts,
 )
-from apo_sim.preferences.base import outcomes_of
+from apo_sim.preferences.ranked_pairs import outcomes_of
 from apo_sim.proximal import rewards_from_counts
 
 from .laws import LEVEL, p_value, problem_of

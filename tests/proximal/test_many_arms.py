@@ -8,7 +8,7 @@ from scipy import optimize
 from scipy.special import expit
 
 from apo_sim.losses import DPO
-from apo_sim.losses.base import between_by_differences
+from apo_sim.losses.loss import between_by_differences
 from apo_sim.proximal import from_counts, rewards_from_counts
 from apo_sim.proximal.conjugate_gradients import Flows, error_bound, solve_by_products
 from apo_sim.proximal.forces import Comparisons, over_rivals

@@ -16,7 +16,7 @@ import tokenizers
 from tokenizers import Regex, decoders, normalizers, pre_tokenizers, processors
 from tokenizers import models as kinds
 
-from apo_sim.llm import checkpoint, gguf_file, models, tiny
+from apo_sim.llm.models import checkpoint, gguf_file, loading, tiny
 
 TABLE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 
@@ -226,7 +226,7 @@ def folder(
     written = changes.pop("config", {})
     words = changes.pop("vocab_size", inner.get_vocab_size())
     model = tiny.model(vocab_size=words, **{"num_layers": 1, **changes})
-    models.save(model, place)
+    loading.save(model, place)
     config = json.loads((place / "config.json").read_text())
     config |= dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), "left out") | written
     write(place / "config.json", {name: v for name, v in config.items() if v != "left out"})
@@ -421,7 +421,7 @@ def smollm(place: Path) -> Made:
 
 def saved(place: Path) -> Made:
     source = llama3(place / "source")
-    made = models.save(models.load(source.model), place / "saved")
+    made = loading.save(loading.load(source.model), place / "saved")
     return Made(made, source.theirs, source.ends)
 
 
@@ -457,14 +457,14 @@ def gguf_of(
         rope_theta=500_000,
         **sizes,
     )
-    model = models.load(theirs)
+    model = loading.load(theirs)
     path = place / f"{pre}.gguf"
     turns = {"eot": "<|eot_id|>", "eom": "<|eom_id|>"} if begins else {}
     ids = {name: inner.token_to_id(token) for name, token in turns.items()}
     ids |= {"bos": inner.token_to_id(begin or "<|im_start|>"), "eos": inner.token_to_id(end)}
     write_gguf(path, model, inner, pre=pre, ids=ids, quantised=quantised)
     if quantised:
-        write_weights(theirs, checkpoint.weights(models.load(path).network))
+        write_weights(theirs, checkpoint.weights(loading.load(path).network))
     ends = ("<|eot_id|>", "<|eom_id|>") if begins else ("<|im_end|>",)
     return Made(path, theirs, ends)
 
@@ -475,7 +475,7 @@ def write_weights(place: Path, tensors: dict[str, np.ndarray]) -> None:
 
 def write_gguf(
     path: Path,
-    model: models.Model,
+    model: loading.Model,
     inner: tokenizers.Tokenizer,
     *,
     pre: str | None,
@@ -609,7 +609,7 @@ def changed(**config: Any) -> Callable[[Path], Path]:
 
 def gguf_with(**given: Any) -> Callable[[Path], Path]:
     def make(place: Path) -> Path:
-        model = models.load(smollm2(place).model)
+        model = loading.load(smollm2(place).model)
         ids = {"bos": 1, "eos": 2}
         path = place / "model.gguf"
         write_gguf(path, model, model.tokenizer.inner, **{"pre": "smollm", "ids": ids, **given})

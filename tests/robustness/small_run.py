@@ -8,16 +8,8 @@ from typing import Any
 import optax
 
 import apo_sim as apo
-from apo_sim.llm import (
-    BradleyTerry,
-    FineTuning,
-    Length,
-    Model,
-    Sampling,
-    parameters,
-    tiny,
-    train,
-)
+from apo_sim.llm import BradleyTerry, FineTuning, Length, Model, Sampling, train
+from apo_sim.llm.models import stored_parameters, tiny
 
 # One checkpoint within each proximal step.
 STEPS = 120
@@ -46,7 +38,7 @@ def run(out: Path | None, **changes: Any) -> dict[str, Any]:
         changes.pop("model", None) or model(),
         **{**SETTINGS, **changes},
         out=out,
-        watch_policy=lambda t, network: policies.update({t: parameters.digest(network)}),
+        watch_policy=lambda t, network: policies.update({t: stored_parameters.digest(network)}),
     )
     logs = {"rows": outcome.rows, "steps": outcome.steps, "pairs": outcome.pairs}
     if out is not None:

@@ -9,12 +9,12 @@ from apo_sim import InvalidArgument
 
 pytest.importorskip("tunix")
 
-from apo_sim.llm import instructions, prompts
-from apo_sim.llm.evaluation import Judged, summary
-from apo_sim.llm.prompts import Prompt
-from apo_sim.llm.rankers import Verifiable, followed
-from apo_sim.llm.settings import SETTINGS
-from apo_sim.llm.verifiers import registry
+from apo_sim.llm.data import instructions, prompts
+from apo_sim.llm.data.instruction_settings import SETTINGS
+from apo_sim.llm.data.prompts import Prompt
+from apo_sim.llm.data.rankers import Verifiable, followed
+from apo_sim.llm.data.verifiers import registry
+from apo_sim.llm.evaluation.held_out import Judged, summary
 
 pytestmark = pytest.mark.llm
 

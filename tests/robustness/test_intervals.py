@@ -14,8 +14,8 @@ from apo_sim.studies.intervals import bootstrap, clopper_pearson, mean_and_half,
 def of_prompts(scores, others, **changes):
     """A row of the table for such scores of a policy and of the reference."""
     pytest.importorskip("tunix")
-    from apo_sim.llm.evaluation import Judged, summary
-    from apo_sim.llm.prompts import Prompt
+    from apo_sim.llm.data.prompts import Prompt
+    from apo_sim.llm.evaluation.held_out import Judged, summary
 
     def judged(given):
         number = len(given)
@@ -60,7 +60,7 @@ def test_the_reference_against_itself_is_known():
 @pytest.mark.llm
 @pytest.mark.parametrize("number", [5, 30])
 def test_intervals_cover_as_often_as_they_say(number):
-    from apo_sim.llm.evaluation import length_controlled, mean, share
+    from apo_sim.llm.evaluation.held_out import length_controlled, mean, share
 
     covered, repetitions, random = np.zeros(3), 50, np.random.default_rng(number)
     for _ in range(repetitions):

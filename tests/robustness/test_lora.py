@@ -13,15 +13,17 @@ from apo_sim import InvalidArgument
 
 pytest.importorskip("tunix")
 
-from apo_sim.llm import instructions, models, parameters, tiny, train
-from apo_sim.llm.adapters import adapted, effective, trained
-from apo_sim.llm.extrapolation import Extrapolator
-from apo_sim.llm.lora import LoRA
-from apo_sim.llm.models import Model
-from apo_sim.llm.pairs import Preference
-from apo_sim.llm.rankers import Length
-from apo_sim.llm.sampling import Sampling
-from apo_sim.llm.step import FineTuning, ProximalTrainer, StepsRounded
+from apo_sim.llm import train
+from apo_sim.llm.data import instructions
+from apo_sim.llm.data.preference_pairs import Preference
+from apo_sim.llm.data.rankers import Length
+from apo_sim.llm.data.responses import Sampling
+from apo_sim.llm.models import loading, stored_parameters, tiny
+from apo_sim.llm.models.adapters import adapted, effective, trained
+from apo_sim.llm.models.loading import Model
+from apo_sim.llm.models.lora import LoRA
+from apo_sim.llm.training.parameter_momentum import Extrapolator
+from apo_sim.llm.training.step import FineTuning, ProximalTrainer, StepsRounded
 
 pytestmark = pytest.mark.llm
 
@@ -39,14 +41,14 @@ def single_precision():
 def narrow(dtype=jnp.bfloat16, **changes):
     """A tiny model whose weights have few bits."""
     model = tiny.model(**{**SIZES, **changes})
-    for _, leaf in parameters.named(model.network):
+    for _, leaf in stored_parameters.named(model.network):
         leaf.set_value(leaf.get_value().astype(dtype))
     return model
 
 
 def numbers(network):
     """What every weight amounts to, in double precision."""
-    leaves = dict(parameters.named(network))
+    leaves = dict(stored_parameters.named(network))
     return {n: np.asarray(effective(leaves, n), float) for n in leaves if "_lora_" not in n}
 
 
@@ -62,9 +64,9 @@ def some_pairs(number):
 def moved(model, lora, pairs, tuning):
     """Log-probabilities of the pairs before a step, after it, and after merging it."""
     trainer = ProximalTrainer(model.network, apo.DPO(), tuning, model.tokenizer.padding)
-    before, start = trainer.log_probs(pairs), parameters.of(model.network)
+    before, start = trainer.log_probs(pairs), stored_parameters.of(model.network)
     trainer.step(pairs, before, beta=0.1, seed=0)
-    for name, value in parameters.of(model.network).items():
+    for name, value in stored_parameters.of(model.network).items():
         assert value.dtype == start[name].dtype, name
         assert np.array_equal(value, start[name]) != name.endswith("_lora_b"), name
     after, carried = trainer.log_probs(pairs), numbers(model.network)
@@ -83,13 +85,15 @@ def moved(model, lora, pairs, tuning):
 def test_merging_keeps_what_training_moved(dtype):
     lora, model = LoRA(rank=4, scale=4.0), narrow(dtype)
     start, model = numbers(model.network), lora.into(model)
-    kinds = {name: leaf.get_value().dtype for name, leaf in parameters.named(model.network)}
+    kinds = {name: leaf.get_value().dtype for name, leaf in stored_parameters.named(model.network)}
     assert {kinds[name] for name in kinds if "_lora_" in name} == {jnp.dtype("float32")}
     assert {kinds[name] for name in start} == {jnp.dtype(dtype)}
     tuning = FineTuning(DEFAULT_RATE, batch=8, epochs=3)
     before, after, merged, carried = moved(model, lora, some_pairs(16), tuning)
     assert np.linalg.norm(merged - after) < 0.1 * np.linalg.norm(after - before)
-    plain = {n: np.asarray(leaf.get_value(), float) for n, leaf in parameters.named(model.network)}
+    plain = {
+        n: np.asarray(leaf.get_value(), float) for n, leaf in stored_parameters.named(model.network)
+    }
     for name in adapted(model.network):
         assert np.array_equal(plain[name], carried[name]), name
         assert np.mean(plain[name] == start[name]) < 0.1, name
@@ -104,7 +108,7 @@ def test_momentum_on_the_factors_is_momentum_on_the_weights():
     names, weights = trained(model.network), [numbers(model.network)]
     extrapolator = Extrapolator(model.network, apo.Constant(alpha), names)
     for t in (1, 2):
-        leaves = dict(parameters.named(model.network))
+        leaves = dict(stored_parameters.named(model.network))
         for name in names:
             old = leaves[name].get_value()
             leaves[name].set_value(old + 1e-6 * random.normal(size=old.shape).astype(np.float32))
@@ -145,8 +149,8 @@ def test_a_run_goes_on_to_the_same_bits_and_is_saved_as_it_is(tmp_path):
     for name, value in numbers(again.model.network).items():
         assert np.array_equal(value, policy[name]), name
     assert any(not np.array_equal(policy[name], start[name]) for name in policy)
-    models.save(whole.model, tmp_path / "saved")
-    for name, value in numbers(models.load(tmp_path / "saved").network).items():
+    loading.save(whole.model, tmp_path / "saved")
+    for name, value in numbers(loading.load(tmp_path / "saved").network).items():
         assert np.array_equal(value, policy[name]), name
 
 
@@ -194,7 +198,7 @@ def of_gemma():
         sliding_window_size=32,
     )
     network, random = gemma.Gemma3(config, rngs=nnx.Rngs(0)), np.random.default_rng(0)
-    for _, leaf in parameters.named(network):
+    for _, leaf in stored_parameters.named(network):
         shape = leaf.get_value().shape
         leaf.set_value(jnp.asarray(0.3 * random.normal(size=shape), jnp.bfloat16))
     return Model(network, tiny.tokenizer(), context=64, name="gemma")
@@ -209,7 +213,7 @@ def test_other_families_draw_and_train_with_adapters():
 @pytest.mark.long
 def test_smollm2_keeps_what_training_moved():
     """At the paper's learning rate, in bfloat16, on a few pairs of real length."""
-    model = LoRA().into(models.load("smollm2", dtype=jnp.bfloat16))
+    model = LoRA().into(loading.load("smollm2", dtype=jnp.bfloat16))
     texts = "It is a matter of practice.", "I do not know.", "Go there early in the morning."
     tokenizer = model.tokenizer
     given = [tuple(tokenizer.encode(text)) for text in texts]

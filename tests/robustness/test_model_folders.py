@@ -13,7 +13,7 @@ import safetensors.numpy
 import tokenizers
 
 from apo_sim import InvalidArgument
-from apo_sim.llm import models
+from apo_sim.llm.models import loading
 
 sys.path.insert(0, str(Path(__file__).parent))
 import model_shapes
@@ -105,7 +105,7 @@ def names(shape):
 def both(request, tmp_path_factory):
     """A model, and how it was made."""
     made = request.param.make(tmp_path_factory.mktemp("shape"))
-    return models.load(made.model), made
+    return loading.load(made.model), made
 
 
 def test_logits_are_those_of_the_modelling_code(both):
@@ -148,7 +148,7 @@ def test_tokens_template_and_ends_are_those_of_transformers(both):
 @pytest.mark.parametrize("shape", model_shapes.REFUSED, ids=lambda shape: shape.what)
 def test_what_is_not_computed_is_refused_by_name(shape, tmp_path):
     with pytest.raises(InvalidArgument) as caught:
-        models.load(shape.make(tmp_path))
+        loading.load(shape.make(tmp_path))
     assert shape.field in str(caught.value)
 
 
@@ -183,7 +183,7 @@ def edited(path, **changes):
 
 def refused(source):
     with pytest.raises(InvalidArgument) as caught:
-        models.load(source)
+        loading.load(source)
     return str(caught.value)
 
 
@@ -238,16 +238,16 @@ def test_a_field_that_cannot_be_used_is_named_before_anything_is_allocated(
 )
 def test_a_field_left_out_is_what_transformers_assumes(folder, changes, config):
     edited(folder / "config.json", **changes)
-    found = models.load(folder).network.config
+    found = loading.load(folder).network.config
     assert {name: getattr(found, name) for name in config} == config
 
 
 def test_a_missing_sliding_window_of_mistral_is_the_one_that_transformers_assumes(folder):
     changes = {"model_type": "mistral", "max_position_embeddings": 8192}
     edited(folder / "config.json", **changes)
-    assert models.load(folder).context == 4096
+    assert loading.load(folder).context == 4096
     edited(folder / "config.json", model_type="llama", sliding_window=7)  # no field of a Llama
-    assert models.load(folder).context == 8192
+    assert loading.load(folder).context == 8192
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_a_missing_sliding_window_of_mistral_is_the_one_that_transformers_assume
 def test_what_ends_a_response(folder, listed, ends):
     path = folder / "generation_config.json"
     path.unlink() if listed is None else path.write_text(json.dumps(listed))
-    tokenizer = models.load(folder).tokenizer
+    tokenizer = loading.load(folder).tokenizer
     assert (tokenizer.end, tokenizer.ends) == (275, ends)
 
 
@@ -273,12 +273,12 @@ def test_an_end_that_is_no_token_is_refused(folder, listed):
 
 
 def test_files_begin_with_a_byte_order_mark(whole, folder):
-    expected = models.load(whole).tokenizer.prompt_tokens("hello")
+    expected = loading.load(whole).tokenizer.prompt_tokens("hello")
     for path in folder.glob("*.json"):
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert models.load(folder).tokenizer.prompt_tokens("hello") == expected
+    assert loading.load(folder).tokenizer.prompt_tokens("hello") == expected
     (folder / "chat_template.jinja").write_bytes(b"\xef\xbb\xbf{{ messages[0].content }}")
-    assert models.load(folder).tokenizer.prompt("hello") == "hello"
+    assert loading.load(folder).tokenizer.prompt("hello") == "hello"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe{}", b"[" * 100_000])
@@ -307,15 +307,15 @@ def test_the_index_says_which_files_belong_to_the_model(folder):
     index.unlink()
     assert "[2] missing" in refused(folder)
     moved.rename(folder / second)
-    models.load(folder)  # a complete set needs no index
+    loading.load(folder)  # a complete set needs no index
 
 
 def test_links_and_the_home_directory_are_followed(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "link").symlink_to(folder)
     for source in ("~/model", "~/link", tmp_path / "link" / ".." / "link"):
-        model = models.load(source)
-    assert models.save(model, "~/copy") == tmp_path / "copy"
+        model = loading.load(source)
+    assert loading.save(model, "~/copy") == tmp_path / "copy"
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer.json").symlink_to("nowhere")
     assert "has no tokenizer.json" in refused(folder)
@@ -339,11 +339,11 @@ def test_weights_that_overflow_in_a_precision_are_named(tmp_path):
     tensors = safetensors.numpy.load_file(place / "model.safetensors")
     tensors["model.norm.weight"][3] = 1e5
     model_shapes.write_weights(place, tensors)
-    models.load(place)
+    loading.load(place)
     with pytest.raises(InvalidArgument, match=r"inf.*float16"):
-        models.load(place, dtype="float16")
+        loading.load(place, dtype="float16")
     with pytest.raises(InvalidArgument, match="dtype"):
-        models.load(place, dtype="int8")
+        loading.load(place, dtype="int8")
 
 
 def test_integers_are_no_weights(folder):
@@ -358,17 +358,17 @@ def test_integers_are_no_weights(folder):
 
 def settings(folder, **changes):
     edited(folder / "tokenizer_config.json", **changes)
-    return models.load(folder).tokenizer
+    return loading.load(folder).tokenizer
 
 
 def test_truncation_and_padding_of_an_earlier_use_are_switched_off(whole, folder):
     text = "hello hello hello hello"
-    expected = models.load(whole).tokenizer.prompt_tokens(text)
+    expected = loading.load(whole).tokenizer.prompt_tokens(text)
     inner = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     inner.enable_truncation(3)
     inner.enable_padding(length=100)
     inner.save(str(folder / "tokenizer.json"))
-    assert models.load(folder).tokenizer.prompt_tokens(text) == expected
+    assert loading.load(folder).tokenizer.prompt_tokens(text) == expected
 
 
 def test_the_beginning_is_what_the_files_say(folder):
@@ -415,7 +415,7 @@ def test_a_token_beyond_the_embeddings_is_refused_where_it_is_used(folder):
 
 
 def test_a_prompt_that_is_no_unicode_or_no_text_is_refused(whole):
-    tokenizer = models.load(whole).tokenizer
+    tokenizer = loading.load(whole).tokenizer
     for wrong in ("a\ud800", ""):
         tokenizer.template = None if wrong else "{{ '' }}"
         with pytest.raises(InvalidArgument, match="prompt"):
@@ -423,11 +423,11 @@ def test_a_prompt_that_is_no_unicode_or_no_text_is_refused(whole):
 
 
 def test_the_digest_of_a_tokenizer_tells_all_that_tokens_depend_on(folder):
-    found = [models.load(folder).tokenizer.digest, models.load(folder).tokenizer.digest]
+    found = [loading.load(folder).tokenizer.digest, loading.load(folder).tokenizer.digest]
     found.append(settings(folder, chat_template="{{ bos_token }}").digest)
     found.append(settings(folder, eos_token="<|eom_id|>").digest)
     edited(folder / "tokenizer.json", pre_tokenizer=None)
-    found.append(models.load(folder).tokenizer.digest)
+    found.append(loading.load(folder).tokenizer.digest)
     assert found[0] == found[1] and len(set(found)) == 4
 
 
@@ -439,7 +439,7 @@ def test_a_tokenizer_that_cuts_at_random_is_refused(folder):
 
 def test_kinds_of_gguf_tokens(tmp_path):
     """What the user defined is found in a text and written back; what controls is not written."""
-    tokenizer = models.load(model_shapes.gguf_of("llama-bpe", tmp_path).model).tokenizer
+    tokenizer = loading.load(model_shapes.gguf_of("llama-bpe", tmp_path).model).tokenizer
     tokens = tokenizer.encode("hello<think><|eot_id|>")
     assert [tokenizer.inner.id_to_token(token) for token in tokens] == [
         "hello",
@@ -458,15 +458,15 @@ def test_kinds_of_gguf_tokens(tmp_path):
     ],
 )
 def test_llama_cpp_puts_the_beginning_before_a_template_without_it(tmp_path, fields, expected):
-    model = models.load(model_shapes.smollm2(tmp_path).model)
+    model = loading.load(model_shapes.smollm2(tmp_path).model)
     model.tokenizer.template = "{{ messages[0].content }}"
     path = tmp_path / "model.gguf"
     ids = {"bos": 1, "eos": 2}
     inner = model.tokenizer.inner
     model_shapes.write_gguf(path, model, inner, pre="smollm", ids=ids, fields=fields)
-    found = models.load(path)
+    found = loading.load(path)
     assert found.tokenizer.prompt("Hi") == expected
-    again = models.load(models.save(found, tmp_path / "again")).tokenizer
+    again = loading.load(loading.save(found, tmp_path / "again")).tokenizer
     assert again.prompt_tokens("Hi") == found.tokenizer.prompt_tokens("Hi")
     assert again.ends == found.tokenizer.ends
 
@@ -474,7 +474,7 @@ def test_llama_cpp_puts_the_beginning_before_a_template_without_it(tmp_path, fie
 def test_a_gguf_file_behind_a_link_keeps_its_name(tmp_path):
     path = model_shapes.gguf_with()(tmp_path)
     (tmp_path / "SmolLM2.Q8_0.gguf").symlink_to(path.rename(tmp_path / "8f3c"))
-    assert models.load(tmp_path / "SmolLM2.Q8_0.gguf").name == "SmolLM2"
+    assert loading.load(tmp_path / "SmolLM2.Q8_0.gguf").name == "SmolLM2"
 
 
 @pytest.mark.parametrize(
@@ -493,4 +493,4 @@ def test_gguf_fields_that_cannot_be_used_are_named(tmp_path, fields, said):
 def test_a_folder_that_cannot_be_written_is_named(whole, tmp_path):
     (tmp_path / "file").write_text("here")
     with pytest.raises(InvalidArgument, match=r"folder = .* cannot be written"):
-        models.save(models.load(whole), tmp_path / "file")
+        loading.save(loading.load(whole), tmp_path / "file")

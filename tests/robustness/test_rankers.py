@@ -13,11 +13,17 @@ from apo_sim import InvalidArgument
 
 pytest.importorskip("tunix")
 
-from apo_sim.llm import FineTuning, Sampling, tiny, train
-from apo_sim.llm.pairs import BradleyTerry, TopAgainstBottom, log_normalizer, preferences
-from apo_sim.llm.prompts import Prompt
-from apo_sim.llm.rankers import Length, Pairwise, RewardModel, Verifiable, check_scores
-from apo_sim.llm.source import usable
+from apo_sim.llm import FineTuning, Sampling, train
+from apo_sim.llm.data.preference_pairs import (
+    BradleyTerry,
+    TopAgainstBottom,
+    log_normalizer,
+    preferences,
+)
+from apo_sim.llm.data.prompts import Prompt
+from apo_sim.llm.data.rankers import Length, Pairwise, RewardModel, Verifiable, check_scores
+from apo_sim.llm.models import tiny
+from apo_sim.llm.training.source import usable
 
 pytestmark = pytest.mark.llm
 

@@ -11,9 +11,10 @@ import pytest
 from small_run import STEPS, model, run
 
 from apo_sim import InvalidArgument
-from apo_sim.llm import Model, parameters, stages
-from apo_sim.llm.extrapolation import Extrapolator
-from apo_sim.llm.step import ProximalTrainer
+from apo_sim.llm import Model, stages
+from apo_sim.llm.models import stored_parameters
+from apo_sim.llm.training.parameter_momentum import Extrapolator
+from apo_sim.llm.training.step import ProximalTrainer
 
 # One worker for all: they share what is compiled.
 pytestmark = [
@@ -203,11 +204,13 @@ def test_damage_is_told(finished, tmp_path):
 def test_all_weights_count(finished):
     """NVIDIA-NeMo/RL #415: another model under the old name."""
     other = model()
-    name, leaf = next((n, x) for n, x in parameters.named(other.network) if "q_proj" in n)
+    name, leaf = next((n, x) for n, x in stored_parameters.named(other.network) if "q_proj" in n)
     leaf.set_value(leaf.get_value().at[0, 0, 0].add(1e-3))
     with pytest.raises(InvalidArgument, match=r"holds another run: model is 'tiny, \w+' there"):
         run(finished[0], model=other)
-    assert parameters.digest(other.network) != parameters.digest(model().network), name
+    assert stored_parameters.digest(other.network) != stored_parameters.digest(model().network), (
+        name
+    )
 
 
 def changed(**parts: Any) -> Model:
@@ -225,7 +228,7 @@ def test_the_tokenizer_and_the_template_count(finished):
 
 
 def test_the_environment_counts(finished, monkeypatch):
-    monkeypatch.setattr("apo_sim.llm.run_file.environment", lambda: {"jax": "0.1"})
+    monkeypatch.setattr("apo_sim.llm.training.run_file.environment", lambda: {"jax": "0.1"})
     with pytest.raises(InvalidArgument, match=r"holds another run: jax is .* there and '0.1' here"):
         run(finished[0])
 

@@ -16,7 +16,7 @@ from small_run import STEPS, run
 from apo_sim import InvalidArgument
 from apo_sim.files import alone_in
 from apo_sim.llm import stages
-from apo_sim.llm.step import ProximalTrainer
+from apo_sim.llm.training.step import ProximalTrainer
 
 pytestmark = [pytest.mark.llm, pytest.mark.xdist_group("run")]
 

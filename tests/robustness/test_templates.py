@@ -9,8 +9,8 @@ import pytest
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from apo_sim import InvalidArgument
-from apo_sim.llm import template
-from apo_sim.llm.template import rendered
+from apo_sim.llm.models import template
+from apo_sim.llm.models.template import rendered
 
 pytestmark = pytest.mark.llm
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
@@ -107,7 +107,7 @@ def interrupted(process):
 
 PROGRAM = """
 import os
-from apo_sim.llm import template
+from apo_sim.llm.models import template
 template.rendered("{{ 1 }}", "Hi", {})
 print(template._PROCESS._started.pid, flush=True)
 os.kill(os.getpid(), 9)

@@ -20,8 +20,9 @@ import pytest
 
 import apo_sim as apo
 from apo_sim import InvalidArgument
-from apo_sim.llm import FineTuning, Length, Preference, Sampling, tiny, train
-from apo_sim.llm.step import StepDiverged
+from apo_sim.llm import FineTuning, Length, Preference, Sampling, train
+from apo_sim.llm.models import tiny
+from apo_sim.llm.training.step import StepDiverged
 
 pytestmark = pytest.mark.llm
 

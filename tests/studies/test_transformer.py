@@ -169,9 +169,9 @@ def test_other_files_are_refused(tmp_path):
 @pytest.mark.llm
 def test_methods_meet_the_same_prompts_and_the_study_goes_on(tmp_path):
     from apo_sim import llm
-    from apo_sim.llm import models, tiny
+    from apo_sim.llm.models import loading, tiny
 
-    models.save(tiny.model(num_layers=1), tmp_path / "model")
+    loading.save(tiny.model(num_layers=1), tmp_path / "model")
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("\n".join(f'{{"prompt": "w{n} w{n + 1}"}}' for n in range(8)))
     settings = {

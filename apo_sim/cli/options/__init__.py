@@ -8,15 +8,15 @@ from typing import Annotated, Any, Union
 
 import tyro
 
-from apo_sim.cli.options.advise import Advise
-from apo_sim.cli.options.claims import Claims
-from apo_sim.cli.options.completion import Completion
-from apo_sim.cli.options.conform import Conform
-from apo_sim.cli.options.explain import Explain
-from apo_sim.cli.options.llm import Llm
-from apo_sim.cli.options.show import Show
-from apo_sim.cli.options.sweep import Sweep
-from apo_sim.cli.options.validate import Validate
+from apo_sim.cli.options.advise_options import Advise
+from apo_sim.cli.options.claims_options import Claims
+from apo_sim.cli.options.completion_options import Completion
+from apo_sim.cli.options.conform_options import Conform
+from apo_sim.cli.options.explain_options import Explain
+from apo_sim.cli.options.llm_options import Llm
+from apo_sim.cli.options.show_options import Show
+from apo_sim.cli.options.sweep_options import Sweep
+from apo_sim.cli.options.validate_options import Validate
 
 SUBCOMMANDS: dict[str, type] = {
     "claims": Claims,

@@ -1,0 +1,12 @@
+"""Options of `apo-sim claims`."""
+
+from dataclasses import dataclass
+
+from apo_sim.cli.options.option_kinds import Json
+
+
+@dataclass(frozen=True)
+class Claims:
+    """List the claims: id, title, source."""
+
+    json: Json = False

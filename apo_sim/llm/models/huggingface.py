@@ -1,0 +1,300 @@
+"""Folders of Llama-shaped models as Hugging Face's transformers has them: JSON and safetensors."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from apo_sim import files
+from apo_sim.errors import InvalidArgument
+from apo_sim.llm.models import folder_text, model_json, shards
+from apo_sim.llm.models.checkpoint import SHAPES, Checkpoint, check_tensors
+from apo_sim.llm.models.llama import Config
+from apo_sim.llm.models.text import Tokenizer
+
+# Its names of rotations that are known here, with the fields that each needs.
+ROTATIONS = {
+    "default": (),
+    "linear": ("factor",),
+    "llama3": (
+        "factor",
+        "low_freq_factor",
+        "high_freq_factor",
+        "original_max_position_embeddings",
+    ),
+}
+# Fields of config.json that are never left out.
+_NEEDED = (
+    "num_hidden_layers",
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "rms_norm_eps",
+)
+# Fields of config.json that change what is computed, and their values that are computed here.
+_COMPUTED = {
+    "hidden_act": ("silu", "swish"),
+    "attention_bias": (False, None),
+    "mlp_bias": (False, None),
+    "quantization_config": (None,),
+}
+_CHECK = "check config.json, or download it again"
+
+
+def read(folder: Path) -> Checkpoint:
+    """What a folder holds: config.json, tokenizer.json and safetensors.
+
+    Fields that config.json may leave out are those that transformers assumes.
+
+    Raises:
+        InvalidArgument: a file that is missing or damaged, a model of another architecture, or a
+            field that asks for what is not computed here; it is named.
+    """
+    _check_whole_model(folder)
+    settings = model_json.read(folder / "config.json")
+    config, context = _config(folder, settings)
+    tensors = shards.tensors(folder)
+    there = {name: tensor.shape for name, tensor in tensors.items()}
+    if config.weight_tying and there.get("lm_head.weight"):
+        _check_tied(tensors)
+        del there["lm_head.weight"]
+    check_tensors(folder, there, config)
+    return Checkpoint(
+        config=config,
+        read=lambda name: tensors[name].read(),
+        tokenizer=folder_text.read(folder, ends=_ends(folder, settings), size=config.vocab_size),
+        context=context,
+        name=folder.name,
+    )
+
+
+def _check_whole_model(folder: Path) -> None:
+    """Say what a folder is that is often taken for a model's."""
+    if (folder / "adapter_config.json").is_file():
+        raise InvalidArgument(
+            "model",
+            str(folder),
+            "holds an adapter (adapter_config.json), which transformers would add to its model",
+            "merge it first: peft's merge_and_unload, then save_pretrained",
+        )
+    if not (folder / "config.json").is_file():
+        inside = sorted(str(path.parent) for path in folder.glob("snapshots/*/config.json"))
+        raise InvalidArgument(
+            "model",
+            str(folder),
+            "has no config.json",
+            f"pass {inside[0]}" if inside else "pass the folder of a model, as downloaded",
+        )
+
+
+def _config(folder: Path, settings: dict[str, Any]) -> tuple[Config, int]:
+    """Sizes, and the longest sequence."""
+    theirs = _by_transformers(folder, settings)
+    for field, computed in _COMPUTED.items():
+        value = getattr(theirs, field, None)
+        if value not in computed:
+            raise _not_computed(folder, field, value)
+    sizes = {
+        "num_hidden_layers": theirs.num_hidden_layers,
+        "vocab_size": theirs.vocab_size,
+        "hidden_size": theirs.hidden_size,
+        "intermediate_size": theirs.intermediate_size,
+        "num_attention_heads": theirs.num_attention_heads,
+        "head_dim": theirs.head_dim,
+        "num_key_value_heads": theirs.num_key_value_heads,
+        "max_position_embeddings": theirs.max_position_embeddings,
+    }
+    for field, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InvalidArgument(field, value, f"in {folder} is no size", _CHECK)
+    theta, scaling = _rotations(folder, theirs.rope_parameters)
+    config = Config(
+        num_layers=theirs.num_hidden_layers,
+        vocab_size=theirs.vocab_size,
+        embed_dim=theirs.hidden_size,
+        hidden_dim=theirs.intermediate_size,
+        num_heads=theirs.num_attention_heads,
+        head_dim=theirs.head_dim,
+        num_kv_heads=theirs.num_key_value_heads,
+        rope_theta=theta,
+        norm_eps=theirs.rms_norm_eps,
+        weight_tying=theirs.tie_word_embeddings,
+        rope_scaling=scaling,
+    )
+    longest = theirs.max_position_embeddings
+    # Up to there a sliding window hides nothing, and it is not computed here.
+    window = getattr(theirs, "sliding_window", None) if theirs.model_type == "mistral" else None
+    return config, min(longest, window or longest)
+
+
+def _by_transformers(folder: Path, settings: dict[str, Any]) -> Any:
+    """The configuration as transformers completes it."""
+    kind = settings.get("model_type")
+    if kind not in SHAPES:
+        raise InvalidArgument(
+            "model",
+            str(folder),
+            f"is of type {kind!r}, which is not read here",
+            f"pass one of {SHAPES}, or load it with Tunix and pass llm.Model(network, ...)",
+        )
+    for field in _NEEDED:
+        if field not in settings:
+            raise InvalidArgument(
+                "model", str(folder / "config.json"), f"lacks {field!r}", "download it again"
+            )
+    for field in ("rope_scaling", "rope_parameters"):
+        _check_rotations(folder, field, settings.get(field))
+    try:
+        return folder_text.transformers().AutoConfig.for_model(**settings)
+    except Exception as error:  # of many classes; the last line names the field
+        said = (str(error).strip().splitlines() or [""])[-1]
+        raise InvalidArgument(
+            "model", str(folder / "config.json"), f"cannot be used: {said[:300].strip()}", _CHECK
+        ) from error
+
+
+def _check_rotations(folder: Path, field: str, entry: Any) -> None:
+    if entry is None:
+        return
+    if not isinstance(entry, dict):
+        raise InvalidArgument(field, entry, f"in {folder} is no object", _CHECK)
+    kind = entry.get("rope_type", entry.get("type", "default"))
+    if not isinstance(kind, str) or kind not in ROTATIONS:
+        raise _not_computed(folder, field, kind)
+    for name in ROTATIONS[kind]:
+        # What is missing here is the longest sequence of all, to transformers.
+        if name not in entry and name != "original_max_position_embeddings":
+            raise InvalidArgument(field, entry, f"in {folder} lacks {name!r}", _CHECK)
+
+
+def _rotations(
+    folder: Path, entry: dict[str, Any]
+) -> tuple[float | int, tuple[tuple[str, Any], ...]]:
+    """Base of the rotations, and how they are slowed down, as transformers completes them."""
+    if entry.get("partial_rotary_factor", 1.0) != 1.0:
+        raise _not_computed(folder, "partial_rotary_factor", entry["partial_rotary_factor"])
+    fields = ROTATIONS[entry["rope_type"]]
+    for field in ("rope_theta", *fields):
+        value = entry[field]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e38:
+            raise InvalidArgument(field, value, f"in {folder} is no positive number", _CHECK)
+    if "low_freq_factor" in fields and not entry["low_freq_factor"] < entry["high_freq_factor"]:
+        raise InvalidArgument(
+            "high_freq_factor", entry["high_freq_factor"], "is not above low_freq_factor", _CHECK
+        )
+    scaling = ("rope_type", *fields) if fields else ()
+    return entry["rope_theta"], tuple((name, entry[name]) for name in scaling)
+
+
+def _not_computed(folder: Path, field: str, value: Any) -> InvalidArgument:
+    known = _COMPUTED.get(field, tuple(ROTATIONS) if field.startswith("rope") else (1.0,))
+    return InvalidArgument(
+        field,
+        value,
+        f"of {folder} is not computed here, but only {' or '.join(map(repr, known))}",
+        "pass another model, or load it with Tunix and pass llm.Model(network, ...)",
+    )
+
+
+def _check_tied(tensors: dict[str, shards.Tensor]) -> None:
+    """Refuse two different matrices where the configuration says that they are one."""
+    head, embedding = (tensors.get(f"{name}.weight") for name in ("lm_head", "model.embed_tokens"))
+    if head is None or embedding is None or np.array_equal(head.read(), embedding.read()):
+        return
+    raise InvalidArgument(
+        "tie_word_embeddings",
+        True,
+        "contradicts the weights: lm_head.weight is not model.embed_tokens.weight",
+        "set it to false in config.json if the weights are right",
+    )
+
+
+def _ends(folder: Path, settings: dict[str, Any]) -> Sequence[int]:
+    """Tokens that end a response: generation_config.json's, or else config.json's."""
+    path = folder / "generation_config.json"
+    found = (model_json.read(path) if path.is_file() else settings).get("eos_token_id")
+    listed = found if isinstance(found, list) else [] if found is None else [found]
+    for token in listed:
+        if isinstance(token, bool) or not isinstance(token, int):
+            raise InvalidArgument(
+                "eos_token_id", found, f"of {folder} is no token, nor a list of them", _CHECK
+            )
+    return listed
+
+
+def write(
+    folder: Path, config: Config, tensors: dict[str, np.ndarray], tokenizer: Tokenizer, context: int
+) -> None:
+    """The other way.
+
+    Args:
+        folder: is made.
+        config: sizes.
+        tensors: all of them, by name.
+        tokenizer: that belongs to them.
+        context: longest sequence, in tokens.
+
+    Raises:
+        InvalidArgument: the folder cannot be written.
+    """
+    ends = list(tokenizer.ends) if len(tokenizer.ends) > 1 else tokenizer.end
+    dtype = str(next(iter(tensors.values())).dtype)
+    settings = _settings(config) | {"max_position_embeddings": context, "dtype": dtype}
+    settings |= {
+        "bos_token_id": tokenizer.inner.token_to_id(tokenizer.names.get("bos_token", "")),
+        "eos_token_id": ends,
+        "pad_token_id": tokenizer.padding,
+    }
+    name = tokenizer.inner.id_to_token
+    tokens = {
+        **tokenizer.names,
+        "eos_token": name(tokenizer.end),
+        "pad_token": name(tokenizer.padding),
+    }
+    if tokenizer.begin is not None:
+        tokens["bos_token"] = name(tokenizer.begin)
+    named = tokens | {
+        "add_bos_token": tokenizer.begin is not None,
+        "chat_template": tokenizer.template,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    contents = {
+        "config.json": settings,
+        "generation_config.json": {"eos_token_id": ends},
+        "tokenizer_config.json": named,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / ".model.safetensors.part"
+        safetensors.numpy.save_file(tensors, draft, {"format": "pt"})
+        draft.replace(folder / "model.safetensors")
+        files.write_text(folder / "tokenizer.json", tokenizer.inner.to_str(pretty=True))
+        for file, content in contents.items():
+            files.write_text(folder / file, json.dumps(content, indent=1))
+    except (OSError, safetensors.SafetensorError) as error:
+        raise files.cannot_write("folder", folder, error) from error
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "num_hidden_layers": config.num_layers,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.embed_dim,
+        "intermediate_size": config.hidden_dim,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "rope_theta": config.rope_theta,
+        "rope_scaling": dict(config.rope_scaling) or None,
+        "rms_norm_eps": config.norm_eps,
+        "tie_word_embeddings": config.weight_tying,
+    }

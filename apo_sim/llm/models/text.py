@@ -1,0 +1,148 @@
+"""Text to tokens and back, and the chat template of a model."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tokenizers
+from tokenizers import processors
+
+from apo_sim.errors import InvalidArgument
+from apo_sim.llm.models.template import rendered
+
+# Prompts that are kept once they are rendered: each is asked for several times.
+_KEPT = 10_000
+
+
+class Tokenizer:
+    """A tokenizer and the chat template of its model.
+
+    Args:
+        inner: of the package `tokenizers`. Truncation and padding that are stored in it are
+            switched off, as transformers does, and it is told to put `begin` before a text.
+        begin: token put before a text that does not begin with it, where there is no template; a
+            template writes it by itself. None: none is put there.
+        end: token that ends a response.
+        padding: token that fills up a batch; no model sees it.
+        template: jinja2 source of the chat template; None: the prompt as it is.
+        ends: further tokens that end a response.
+        names: special tokens that the template may name, as `bos_token`; None: `begin` and `end`.
+        size: tokens that the network has embeddings of; None: all.
+
+    Raises:
+        InvalidArgument: `begin`, `end` or `padding` is none of its tokens.
+
+    Example:
+        >>> from tokenizers import models, pre_tokenizers
+        >>> words = tokenizers.Tokenizer(models.WordLevel({"a": 0, "b": 1, "?": 2}, "?"))
+        >>> words.pre_tokenizer = pre_tokenizers.Whitespace()
+        >>> Tokenizer(words, begin=None, end=1, padding=2).encode("a a b")
+        [0, 0, 1]
+    """
+
+    def __init__(
+        self,
+        inner: tokenizers.Tokenizer,
+        *,
+        begin: int | None,
+        end: int,
+        padding: int,
+        template: str | None = None,
+        ends: Sequence[int] = (),
+        names: Mapping[str, str] | None = None,
+        size: int | None = None,
+    ):
+        self.inner, self.begin, self.end, self.padding = inner, begin, end, padding
+        self.template, self.size = template, size
+        self.ends = (end, *(token for token in dict.fromkeys(ends) if token != end))
+        for name, token in (("begin", begin), ("end", end), ("padding", padding)):
+            if token is not None and not _is_token(inner, token):
+                raise InvalidArgument(
+                    name, token, "is no token", f"pass one of {inner.get_vocab_size()}"
+                )
+        inner.no_truncation()
+        inner.no_padding()
+        if begin is not None:
+            # Whoever reads a saved tokenizer.json then puts it there too.
+            name = inner.id_to_token(begin)
+            inner.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+                [name, "$A"], [name, "$A", name, "$B:1"], [(name, begin)]
+            )
+        special = {"bos_token": begin, "eos_token": end}
+        found = {name: inner.id_to_token(n) for name, n in special.items() if n is not None}
+        self.names = dict(found if names is None else names)
+        self._rendered: dict[str, str] = {}
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text, none added.
+
+        Raises:
+            InvalidArgument: half a pair of surrogates, or a token that the network lacks.
+        """
+        if not isinstance(text, str):
+            raise InvalidArgument("prompt", text, "is no text", "pass a string")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(
+                "prompt", text, f"is not Unicode ({error.reason})", "replace what is broken"
+            ) from None
+        found = self.inner.encode(text, add_special_tokens=False).ids
+        unknown = [token for token in found if self.size is not None and token >= self.size]
+        if unknown:
+            raise InvalidArgument(
+                "prompt",
+                text,
+                f"has the token {self.inner.id_to_token(unknown[0])!r}, number {unknown[0]}, but "
+                f"the network has embeddings of {self.size} tokens only",
+                "take it out of the prompt, or resize the model's embeddings",
+            )
+        return found
+
+    def decode(self, tokens: Any) -> str:
+        """Text of tokens, without those that control the conversation."""
+        return self.inner.decode([int(token) for token in tokens], skip_special_tokens=True)
+
+    def prompt(self, text: str) -> str:
+        """The conversation that asks for a response to a text, up to where the response begins.
+
+        Raises:
+            InvalidArgument: what `apo_sim.llm.models.template.rendered` says.
+        """
+        if self.template is None:
+            return text
+        if not isinstance(text, str):
+            raise InvalidArgument("prompt", text, "is no text", "pass a string")
+        if text not in self._rendered:
+            if len(self._rendered) >= _KEPT:
+                self._rendered.clear()
+            self._rendered[text] = rendered(self.template, text, self.names)
+        return self._rendered[text]
+
+    def prompt_tokens(self, text: str) -> list[int]:
+        """Tokens of `prompt(text)`; where there is no template, with `begin` before them.
+
+        Raises:
+            InvalidArgument: a text of no tokens, and what `prompt` and `encode` say.
+        """
+        tokens = self.encode(self.prompt(text))
+        if self.template is None and self.begin is not None and tokens[:1] != [self.begin]:
+            tokens = [self.begin, *tokens]
+        if not tokens:
+            raise InvalidArgument(
+                "prompt", text, "becomes no tokens", "check the prompt and the chat template"
+            )
+        return tokens
+
+    @property
+    def digest(self) -> str:
+        """What tells tokenizers apart, the chat template and the ends included."""
+        settings = [self.begin, self.ends, self.padding, self.template, self.names, self.size]
+        content = json.dumps([self.inner.to_str(), settings], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _is_token(inner: tokenizers.Tokenizer, token: Any) -> bool:
+    plain = isinstance(token, int) and not isinstance(token, bool)
+    return plain and 0 <= token < 2**32 and inner.id_to_token(token) is not None

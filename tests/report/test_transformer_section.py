@@ -1,0 +1,24 @@
+"""The report's section on a language model: whose results it shows."""
+
+import json
+
+from apo_sim.report.transformer_section import section
+from apo_sim.studies import transformer
+
+
+def test_own_results_come_first_and_those_of_an_older_version_are_passed_over(tmp_path):
+    results = transformer.read()
+    assert not section(tmp_path).own
+    file = tmp_path / "llm/full/results.json"
+    file.parent.mkdir(parents=True)
+    own = {**results, "runs": [run for run in results["runs"] if run["method"] != "APO"]}
+    file.write_text(json.dumps(own))
+    shown = section(tmp_path)
+    seeds = len({run["seed"] for run in own["runs"]})
+    assert shown.own and len(shown.rows) == seeds + len(own["runs"])
+    assert not any("APO" in line for line in shown.finding)
+    for run in own["runs"]:
+        del run["rows"][-1]["wins"]
+    file.write_text(json.dumps(own))
+    again = section(tmp_path)
+    assert not again.own and len(again.rows) == seeds + len(results["runs"])
