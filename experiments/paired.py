@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
@@ -158,7 +158,7 @@ def use_one_core() -> None:
     use_cores(1)
 
 
-def over_lanes(function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
+def over_lanes(function: Callable[..., Any], axes: tuple[int | None, ...]) -> Any:
     """`jit` of `vmap`, the lanes shared out among the devices, as a sweep does it."""
     specs = (EVERYWHERE if axis is None else LANES for axis in axes)
     return shared_out(jax.vmap(function, axes), *specs)
@@ -214,7 +214,7 @@ def print_machine() -> None:
     )
 
 
-Parts = dict[str, Callable[[Any], Iterable[Rows | Target]]]
+Parts = Mapping[str, Callable[[Any], Iterable[Rows | Target]]]
 
 
 def run_parts(parts: Parts, options: Any, out: pathlib.Path | None = None) -> None:

@@ -1,13 +1,14 @@
 """Bradley-Terry scores in a box, by SciPy: any win counts, separable and unseen ones too."""
 
 import numpy as np
+from numpy.typing import NDArray
 from peers_numpy import Floats
 from scipy import optimize
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 
 
-def groups_of(wins: Floats) -> Floats:
+def groups_of(wins: Floats) -> NDArray[np.int32]:
     """A label for each arm: arms that a chain of comparisons links have the same one."""
     return connected_components(wins + wins.T, directed=False)[1]
 
@@ -43,25 +44,32 @@ def best_in_box(wins: Floats, bound: float) -> Floats:
         RuntimeError: the walls that hold arms are not found.
     """
     scores = by_lbfgs(wins, bound, 1e-12)
-    met = wins + wins.T
     for _ in range(50):
         held = np.abs(scores) >= bound * (1.0 - 1e-9)
-        scores[held] = np.sign(scores[held]) * bound
-        for _ in range(50):
-            chance = expit(scores[:, None] - scores)
-            slope = (met * chance - wins).sum(axis=1)
-            curvature = met * chance * (1.0 - chance)
-            matrix = np.diag(curvature.sum(axis=1)) - curvature
-            free = np.ix_(~held, ~held)
-            # The shortest step: groups that no wall holds, and arms never met, stay.
-            step = np.linalg.lstsq(matrix[free], -slope[~held], rcond=1e-13)[0]
-            scores[~held] += np.clip(step, -1.0, 1.0)
-            if np.abs(step).max(initial=0.0) < 1e-11:
-                break
-        inward = held & (slope * scores > 1e-9 * wins.sum())
-        outside = np.abs(scores) > bound
-        if not (inward.any() or (outside & ~held).any()):
+        scores = _newton(wins, np.where(held, np.sign(scores) * bound, scores), held)
+        inward = held & (_slope(wins, scores) * scores > 1e-9 * wins.sum())
+        outside = ~held & (np.abs(scores) > bound)
+        if not (inward | outside).any():
             return scores
-        scores = np.clip(scores, -bound, bound)
-        scores[inward] *= 0.9
+        scores = np.clip(scores, -bound, bound) * np.where(inward, 0.9, 1.0)
     raise RuntimeError("the active walls were not found")
+
+
+def _slope(wins: Floats, scores: Floats) -> Floats:
+    return ((wins + wins.T) * expit(scores[:, None] - scores) - wins).sum(axis=1)
+
+
+def _newton(wins: Floats, scores: Floats, held: NDArray[np.bool_]) -> Floats:
+    """The best scores of the arms that no wall holds."""
+    scores, free = scores.copy(), ~held
+    for _ in range(50):
+        chance = expit(scores[:, None] - scores)
+        curvature = (wins + wins.T) * chance * (1.0 - chance)
+        matrix = np.diag(curvature.sum(axis=1)) - curvature
+        # The shortest step: groups that no wall holds, and arms never met, stay.
+        downhill = -_slope(wins, scores)[free]
+        step = np.linalg.lstsq(matrix[np.ix_(free, free)], downhill, rcond=1e-13)[0]
+        scores[free] += np.clip(step, -1.0, 1.0)
+        if np.abs(step).max(initial=0.0) < 1e-11:
+            break
+    return scores

@@ -116,7 +116,7 @@ class Shared:
 
 def _optimum(wins: Floats, bound: float) -> Floats:
     """Newton's for all at once, or a slower search where the data or the box make it hard."""
-    with contextlib.suppress(RuntimeError):  # separable counts
+    with contextlib.suppress(RuntimeError, np.linalg.LinAlgError):  # separable, or never met
         best = peers_numpy.best_rewards(wins)
         if np.ptp(best, axis=1).max() <= 2.0 * bound:
             return best
