@@ -1,7 +1,7 @@
 """The outer loop: any method, `iterations` times in one scan, with data, metrics and resumption."""
 
 import functools
-from typing import Any, no_type_check
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from apo_sim.errors import Diverged, InvalidArgument
 from apo_sim.methods.method import BeginsAtRandom, ChecksItself, ExplainsDivergence, Method
 from apo_sim.problems import PROBLEM, LogPolicy, Problem, expected_gap
 from apo_sim.pytree import boxed, pytree_dataclass, unboxed
+from apo_sim.self_checking import checks_itself
 
 SAVE = ("metrics", "path", "average")
 # Arrays of the size of a path, or of a series, that a run keeps.
@@ -123,7 +124,7 @@ class Solution:
         raise AttributeError(f"a run of this method has no {name}; it has {sorted(series or ())}")
 
 
-@no_type_check  # every argument is checked below, with a message that names it
+@checks_itself
 def solve(
     problem: Problem,
     method: Method,

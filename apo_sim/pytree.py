@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, TypeVar, dataclass_transform, no_type_check
+from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from apo_sim.identity import fingerprint
+from apo_sim.self_checking import checks_itself
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ def pytree_dataclass(cls: type[T]) -> type[T]:
     cls = dataclasses.dataclass(frozen=True)(cls)  # type: ignore[assignment]
     # Annotations state what a field becomes; what may be passed is up to __post_init__, which
     # converts, checks and says what is wrong.
-    cls.__init__ = no_type_check(cls.__init__)  # type: ignore[method-assign]
+    cls.__init__ = checks_itself(cls.__init__)  # type: ignore[method-assign]
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     data = tuple(f.name for f in fields if not f.metadata.get("static"))
     meta = tuple(f.name for f in fields if f.metadata.get("static"))

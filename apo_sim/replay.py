@@ -1,7 +1,7 @@
 """The labels of a run once more: a run does not keep its data, and its key says what they were."""
 
 import functools
-from typing import Any, no_type_check
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,12 @@ from apo_sim.loop import METHOD, Solution
 from apo_sim.methods.requests import CountedPairs
 from apo_sim.problems import PROBLEM, Problem
 from apo_sim.pytree import boxed, unboxed
+from apo_sim.self_checking import checks_itself
 
 _SOLUTION = instance_of(Solution, "is no run", "pass what apo.run or apo.solve returned")
 
 
-@no_type_check  # every argument is checked below, with a message that names it
+@checks_itself
 def replayed_counts(
     problem: Problem, solution: Solution, *, samples: Any, method: Any = None
 ) -> Float[Array, "iterations contexts arms arms"]:

@@ -1,6 +1,6 @@
 """The proximal method on a table, in one call."""
 
-from typing import Any, no_type_check
+from typing import Any
 
 from jaxtyping import Array, Key
 
@@ -13,9 +13,10 @@ from apo_sim.methods import OnTable, Proximal
 from apo_sim.momentum import Momentum, NoMomentum
 from apo_sim.preferences import Pairwise, Ranker
 from apo_sim.problems import PROBLEM, Problem
+from apo_sim.self_checking import checks_itself
 
 
-@no_type_check  # every argument is checked below, with a message that names it
+@checks_itself
 def run(
     problem: Problem,
     loss: Loss = DPO(),

@@ -1,6 +1,6 @@
 """The proximal method on a parameterised policy, in one call."""
 
-from typing import Any, no_type_check
+from typing import Any
 
 from jaxtyping import Array, Key
 
@@ -15,6 +15,7 @@ from apo_sim.policies import Policy
 from apo_sim.preferences import Pairwise, Ranker
 from apo_sim.problems import PROBLEM, Problem
 from apo_sim.proximal.by_gradient import ByGradient
+from apo_sim.self_checking import checks_itself
 from apo_sim.spaces import InParameters, Space
 
 SERIES = (
@@ -31,7 +32,7 @@ SERIES = (
 )
 
 
-@no_type_check  # every argument is checked below, with a message that names it
+@checks_itself
 def train(
     problem: Problem,
     policy: Policy,

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, no_type_check
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,7 @@ from apo_sim.checks import (
 from apo_sim.errors import InvalidArgument
 from apo_sim.problems import Bandit
 from apo_sim.registry import FAMILIES, Family
+from apo_sim.self_checking import checks_itself
 from apo_sim.theory import gamma
 
 FEWEST_RUNS = 8
@@ -114,7 +115,7 @@ _HEADLINES = {
 _LARGEST = 1e100
 
 
-@no_type_check  # every argument is checked, with a message that names it
+@checks_itself
 def advise(
     samples: int,
     iterations: int,

@@ -14,9 +14,10 @@ from matplotlib.lines import Line2D
 
 from apo_sim.advice.advise import TOLERANCE, advise
 from apo_sim.advice.lookup import NEGLIGIBLE, excess
-from apo_sim.advice.surface import ALPHAS
+from apo_sim.advice.surface import ALPHAS, FAMILY
+from apo_sim.statistics import bootstrap, clopper_pearson
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import bootstrap, clopper_pearson, place
+from apo_sim.studies.kept import place
 from apo_sim.sweep import sweep
 
 SETTINGS: dict[str, Any] = {
@@ -133,7 +134,7 @@ def _advised(gap: xr.DataArray, family: str) -> xr.Dataset:
             float(gap.beta),
             arms=int(gap.arms),
             progress=False,
-            **({"family": family} if told else {}),
+            family=family if told else FAMILY,
         )
         source = next(word for word in SOURCES if word in advice.source)
         seconds = time.perf_counter() - began

@@ -1,17 +1,18 @@
 """What a training log shows: one call."""
 
-from typing import Any, no_type_check
+from typing import Any
 
 from apo_sim.checks import check_positive, check_single
 from apo_sim.errors import InvalidArgument
 from apo_sim.explain.diagnosis import Diagnosis, Effect, Explanation, Unjudged
 from apo_sim.explain.reading import read
 from apo_sim.explain.rules import RULES, Evidence
+from apo_sim.self_checking import checks_itself
 
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 
-@no_type_check  # every argument is checked, with a message that names it
+@checks_itself
 def explain(log: Any, *, beta: float | None = None, dtype: str | None = None) -> Explanation:
     r"""Name what a training log shows.
 

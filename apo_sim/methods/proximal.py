@@ -1,6 +1,6 @@
 """The Bregman proximal-point method with momentum: iterative DPO, IPO, SPPO and their like."""
 
-from typing import Any, ClassVar, Protocol, no_type_check, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jax.core import Tracer
@@ -17,6 +17,7 @@ from apo_sim.momentum import Momentum, NoMomentum
 from apo_sim.preferences import Pairwise, Ranker
 from apo_sim.problems import LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass
+from apo_sim.self_checking import checks_itself
 
 
 @runtime_checkable
@@ -129,7 +130,7 @@ class Proximal:
     def behaviour(self, state: Any) -> LogPolicy:
         return self.fit.behaviour(self, state)
 
-    @no_type_check  # arguments are checked here, with messages that name them
+    @checks_itself
     def check(self, problem: Any, iterations: int, samples: Any, first: int | None) -> None:
         as_beta_schedule(self.beta, iterations, problem)
         # A training may be the first part of a longer one, which the schedule is for.

@@ -1,6 +1,6 @@
 r"""A certificate for a run: from its own labels, how far its policy can be from optimal."""
 
-from typing import Any, no_type_check
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -20,6 +20,7 @@ from apo_sim.checks import (
 )
 from apo_sim.errors import InvalidArgument
 from apo_sim.pytree import pytree_dataclass, static
+from apo_sim.self_checking import checks_itself
 from apo_sim.theory.likelihood_ball import (
     Fit,
     fitted,
@@ -67,7 +68,7 @@ class Certificate:
     finite_sample: bool = static()
 
 
-@no_type_check  # every argument is checked below, with a message that names it
+@checks_itself
 @checked(delta=OPEN_SHARE.one(), reward_bound=optional(_REWARD_BOUND), finite_sample=as_flag)
 def certify(
     wins: Any,

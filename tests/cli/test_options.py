@@ -34,9 +34,9 @@ def test_help_lists_the_names_of_the_registry(capsys, command, kinds):
 
 def test_every_subcommand_has_what_does_it():
     places = {path.stem for path in Path(options.__file__).parent.glob("*.py")}
-    assert places == {*SUBCOMMANDS, "__init__", "kinds"}
+    assert places == {*(f"{name}_options" for name in SUBCOMMANDS), "__init__", "option_kinds"}
     for name in SUBCOMMANDS.keys() - {"llm"}:  # which needs an extra
-        assert callable(importlib.import_module(f"apo_sim.cli.commands.{name}").run)
+        assert callable(importlib.import_module(f"apo_sim.cli.commands.{name}_command").run)
 
 
 def test_the_completion_of_a_shell_knows_subcommands_and_options(capsys):

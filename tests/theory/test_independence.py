@@ -3,7 +3,7 @@ from pathlib import Path
 
 import apo_sim.theory
 
-ALLOWED = {"problems", "checks", "errors", "geometry", "pytree", "theory"}
+ALLOWED = {"problems", "checks", "errors", "geometry", "pytree", "self_checking", "theory"}
 
 
 def test_theory_imports_nothing_that_runs_the_method():

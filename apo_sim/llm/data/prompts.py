@@ -5,14 +5,15 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, no_type_check
+from typing import Any
 
 from apo_sim import files
 from apo_sim.errors import InvalidArgument
 from apo_sim.llm.data.instruction_settings import check_settings
+from apo_sim.self_checking import checks_itself
 
 
-@no_type_check  # every field is checked below, with a message that names it
+@checks_itself
 @dataclass(frozen=True)
 class Prompt:
     """What a response is asked for.

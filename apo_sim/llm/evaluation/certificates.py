@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, no_type_check
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from apo_sim.errors import InvalidArgument
 from apo_sim.files import as_path
 from apo_sim.llm.data import preference_pairs as stored
 from apo_sim.llm.data.preference_pairs import Preference, Tokens
+from apo_sim.self_checking import checks_itself
 from apo_sim.theory.certificate import Certificate
 from apo_sim.theory.certificate import certify as certify_table
 
@@ -47,7 +48,7 @@ def logged_pairs(folder: str | Path) -> list[Preference]:
     return [pair for stage in stages for pair in stored.read(stage)]
 
 
-@no_type_check  # every argument is checked, with a message that names it
+@checks_itself
 @checked(
     classes=as_count, reward_bound=POSITIVE.one(), delta=OPEN_SHARE.one(), finite_sample=as_flag
 )

@@ -1,7 +1,7 @@
 """What a proximal step of a transformer minimises: a loss, and what of a text its scores are."""
 
 import dataclasses
-from typing import Any, no_type_check
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -17,6 +17,7 @@ from apo_sim.losses import DPO, IPO, KTO, Extra, Loss, PointwiseLoss, is_pointwi
 from apo_sim.losses.loss import as_loss, as_pointwise
 from apo_sim.methods.simpo import WithMargin
 from apo_sim.pytree import pytree_dataclass, static
+from apo_sim.self_checking import checks_itself
 
 
 @pytree_dataclass
@@ -258,7 +259,7 @@ def named(name: Any, losses: Any = ()) -> Objective | Loss:
     raise UnknownName("loss", name, (*losses, *NAMED))
 
 
-@no_type_check  # every argument is checked, with a message that names it
+@checks_itself
 def as_objective(loss: Any, geometry: Any = KL()) -> Objective:
     """A loss with its geometry as an objective; an objective as it is.
 

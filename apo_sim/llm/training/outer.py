@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, no_type_check
+from typing import Any
 
 import jax
 import numpy as np
@@ -52,9 +52,11 @@ from apo_sim.llm.training.train_arguments import (
     check_model,
     check_source,
 )
+from apo_sim.llm.training.watching import response_figures
 from apo_sim.losses import DPO, Loss, PointwiseLoss
 from apo_sim.momentum import Constant, Momentum, NoMomentum
 from apo_sim.progress import bar
+from apo_sim.self_checking import checks_itself
 
 PAPER_BETA = (0.01, 0.1, 1.0)
 PAPER_ALPHA = 0.3
@@ -70,7 +72,8 @@ class Outcome:
         rows: figures of every policy, in order: the reference, pi_hat_1, pi_1, ... pi_hat_T; each
             with `policy`, `iteration` and those of `evaluation.summary`; empty without held-out
             prompts.
-        steps: loss, margin, accuracy and learning rate of every inner step, with `iteration`.
+        steps: loss, margin, accuracy and learning rate of every inner step, with `iteration`, and
+            what `apo_sim.llm.training.watching` notes.
         pairs: preference pairs of every iteration.
         folder: of the run, or None.
     """
@@ -83,7 +86,7 @@ class Outcome:
 
 
 @checked(**KINDS)
-@no_type_check  # every argument is checked, with a message that names it
+@checks_itself
 def train(
     model: Model,
     prompts: Any = None,
@@ -205,6 +208,7 @@ def train(
         }
         judged = None
         if source is None:
+            assert ranker is not None  # check_source has seen to it
             sampler = Sampler(model, sampling)
             settings["prompts"] = asked = _usable("prompts", prompts, sampler, ranker)
             drawn = folds(asked, iterations), sampler, ranker, pairing
@@ -314,7 +318,8 @@ class _Run:
                 folder=folder / "step",
                 tick=tick,
             )
-        content = {"steps": log, "pairs": drawn}
+        seen = response_figures(self.data[-1][0], self.model.tokenizer.ends)
+        content = {"steps": [entry | seen for entry in log], "pairs": drawn}
         stored_parameters.write(
             hat,
             self._moved(),

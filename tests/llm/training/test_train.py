@@ -347,7 +347,7 @@ from contextlib import nullcontext
 
 found = {{}}
 for name, place in (("1", None), ("4x2", mesh(4, 2))):
-    model = models.load(sys.argv[1], mesh=place)
+    model = loading.load(sys.argv[1], mesh=place)
     pairs = test_train.some_pairs(24)
     tuning = FineTuning(learning_rate=1e-3, batch=8)
     with place or nullcontext():
@@ -386,12 +386,12 @@ join()
 import test_train
 from apo_sim.llm import Length, train
 place = mesh(2, 1)
-model = models.load(sys.argv[1], mesh=place)
+model = loading.load(sys.argv[1], mesh=place)
 settings = {{**test_train.SETTINGS, "iterations": 1, "beta": 1.0}}
 if jax.process_index() == 1:  # a ranker that says something else there: the first one counts
     settings["ranker"] = Length(-1, unit=5.0)
 outcome = train(model, **settings, out=sys.argv[2], mesh=place)
-models.save(outcome.model, sys.argv[3])
+loading.save(outcome.model, sys.argv[3])
 """
 
 
