@@ -15,6 +15,9 @@ SHARED = {
     **dict.fromkeys(("F6", "F6b"), "F6"),
     **dict.fromkeys(("N13", "N15"), "N13"),
 }
+# Checks of ten seconds and more that are left to `make long`: each has shorter ones beside it, of
+# the same kind of claim, and the reference ledger keeps its verdict.
+LONG = {"A4.3", "B1", "B2", "F2", "N5", "N17", "R4.5", "V6"}
 OURS = [id for id in claims.names() if registry.module(id).startswith("apo_sim.")]
 
 
@@ -24,8 +27,9 @@ def check(id: str, seed: int = 0) -> claims.Verdict:
 
 
 def of_group(id: str, *values, name: str | None = None):
-    """A parameter whose test runs on the worker that checks the claim."""
-    return pytest.param(id, *values, id=name or id, marks=group(id))
+    """A parameter whose test runs on the worker that checks the claim, or in `make long`."""
+    marks = [group(id), *([pytest.mark.long] if id in LONG else [])]
+    return pytest.param(id, *values, id=name or id, marks=marks)
 
 
 def group(id: str) -> pytest.MarkDecorator:

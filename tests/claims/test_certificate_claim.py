@@ -5,9 +5,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import pytest
 from checked import check, group
 
-pytestmark = group("N17")
+pytestmark = [group("N17"), pytest.mark.long]
 
 
 def test_it_holds_and_half_of_it_fails():

@@ -26,6 +26,7 @@ def test_another_seed_finds_the_same(id):
     assert other.verdict == found.verdict and other.flaw is None
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("B1")
 def test_the_agile_path_leaves_the_lazy_one_only_where_rewards_move():
     facts = check("B1").facts
@@ -61,6 +62,7 @@ def _no_agile() -> b1.Agile:
     return b1.Agile(np.zeros((2, b1.ITERATIONS + 1)), zero=np.array([3, 4]))
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("B2")
 def test_the_sharp_constants_are_attained():
     found = check("B2")
