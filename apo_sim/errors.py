@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 # Longer texts are no name that was mistyped.
 _LONGEST = 100
@@ -26,7 +27,7 @@ class InvalidArgument(ValueError):
         self.argument, self.value, self.problem, self.remedy = argument, value, problem, remedy
         super().__init__(f"{argument} = {_short(value)} {problem}; {remedy}")
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         # The default would call __init__ with the message alone, and errors cross processes here.
         return type(self), (self.argument, self.value, self.problem, self.remedy)
 
@@ -51,7 +52,7 @@ class UnknownName(InvalidArgument):
         )
         super().__init__(argument, value, "is unknown", remedy)
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.argument, self.value, self.known)
 
 
@@ -71,7 +72,7 @@ class MissingExtra(ImportError):
             f"{part} needs {', '.join(self.packages)}; pip install 'apo-sim[{extra}]'", name=part
         )
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.part, self.packages, self.extra)
 
 
@@ -90,7 +91,7 @@ class Diverged(InvalidArgument):
         self.iteration = iteration
         super().__init__(argument, value, f"diverges in iteration {iteration}", remedy)
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.argument, self.value, self.iteration, self.remedy)
 
 

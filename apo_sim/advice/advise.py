@@ -174,7 +174,7 @@ def advise(
             raise InvalidArgument("family", family, "and a problem are both given", "pass one")
         contexts, arms = own.num_contexts, own.num_arms
         spread = min(max(float(jnp.max(jnp.ptp(own.reward, axis=1))) / 2, _LEAST), 1.0)
-        chosen = FAMILIES.chosen(lambda key, contexts, arms: own)
+        chosen = FAMILIES.chosen(_family_of(own))
     setting = _checked(samples, iterations, beta, arms, spread, contexts)
     simulate = as_count("simulate", simulate, least=0)
     seed, progress = as_seed("seed", seed), as_flag("progress", progress)
@@ -209,6 +209,15 @@ def _with_methods(advice: Advice, setting: Setting) -> Advice:
         methods=tuple(methods_compared.rivals(labels)),
         caveats=(*advice.caveats, *caveats),
     )
+
+
+def _family_of(problem: Bandit) -> Family:
+    """The family that has one problem."""
+
+    def draw(key: Any, contexts: int, arms: int) -> Bandit:
+        return problem
+
+    return draw
 
 
 def _checked(

@@ -1,5 +1,7 @@
 """Averaging the updates instead of extrapolating them."""
 
+from typing import Any
+
 import jax
 from jaxtyping import Array, Float
 
@@ -36,7 +38,7 @@ class Averaging:
     def init(self, tree: Tree) -> State:
         return tree, jax.tree.map(lambda leaf: 0.0 * leaf, tree)
 
-    def extrapolate(self, new: Tree, state: State, t) -> tuple[Tree, State]:
+    def extrapolate(self, new: Tree, state: State, t: Any) -> tuple[Tree, State]:
         centre, average = state
         average = jax.tree.map(
             lambda h, n, c: self.decay * h + (1.0 - self.decay) * (n - c), average, new, centre

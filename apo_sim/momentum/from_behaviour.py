@@ -1,5 +1,7 @@
 """Extrapolation away from the last proximal centre."""
 
+from typing import Any
+
 from jaxtyping import Array, Float
 
 from apo_sim.checks import as_flag, check_extrapolation, check_single
@@ -38,6 +40,6 @@ class FromBehaviour:
     def init(self, tree: Tree) -> State:
         return tree
 
-    def extrapolate(self, new: Tree, state: State, t) -> tuple[Tree, State]:
+    def extrapolate(self, new: Tree, state: State, t: Any) -> tuple[Tree, State]:
         centre = step_beyond(new, state, self.alpha)
         return centre, centre

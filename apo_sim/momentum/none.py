@@ -1,5 +1,7 @@
 """No momentum: the plain proximal-point method."""
 
+from typing import Any
+
 from apo_sim.momentum.rule import State, Tree
 from apo_sim.pytree import pytree_dataclass
 
@@ -16,5 +18,5 @@ class NoMomentum:
     def init(self, tree: Tree) -> State:
         return ()
 
-    def extrapolate(self, new: Tree, state: State, t) -> tuple[Tree, State]:
+    def extrapolate(self, new: Tree, state: State, t: Any) -> tuple[Tree, State]:
         return new, ()
