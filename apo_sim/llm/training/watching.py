@@ -1,13 +1,21 @@
 """What a step notes on the way: how the pairs stand, and what becomes of its update."""
 
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float
 
 from apo_sim.llm.data.batches import Batch
+from apo_sim.llm.data.preference_pairs import Preference, Tokens
+
+# Beyond it, exp overflows single precision.
+_LARGEST_LOG = 80.0
+# Tokens of a phrase that counts as repeated.
+_PHRASE = 4
 
 
 def pair_figures(
@@ -23,7 +31,14 @@ def pair_figures(
         `chosen_log_prob` and `rejected_log_prob`, in nats a response; `chosen_reward` and
         `rejected_reward`, beta times their distance from the proximal centre's; `pair_mass`, by
         how much the logarithm of both probabilities together has grown since, in nats: below zero,
-        mass has left both; `length`, tokens a response.
+        mass has left both; `kl`, r - 1 - log r with r the policy's probability of a response over
+        the proximal centre's, in nats a response, never negative; `length`, tokens a response.
+
+    Along responses drawn from the proximal centre at temperature 1, and paired whatever they are,
+    `kl` estimates KL(proximal centre, policy) without bias. Pairs of the best against the worst,
+    and those that others brought, make of it a distance only.
+
+    Source: `kl`: Schulman (2020), "Approximating KL divergence", the estimator k3.
 
     Example:
         >>> import numpy as np
@@ -44,14 +59,93 @@ def pair_figures(
     rewards = batch.beta[:, None] * (log_probs - reference)
     together = [jnp.logaddexp(both[:, 0], both[:, 1]) for both in (log_probs, reference)]
     given = jnp.sum(jnp.asarray(batch.mask)[:, :2, -batch.responses :], axis=-1)
+    apart = jnp.minimum(log_probs - reference, _LARGEST_LOG)
+    # What is left of differences as small as their rounding may be below zero.
+    divergence = jnp.maximum(jnp.expm1(apart) - apart, 0.0)
     return {
         "chosen_log_prob": mean(log_probs[:, 0]),
         "rejected_log_prob": mean(log_probs[:, 1]),
         "chosen_reward": mean(rewards[:, 0]),
         "rejected_reward": mean(rewards[:, 1]),
         "pair_mass": mean(together[0] - together[1]),
+        "kl": mean(0.5 * jnp.sum(divergence, axis=-1)),
         "length": mean(0.5 * jnp.sum(given, axis=-1)),
     }
+
+
+def token_entropy(logits: Float[Array, "... vocabulary"]) -> Float[Array, "..."]:
+    """Entropy of the next token, in nats, in single precision; no gradient goes through it.
+
+    Args:
+        logits: of the tokens of the vocabulary.
+
+    Example:
+        >>> token_entropy(jnp.array([[0.0, 0.0], [50.0, 0.0]])).round(3).tolist()
+        [0.693, 0.0]
+    """
+    logits = jax.lax.stop_gradient(logits).astype(jnp.float32)
+    below = logits - jnp.max(logits, axis=-1, keepdims=True)
+    # In one pass over the vocabulary, which is the largest array of a step.
+    weights = jnp.exp(below)
+    total = jnp.sum(weights, axis=-1)
+    return jnp.log(total) - jnp.sum(weights * below, axis=-1) / total
+
+
+def mean_entropy(
+    entropies: Float[Array, "pairs sides responses"], batch: Batch
+) -> Float[Array, ""]:
+    """Mean of `token_entropy` over the tokens of chosen and rejected responses, in nats a token.
+
+    Args:
+        entropies: at each token of the responses.
+        batch: the pairs, each with its weight.
+
+    Example:
+        >>> from apo_sim.llm.data.batches import batches
+        >>> (batch,) = batches([Preference((1,), (2, 9), (3, 4, 9))], 1, beta=1.0, padding=0)
+        >>> float(mean_entropy(jnp.ones((1, 2, 16)).at[0, 0].set(6.0), batch))
+        3.0
+    """
+    given = jnp.asarray(batch.mask)[:, :2, -batch.responses :]
+    weight = jnp.asarray(batch.weight)[:, None, None] * given
+    # A part of a batch may hold nothing but rows that fill it up.
+    total = jnp.maximum(jnp.sum(weight), jnp.finfo(jnp.float32).tiny)
+    return jnp.sum(weight * entropies[:, :2]) / total
+
+
+def response_figures(pairs: Sequence[Preference], ends: Collection[int]) -> dict[str, float]:
+    """Means over the responses of an iteration's pairs, each pair with its weight.
+
+    Args:
+        pairs: at least one.
+        ends: tokens that end a response.
+
+    Returns:
+        `ended`, the share of the responses that ended by themselves, and not by the longest
+        length; `repetition`, the share of a response's phrases of four tokens that it has said
+        before.
+
+    Source: `repetition`: seq-rep-4 of Welleck et al. (2020), "Neural text generation with
+    unlikelihood training".
+
+    Example:
+        >>> response_figures([Preference((1,), (2, 2, 2, 2, 2, 2), (3, 4, 9))], {9})
+        {'ended': 0.5, 'repetition': 0.333...}
+    """
+    weights = [pair.weight for pair in pairs]
+    if not sum(weights):
+        weights = None
+    ended = [0.5 * ((pair.winner[-1] in ends) + (pair.loser[-1] in ends)) for pair in pairs]
+    repeated = [0.5 * (_repetition(pair.winner) + _repetition(pair.loser)) for pair in pairs]
+    return {
+        "ended": float(np.average(ended, weights=weights)),
+        "repetition": float(np.average(repeated, weights=weights)),
+    }
+
+
+def _repetition(tokens: Tokens) -> float:
+    phrases = list(zip(*(tokens[start:] for start in range(_PHRASE)), strict=False))
+    return 1.0 - len(set(phrases)) / len(phrases) if phrases else 0.0
 
 
 class Watched(NamedTuple):
