@@ -22,7 +22,7 @@ import inspect
 import re
 import sys
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -161,71 +161,66 @@ class _Reading:
             self.above = self.above[:-1]
 
     def _parts(self, value: Any) -> Iterator[bytes]:
-        kind = type(value)
-        if isinstance(value, PurePath):
-            yield f"path {value}".encode("utf-8", "surrogatepass")
-        elif isinstance(value, Tracer):
-            raise _Unknown(f"the traced {value!r}")
-        elif isinstance(value, Iterator):  # used up by looking at it, or by the first use
-            raise _Unknown(_words(value))
-        elif isinstance(value, jax.Array | np.generic) or kind in (np.ndarray, np.memmap):
-            yield from self._array(value)
-        elif isinstance(value, enum.Enum):
-            yield f"{_name(type(value))}.{value.name}".encode()
-            yield from self.content(value.value)
-            # Its methods, not its other members.
-            own = type(value).__dict__.items()
-            methods = {n: e for n, e in own if isinstance(e, types.FunctionType)}
-            yield from self._attributes({} if _installed(type(value)) else methods)
-        elif isinstance(value, types.ModuleType):
-            yield from self._module(value)
-        elif (version := _declared(value)) is not None:
-            named = value if isinstance(value, type | types.FunctionType) else kind
-            yield f"{_name(named)} {version!r}".encode()
-        elif isinstance(value, type):
-            yield from self._class(value)
-        elif isinstance(value, types.FunctionType):
-            yield from self._function(value)
-        elif isinstance(value, types.CodeType):
-            yield from self._code(value)
-        elif isinstance(value, types.MethodType):
-            yield b"method"
-            yield from self.content((value.__self__, value.__func__))
-        elif isinstance(value, np.ufunc) and "(vectorized)" in value.__name__:
-            raise _Unknown(_words(value))  # made of a function of Python's that it keeps inside
-        elif isinstance(value, types.BuiltinFunctionType | np.ufunc):
-            yield f"builtin {_name(value)}".encode()
-            owner = getattr(value, "__self__", None)
-            if not isinstance(owner, types.ModuleType | None):
-                yield from self.content(owner)
-        elif isinstance(value, staticmethod | classmethod):
-            yield type(value).__name__.encode()
-            yield from self.content(value.__func__)
-        elif isinstance(value, property | functools.cached_property):
-            yield type(value).__name__.encode()
-            parts = ("fget", "fset", "fdel", "func")
-            yield from self.content([getattr(value, part, None) for part in parts])
-        elif isinstance(value, _DESCRIPTORS):
-            yield f"descriptor {_name(value)}".encode()
-        elif kind in (dict, types.MappingProxyType):
-            yield from self._mapping(value)
-        elif kind in (set, frozenset):
-            yield f"set of {len(value)}".encode()
-            yield from sorted(self._alone(entry) for entry in value)
-        elif kind in (list, tuple):
-            yield f"{kind.__name__} of {len(value)}".encode()
-            for entry in value:
-                yield from self.content(entry)
-        elif (
-            callable(value)
-            and _installed(type(value))
-            and (wrapped := getattr(value, "__wrapped__", None))
-        ):  # by jax.jit
-            yield f"wrapped by {_name(type(value))}".encode()
-            yield from self.content(wrapped)
-            yield from self._attributes(getattr(value, "__dict__", {}))
-        else:
-            yield from self._instance(value)
+        read = next(read for is_one, read in _KINDS if is_one(value))
+        yield from read(self, value)
+
+    def _path(self, value: PurePath) -> Iterator[bytes]:
+        yield f"path {value}".encode("utf-8", "surrogatepass")
+
+    def _traced(self, value: Tracer) -> Iterator[bytes]:
+        raise _Unknown(f"the traced {value!r}")
+
+    def _untold(self, value: Any) -> Iterator[bytes]:
+        raise _Unknown(_words(value))
+
+    def _member(self, value: enum.Enum) -> Iterator[bytes]:
+        """A member of an enumeration, with the methods of that and not its other members."""
+        yield f"{_name(type(value))}.{value.name}".encode()
+        yield from self.content(value.value)
+        own = type(value).__dict__.items()
+        methods = {n: e for n, e in own if isinstance(e, types.FunctionType)}
+        yield from self._attributes({} if _installed(type(value)) else methods)
+
+    def _versioned(self, value: Any) -> Iterator[bytes]:
+        named = value if isinstance(value, type | types.FunctionType) else type(value)
+        yield f"{_name(named)} {_declared(value)!r}".encode()
+
+    def _method(self, value: types.MethodType) -> Iterator[bytes]:
+        yield b"method"
+        yield from self.content((value.__self__, value.__func__))
+
+    def _builtin(self, value: Any) -> Iterator[bytes]:
+        yield f"builtin {_name(value)}".encode()
+        owner = getattr(value, "__self__", None)
+        if not isinstance(owner, types.ModuleType | None):
+            yield from self.content(owner)
+
+    def _unbound(self, value: Any) -> Iterator[bytes]:
+        yield type(value).__name__.encode()
+        yield from self.content(value.__func__)
+
+    def _property(self, value: Any) -> Iterator[bytes]:
+        yield type(value).__name__.encode()
+        parts = ("fget", "fset", "fdel", "func")
+        yield from self.content([getattr(value, part, None) for part in parts])
+
+    def _descriptor(self, value: Any) -> Iterator[bytes]:
+        yield f"descriptor {_name(value)}".encode()
+
+    def _set(self, value: Any) -> Iterator[bytes]:
+        yield f"set of {len(value)}".encode()
+        yield from sorted(self._alone(entry) for entry in value)
+
+    def _sequence(self, value: Any) -> Iterator[bytes]:
+        yield f"{type(value).__name__} of {len(value)}".encode()
+        for entry in value:
+            yield from self.content(entry)
+
+    def _wrapped(self, value: Any) -> Iterator[bytes]:
+        """What `jax.jit` and its like return."""
+        yield f"wrapped by {_name(type(value))}".encode()
+        yield from self.content(value.__wrapped__)
+        yield from self._attributes(getattr(value, "__dict__", {}))
 
     def _array(self, value: Any) -> Iterator[bytes]:
         if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
@@ -432,3 +427,48 @@ def _installed_module(module: types.ModuleType) -> bool:
     if file is None:  # built into Python, or a folder of several packages
         return module.__name__ in sys.builtin_module_names or version_of(module.__name__) != ""
     return in_package(file)
+
+
+def _kind(*kinds: Any) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kinds)
+
+
+def _exactly(*kinds: type) -> Callable[[Any], bool]:
+    return lambda value: type(value) in kinds
+
+
+def _is_made_of_python(value: Any) -> bool:
+    """Whether it is a ufunc of NumPy's made of a function of Python's that it keeps inside."""
+    return isinstance(value, np.ufunc) and "(vectorized)" in value.__name__
+
+
+def _is_wrapper(value: Any) -> bool:
+    wraps = callable(value) and _installed(type(value))
+    return wraps and bool(getattr(value, "__wrapped__", None))
+
+
+# What kinds of values there are, and how each is read: the first that a value is one of.
+_KINDS: tuple[tuple[Callable[[Any], bool], Callable[[_Reading, Any], Iterator[bytes]]], ...] = (
+    (_kind(PurePath), _Reading._path),
+    (_kind(Tracer), _Reading._traced),
+    (_kind(Iterator), _Reading._untold),  # used up by looking at it, or by the first use
+    (_kind(jax.Array, np.generic), _Reading._array),
+    (_exactly(np.ndarray, np.memmap), _Reading._array),
+    (_kind(enum.Enum), _Reading._member),
+    (_kind(types.ModuleType), _Reading._module),
+    (lambda value: _declared(value) is not None, _Reading._versioned),
+    (_kind(type), _Reading._class),
+    (_kind(types.FunctionType), _Reading._function),
+    (_kind(types.CodeType), _Reading._code),
+    (_kind(types.MethodType), _Reading._method),
+    (_is_made_of_python, _Reading._untold),
+    (_kind(types.BuiltinFunctionType, np.ufunc), _Reading._builtin),
+    (_kind(staticmethod, classmethod), _Reading._unbound),
+    (_kind(property, functools.cached_property), _Reading._property),
+    (_kind(_DESCRIPTORS), _Reading._descriptor),
+    (_exactly(dict, types.MappingProxyType), _Reading._mapping),
+    (_exactly(set, frozenset), _Reading._set),
+    (_exactly(list, tuple), _Reading._sequence),
+    (_is_wrapper, _Reading._wrapped),
+    (lambda value: True, _Reading._instance),
+)
