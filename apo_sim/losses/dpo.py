@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from apo_sim.losses.loss import Between, Extra, between_by_differences
+from apo_sim.losses.loss import Between, Extra
 from apo_sim.problems import Bandit, LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass
 
@@ -39,21 +39,11 @@ class DPO:
         return value, slope, decay * tail * tail
 
     def derivatives_between(self, scores: Float[Array, "arms batch"]) -> Between:
-        """From an exponential for each arm in place of one for each pair, where none vanishes."""
-        highest, lowest = jnp.max(scores, axis=0), jnp.min(scores, axis=0)
-        smallest = jnp.log(jnp.finfo(scores.dtype).smallest_normal)
-
-        def by_arms():
-            weight = jnp.exp(scores - highest)
-            share = 1.0 / (weight[None] + weight[:, None])
-            won, lost = weight[None] * share, weight[:, None] * share
-            return Between(-lost, -won, won * lost, won * lost)
-
-        return jax.lax.cond(
-            jnp.all(lowest - highest > 0.9 * smallest),
-            by_arms,
-            lambda: between_by_differences(self, scores),
-        )
+        """From an exponential for each arm in place of one for each pair."""
+        weight = jnp.exp(scores - jnp.max(scores, axis=0))
+        share = 1.0 / (weight[None] + weight[:, None])
+        won, lost = weight[None] * share, weight[:, None] * share
+        return Between(-lost, -won, won * lost, won * lost)
 
     def population_loss(
         self,

@@ -4,7 +4,8 @@ A user's own loss need not inherit from anything: it is known by the methods tha
 """
 
 import inspect
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,8 @@ from jaxtyping import Array, Bool, Float
 from apo_sim.checks import NUMBER, as_array, checked
 from apo_sim.errors import InvalidArgument
 from apo_sim.problems import PROBLEM, LogPolicy, Problem, log_policy_of
+
+Result = TypeVar("Result")
 
 
 class Extra(NamedTuple):
@@ -127,7 +130,10 @@ class BringsDerivativesBetween(Protocol):
     """A loss whose derivatives between all arms are cheaper than those of all differences."""
 
     def derivatives_between(self, scores: Float[Array, "arms batch"]) -> Between:
-        """Those at given scores, each of shape (arms, arms, batch)."""
+        """Those at given scores, each of shape (arms, arms, batch).
+
+        Asked for only where exp(s_i - s_j) is a normal number for all i and j.
+        """
         ...
 
 
@@ -276,22 +282,38 @@ def derivatives(
     return value(difference), first, second
 
 
-def derivatives_between(loss: Loss, scores: Float[Array, "arms batch"]) -> Between:
-    """Slope and curvature of a loss between all arms.
+def from_derivatives_between(
+    loss: Loss, scores: Float[Array, "arms batch"], use: Callable[[Between], Result]
+) -> Result:
+    """What a function makes of slope and curvature of a loss between all arms.
+
+    It is handed the derivatives, and not the caller, so that the compiler may join both and writes
+    none of the pairs that only sums are wanted of.
+
+    Args:
+        loss: any.
+        scores: of the arms, batch last.
+        use: the function; it may be traced twice.
 
     Example:
         >>> import jax.numpy as jnp
         >>> from apo_sim.losses import DPO
-        >>> derivatives_between(DPO(), jnp.zeros((2, 1))).slope[0, 1].tolist()
+        >>> from_derivatives_between(DPO(), jnp.zeros((2, 1)), lambda b: b.slope[0, 1]).tolist()
         [-0.5]
     """
-    if isinstance(loss, BringsDerivativesBetween):
-        return loss.derivatives_between(scores)
-    return between_by_differences(loss, scores)
+    if not isinstance(loss, BringsDerivativesBetween):
+        return use(between_by_differences(loss, scores))
+    range_of_scores = jnp.max(scores, axis=0) - jnp.min(scores, axis=0)
+    widest = -0.9 * jnp.log(jnp.finfo(scores.dtype).smallest_normal)
+    return jax.lax.cond(
+        jnp.all(range_of_scores < widest),
+        lambda: use(loss.derivatives_between(scores)),
+        lambda: use(between_by_differences(loss, scores)),
+    )
 
 
 def between_by_differences(loss: Loss, scores: Float[Array, "arms batch"]) -> Between:
-    """The same from the derivatives at every difference."""
+    """Slope and curvature of a loss between all arms, from those at every difference."""
     ahead = scores[None] - scores[:, None]
     _, slope, curvature = derivatives(loss, ahead)
     _, slope_of_loser, curvature_of_loser = derivatives(loss, -ahead)

@@ -59,7 +59,7 @@ def into_box(target: Scores, groups: Groups, pinned: Scores, wall: Wall, held: H
         held: which arms its walls hold.
 
     Example:
-        >>> pair = Groups(jnp.ones((2, 2, 1), bool), jnp.ones(1, bool))
+        >>> pair = Groups(jnp.zeros((2, 1), int), jnp.ones(1, bool))
         >>> free, target = jnp.zeros((2, 1), bool), jnp.array([[1.0], [3.0]])
         >>> into_box(target, pair, jnp.zeros((2, 1)), jnp.ones(1), Held(free, free)).tolist()
         [[-1.0], [1.0]]

@@ -8,24 +8,22 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from apo_sim.proximal.flows import Flows
+from apo_sim.proximal.forces import over_rivals
 
-def solve_flows(
-    rate: Float[Array, "arms arms batch"],
-    anchor: Float[Array, "arms batch"],
-    force: Float[Array, "arms batch"],
-    noise: Float[Array, "arms batch"],
-) -> Float[Array, "arms batch"]:
-    """Solve anchor_j x_j + sum_i rate_ij (x_j - x_i) = force_j.
+Scores = Float[Array, "arms batch"]
 
-    Rates and anchors are non-negative, and no step of the elimination subtracts, so that an arm
-    held by a link 1e-12 times weaker than its neighbours' is placed as exactly as they are. A
-    group of arms that nothing holds keeps its last arm where it is.
+
+def solve_flows(flows: Flows, noise: Scores) -> Scores:
+    """Solve a system of flows.
+
+    Rates are non-negative, and no step of the elimination subtracts, so that an arm held by a link
+    1e-12 times weaker than its neighbours' is placed as exactly as they are. A group of arms that
+    nothing holds keeps its last arm where it is.
 
     Args:
-        rate: rate[i, j] is how strongly arm j is drawn to arm i; the diagonal is ignored.
-        anchor: how strongly arm j is drawn to zero.
-        force: the right-hand side.
-        noise: rounding error of `force`; a net force that does not exceed it is no force.
+        flows: the system.
+        noise: rounding error of its force; a net force that does not exceed it is no force.
 
     Returns:
         x.
@@ -33,13 +31,21 @@ def solve_flows(
     Source: the elimination of Grassmann, Taksar and Heyman (1985).
 
     Example:
+        >>> column = jnp.ones((2, 1))
         >>> rate = jnp.array([[0.0, 1.0], [1.0, 0.0]])[..., None]
-        >>> zero = jnp.zeros((2, 1))
-        >>> solve_flows(rate, zero, jnp.array([[1.0], [-1.0]]), zero)[:, 0].tolist()
+        >>> force = jnp.array([[1.0], [-1.0]])
+        >>> flows = Flows(rate, column, force, 0 * column, column > 0, column)
+        >>> solve_flows(flows, 0 * column)[:, 0].tolist()
         [1.0, 0.0]
     """
-    arms = force.shape[0]
+    free = flows.free
+    arms = len(free)
     each = jnp.arange(arms)
+    # Free arms are drawn to where the others are; these are drawn there by nothing else.
+    anchor = jnp.where(free, over_rivals(flows.rate, (~free).astype(flows.rate.dtype)), 1.0)
+    force = flows.force + over_rivals(flows.rate, flows.fixed)
+    force, noise = jnp.where(free, force, flows.fixed), jnp.where(free, noise, 0.0)
+    rate = jnp.where(free[None] & free[:, None], flows.rate, 0.0)
 
     def eliminate(k, state):
         rate, columns = state

@@ -1,5 +1,6 @@
 """What comparisons do to rewards: the force on every arm, and how every arm yields to others."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from apo_sim.losses import Loss
-from apo_sim.losses.loss import derivatives_between
+from apo_sim.losses.loss import Between, from_derivatives_between
 
 Scores = Float[Array, "arms batch"]
 Pairs = Float[Array, "arms arms batch"]
@@ -62,17 +63,20 @@ def forces(loss: Loss, data: Comparisons, rewards: Scores) -> Forces:
         >>> forces(DPO(), data, jnp.zeros((2, 1))).net[:, 0].tolist()
         [1.0, -1.0]
     """
-    between = derivatives_between(loss, rewards)
+    return from_derivatives_between(loss, rewards, partial(_between, data, rewards))
+
+
+def _between(data: Comparisons, rewards: Scores, of_loss: Between) -> Forces:
     # What i feels from j must be exactly the opposite of what j feels from i, or rounding drowns
     # a link that is 1e-12 times weaker than its neighbours. Rounding the products by a bit keeps
     # the compiler from fusing them with the subtraction, which would round the two unlike.
     precision = jnp.finfo(rewards.dtype)
     push, pull = (
         jax.lax.reduce_precision(-part, precision.nexp, precision.nmant - 1)
-        for part in (data.won * between.slope, data.lost * between.slope_of_loser)
+        for part in (data.won * of_loss.slope, data.lost * of_loss.slope_of_loser)
     )
     flow = data.weight * (push - pull)
-    yields = data.won * between.curvature + data.lost * between.curvature_of_loser
+    yields = data.won * of_loss.curvature + data.lost * of_loss.curvature_of_loser
     rate = data.weight * yields
     rounding = 4.0 * precision.eps
     # The rewards are rounded, and so are the forces that they exert.

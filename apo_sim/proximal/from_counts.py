@@ -124,8 +124,8 @@ def _minimiser(loss: Any, wins: Array, geometry: Any, dual: Array, beta: Array, 
     betas, bounds = (
         jnp.broadcast_to(jnp.asarray(number, wins.dtype), (contexts,)) for number in (beta, bound)
     )
-    rewards, linked, whole, residual = _side_by_side(boxed(loss, "loss"), wins, bounds)
-    groups = Groups(jnp.moveaxis(linked, 0, -1), whole)
+    rewards, label, whole, residual = _side_by_side(boxed(loss, "loss"), wins, bounds)
+    groups = Groups(label.T, whole)
     # Not within the blocks: a geometry may have numbers of its own for every context.
     kept = _nearest_to_centre(geometry, rewards.T, groups, dual.T, betas, bounds)
     return kept.T, jnp.max(residual)
@@ -160,7 +160,7 @@ def _solve_block(loss: Any, wins: Array, bounds: Array):
     rewards, residual = minimise(
         loss, Comparisons(won, lost, unit[None]), groups, bounds, by_products=arms >= _MANY_ARMS
     )
-    return rewards.T, jnp.moveaxis(groups.linked, -1, 0), groups.whole, residual
+    return rewards.T, groups.label.T, groups.whole, residual
 
 
 # Under jax.vmap, problems join the contexts: all are solved in one row, however they are nested.
@@ -190,10 +190,10 @@ def _nearest_to_centre(
     Under KL that is the minimiser nearest in KL(pi_t || pi), up to the bound on the overall range:
     where the shifts would break it, each group moves as little as the common window allows.
     """
-    linked = groups.linked
     together = rewards - geometry.shift(dual, rewards, beta, axis=-2)
 
     def apart():
+        linked = groups.linked
         kept = rewards - geometry.shift(dual[None], rewards[None], beta, linked, axis=-2)
         middle = 0.5 * (jnp.max(kept, axis=0) + jnp.min(kept, axis=0))
         highest = jnp.max(jnp.where(linked, kept[None], -jnp.inf), axis=1)

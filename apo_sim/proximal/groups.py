@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 Links = Bool[Array, "arms arms batch"]
 Scores = Float[Array, "arms batch"]
@@ -17,13 +17,18 @@ class Groups(NamedTuple):
     """Who belongs together.
 
     Attributes:
-        linked: whether two arms are in one group; every arm is in one with itself.
+        label: of the group of every arm, the number of an arm in it.
         whole: whether all arms of a problem are one group. Where that is so in all problems, as
             it usually is, what is asked of a group costs the arms, not their square.
     """
 
-    linked: Links
+    label: Int[Array, "arms batch"]
     whole: Bool[Array, " batch"]
+
+    @property
+    def linked(self) -> Links:
+        """Whether two arms are in one group; every arm is in one with itself."""
+        return self.label[:, None] == self.label
 
 
 def groups_of(met: Links) -> Groups:
@@ -48,14 +53,14 @@ def groups_of(met: Links) -> Groups:
 
     unsettled = jnp.any(names > 0)
     names, _ = jax.lax.while_loop(lambda state: state[1], spread, (names, unsettled))
-    return Groups(names[:, None] == names[None], jnp.all(names == 0, axis=0))
+    return Groups(names, jnp.all(names == 0, axis=0))
 
 
 def largest(groups: Groups, *values: Scores) -> tuple[Scores, ...]:
     """The largest of each of several values in the group of every arm.
 
     Example:
-        >>> pair = Groups(jnp.ones((2, 2, 1), bool), jnp.ones(1, bool))
+        >>> pair = Groups(jnp.zeros((2, 1), int), jnp.ones(1, bool))
         >>> largest(pair, jnp.array([[1.0], [3.0]]))[0].tolist()
         [[3.0], [3.0]]
     """
@@ -64,8 +69,7 @@ def largest(groups: Groups, *values: Scores) -> tuple[Scores, ...]:
         return tuple(jnp.broadcast_to(jnp.max(v, axis=0), v.shape) for v in values)
 
     def of_linked():
-        return tuple(
-            jnp.max(jnp.where(groups.linked, v[:, None], -jnp.inf), axis=0) for v in values
-        )
+        linked = groups.linked
+        return tuple(jnp.max(jnp.where(linked, v[:, None], -jnp.inf), axis=0) for v in values)
 
     return jax.lax.cond(jnp.all(groups.whole), of_all, of_linked)

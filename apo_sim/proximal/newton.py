@@ -15,10 +15,12 @@ from apo_sim.checks import concrete
 from apo_sim.errors import InvalidArgument
 from apo_sim.losses import Loss, derivatives
 from apo_sim.proximal.box import Held, held_by_walls, into_box
-from apo_sim.proximal.conjugate_gradients import Flows, error_bound, solve_by_products
+from apo_sim.proximal.conjugate_gradients import error_bound, solve_by_products
 from apo_sim.proximal.elimination import solve_flows
+from apo_sim.proximal.flows import Flows
 from apo_sim.proximal.forces import Comparisons, Forces, forces, over_rivals
-from apo_sim.proximal.groups import Groups
+from apo_sim.proximal.groups import Groups, largest
+from apo_sim.pytree import boxed, unboxed
 
 MAX_STEPS = 200
 
@@ -36,10 +38,12 @@ _CALM = 0.3
 # Steps after which halving begins.
 _PATIENCE = 40
 # A last step of this length leaves an error of its square; the other error that a step found by
-# conjugate gradients may have, and one that another such step would not bring down to it.
+# conjugate gradients may have.
 _SETTLED = 1e-6
+# Of the error that products may leave: times the last step's length cubed, and at most.
+_INEXACT = 1e-3
+_INEXACT_FIRST = 1e-2
 _SURE = 1e-9
-_HOPELESS = 1e-6
 
 Scores = Float[Array, "arms batch"]
 PerProblem = Float[Array, " batch"]
@@ -63,8 +67,9 @@ class _Problem(NamedTuple):
     bound: PerProblem
     # Arms that never lost (1) or never won (-1) under a loss that asks for ever more.
     pinned: Scores
-    # How fast the logarithm of the loss's curvature can change.
+    # How fast the logarithm of the loss's curvature can change, and whether it is largest at 0.
     growth: Float[Array, ""]
+    peaked: Bool[Array, ""]
 
 
 def minimise(
@@ -111,13 +116,13 @@ def minimise(
         >>> round(float(jnp.exp(r[0, 0] - r[1, 0])), 6)
         3.0
     """
-    _check_curved(loss)
+    growth, peaked = _curvature(loss, data.won.dtype)
     others = ~jnp.eye(len(data.won), dtype=bool)[..., None]
     won, lost = (jnp.where(others, part, 0.0) for part in (data.won, data.lost))
     data = Comparisons(won, lost, data.weight)
     pinned = _pinned(loss, data, reward_bound)
-    problem = _Problem(data, groups, reward_bound, pinned, _curvature_growth(loss, pinned.dtype))
-    wall = jnp.minimum(reward_bound, _FIRST_WALL / problem.growth)
+    problem = _Problem(data, groups, reward_bound, pinned, growth, peaked)
+    wall = jnp.minimum(reward_bound, _FIRST_WALL / growth)
     start = _State(
         pinned * wall,
         wall,
@@ -139,19 +144,6 @@ def minimise(
     return final.rewards, jnp.where(final.done, final.moved, jnp.inf)
 
 
-def _check_curved(loss: Loss) -> None:
-    """Refuse a loss of straight pieces: no curvature would be taken for no data."""
-    with jax.ensure_compile_time_eval():
-        curvature = concrete(derivatives(loss, jnp.asarray(_PROBES))[2])
-    if curvature is not None and not np.any(curvature):
-        raise InvalidArgument(
-            "loss",
-            loss,
-            "has no curvature, and no minimiser that a table could be solved for",
-            "fit it by gradient: apo_sim.train with apo_sim.policies.Table(...)",
-        )
-
-
 def _pinned(loss: Loss, data: Comparisons, reward_bound: PerProblem) -> Scores:
     """Arms that only ever won belong on the upper wall, arms that only ever lost on the lower."""
     won, lost = (over_rivals(part) > 0 for part in (data.won, data.lost))
@@ -161,13 +153,37 @@ def _pinned(loss: Loss, data: Comparisons, reward_bound: PerProblem) -> Scores:
     )
 
 
-def _curvature_growth(loss: Loss, dtype: Any) -> Float[Array, ""]:
-    """The largest |d log loss''/dh| found: 1 for the logistic loss, 0 for the squared one."""
-    probes = jnp.asarray(_PROBES, dtype)
-    curvature = derivatives(loss, probes)[2]
+def _curvature(loss: Loss, dtype: Any) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    """How a loss's curvature changes with the difference.
+
+    Returns:
+        The largest |d log loss''/dh| found, 1 for the logistic loss and 0 for the squared one, and
+        whether no curvature found is larger than that at 0.
+
+    Raises:
+        InvalidArgument: a loss of straight pieces; no curvature would be taken for no data.
+    """
+    with jax.ensure_compile_time_eval():
+        curved, growth, peaked = _shape(boxed(loss, "loss"), jnp.asarray(_PROBES, dtype))
+        curved = concrete(curved)
+    if curved is not None and not curved:
+        raise InvalidArgument(
+            "loss",
+            loss,
+            "has no curvature, and no minimiser that a table could be solved for",
+            "fit it by gradient: apo_sim.train with apo_sim.policies.Table(...)",
+        )
+    return growth, peaked
+
+
+@jax.jit
+def _shape(box: Any, probes: Array) -> tuple[Array, Array, Array]:
+    """Whether a loss is curved at all, how fast that changes, and whether most at 0."""
+    curvature = derivatives(unboxed(box), probes)[2]
     known = (curvature[1:] > 0) & (curvature[:-1] > 0)
     ratio = jnp.where(known, curvature[1:], 1.0) / jnp.where(known, curvature[:-1], 1.0)
-    return jnp.max(jnp.abs(jnp.log(ratio)) / jnp.diff(probes))
+    growth = jnp.max(jnp.abs(jnp.log(ratio)) / jnp.diff(probes))
+    return jnp.any(curvature), growth, jnp.max(curvature) <= curvature[len(probes) // 2]
 
 
 def _newton(loss: Loss, problem: _Problem, state: _State, by_products: bool) -> _State:
@@ -176,12 +192,15 @@ def _newton(loss: Loss, problem: _Problem, state: _State, by_products: bool) -> 
     acting = forces(loss, problem.data, rewards)
     held = held_by_walls(rewards, state.wall, acting)
     wall, growing = _grown(problem, state)
-    pulled = jnp.where(held.either, jnp.where(held.top, wall, -wall) - rewards, 0.0)
-    flows, noise = _system(acting, held, pulled)
+    flows = _flows(problem, acting, jnp.where(held.top, wall, -wall) - rewards, held)
     if by_products:
-        step = jax.lax.cond(state.exact, _eliminate, _multiply, problem, flows, noise)
+        step = jax.lax.cond(
+            state.exact,
+            lambda: solve_flows(flows, forces(loss, problem.data, rewards).error_in_group),
+            lambda: solve_by_products(flows, _tolerance(state.moved)),
+        )
     else:
-        step = _eliminate(problem, flows, noise)
+        step = solve_flows(flows, acting.error_in_group)
     step = jnp.clip(step, -_LONGEST * wall, _LONGEST * wall)
     length, shortened = _length(problem, step, state.step, growing)
     new = into_box(rewards + length * step, problem.groups, problem.pinned, wall, held)
@@ -193,13 +212,50 @@ def _newton(loss: Loss, problem: _Problem, state: _State, by_products: bool) -> 
         return _State(new, wall, moved, settled, state.exact, state.step)
     off = jax.lax.cond(
         jnp.any(settled) & ~state.exact,
-        lambda: _off(problem, flows, noise, step, held),
+        lambda: error_bound(_anchored(flows, problem.groups), step, acting.error),
         lambda: jnp.zeros_like(wall),
     )
     unsure = settled & (off > _SURE)
-    # Where another step by products has nothing left to improve, or could not be vouched for.
-    in_vain = unsure & ((moved <= _SURE) | (off > _HOPELESS))
+    # After a short step products are as exact as they can be, and another one would be in vain.
+    in_vain = unsure & (state.moved <= _short(problem))
     return _State(new, wall, moved, settled & ~unsure, state.exact | jnp.any(in_vain), state.step)
+
+
+def _flows(problem: _Problem, acting: Forces, pulled: Scores, held: Held) -> Flows:
+    """The system of Newton's step, in which held arms go where their wall takes them.
+
+    Args:
+        problem: what is solved.
+        acting: the forces.
+        pulled: how far its wall takes each arm that is held.
+        held: arms that the walls hold.
+    """
+    # An arm on which the loss has no curvature takes a plain gradient step.
+    fixed = jnp.where(held.either, pulled, jnp.where(acting.curvature > 0, 0.0, acting.net))
+    free = ~held.either & (acting.curvature > 0)
+    unit = jnp.broadcast_to(problem.data.weight[0], fixed.shape)
+    return Flows(acting.rate, acting.curvature, acting.net, fixed, free, unit)
+
+
+def _anchored(flows: Flows, groups: Groups) -> Flows:
+    """The same system with one arm fixed in each group that nothing holds, the strongest one.
+
+    A solution that is shifted to it solves this system, too.
+    """
+    (strongest, held) = largest(groups, flows.diagonal, 1.0 - flows.free)
+    number = jnp.broadcast_to(jnp.arange(len(held))[:, None], held.shape).astype(held.dtype)
+    rank = jnp.where(flows.diagonal >= strongest, number, -1.0)
+    (last,) = largest(groups, rank)
+    return flows._replace(free=flows.free & ((held > 0) | (rank < last)))
+
+
+def _tolerance(moved: PerProblem) -> PerProblem:
+    """How exact a step has to be, so that Newton's method keeps its speed.
+
+    After a step of length d one of about d^2 is to come; the last one is held to `_SURE`.
+    """
+    precision = jnp.finfo(moved.dtype).eps ** 0.875
+    return jnp.clip(_INEXACT * moved**3, precision, _INEXACT_FIRST)
 
 
 def _grown(problem: _Problem, state: _State) -> tuple[PerProblem, Bool[Array, " batch"]]:
@@ -213,59 +269,18 @@ def _grown(problem: _Problem, state: _State) -> tuple[PerProblem, Bool[Array, " 
     return jnp.where(growing, farther, state.wall), growing
 
 
-def _system(acting: Forces, held: Held, pulled: Scores) -> tuple[Flows, Scores]:
-    """The system of Newton's step, in which held arms go where their wall takes them.
-
-    Args:
-        acting: the forces.
-        held: arms that the walls hold.
-        pulled: how far a wall takes each of them.
-
-    Returns:
-        The system, and the rounding error of its right-hand side.
-    """
-    stuck = held.either
-    drawn = over_rivals(acting.rate, stuck.astype(pulled.dtype))
-    # An arm on which the loss has no curvature takes a plain gradient step.
-    anchor = jnp.where(stuck | (acting.curvature <= 0), 1.0, drawn)
-    free = jnp.where(stuck[None] | stuck[:, None], 0.0, acting.rate)
-    force = jnp.where(stuck, pulled, acting.net + over_rivals(acting.rate, pulled))
-    return Flows(free, anchor, force), jnp.where(stuck, 0.0, acting.error_in_group)
-
-
 def _length(
     problem: _Problem, step: Scores, number: Int[Array, ""], growing: Bool[Array, " batch"]
 ) -> tuple[PerProblem, Bool[Array, " batch"]]:
     """How much of a step is taken, and whether that is less than all of it."""
     reach = problem.growth * (jnp.max(step, axis=0) - jnp.min(step, axis=0))
-    damped = (reach > _TRUSTED) & ~growing
+    # From 0 on the quadratic model lies above a loss whose curvature is largest there.
+    safe = problem.peaked & (number == 0) & ~jnp.any(problem.pinned, axis=0)
+    damped = (reach > _TRUSTED) & ~growing & ~safe
     length = jnp.where(damped, jnp.log1p(reach) / jnp.where(damped, reach, 1.0), 1.0)
     # Projected Newton steps may walk in a circle; now and then half a step leaves it.
     halved = (number > _PATIENCE) & (number % 4 == 0) & ~growing
     return jnp.where(halved, 0.5, 1.0) * length, damped | halved
-
-
-def _eliminate(problem: _Problem, flows: Flows, noise: Scores) -> Scores:
-    return solve_flows(*flows, noise)
-
-
-def _multiply(problem: _Problem, flows: Flows, noise: Scores) -> Scores:
-    return solve_by_products(_in_one_unit(problem, flows))
-
-
-def _off(problem: _Problem, flows: Flows, noise: Scores, step: Scores, held: Held) -> PerProblem:
-    """How far a step found by products may be off."""
-    free = ~held.either & (over_rivals(flows.rate) > 0)
-    itself = jnp.eye(len(free), dtype=bool)[..., None]
-    linked = problem.groups.linked & (free & free[:, None] | itself)
-    unit = problem.data.weight[0]
-    return error_bound(_in_one_unit(problem, flows), step, noise / unit, linked)
-
-
-def _in_one_unit(problem: _Problem, flows: Flows) -> Flows:
-    """The system in one unit for all arms, in which it is symmetric; a power of two rounds none."""
-    unit = problem.data.weight[0]
-    return Flows(flows.rate / unit, flows.anchor / unit, flows.force / unit)
 
 
 def _short(problem: _Problem) -> Float[Array, ""]:
