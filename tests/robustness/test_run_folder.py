@@ -32,16 +32,16 @@ class Killed(BaseException):
 def halfway(tmp_path_factory, finished):
     """The folder of the same run, killed within the second proximal step."""
     folder = tmp_path_factory.mktemp("halfway") / "run"
-    set_rate, left = ProximalTrainer._set_rate, [STEPS + 110]
+    advance, left = ProximalTrainer._advance, [STEPS + 110]
 
-    def counted(self: Any, rate: float) -> None:
+    def counted(self: Any, *arguments: Any) -> Any:
         left[0] -= 1
         if left[0] == 0:
             raise Killed
-        set_rate(self, rate)
+        return advance(self, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ProximalTrainer, "_set_rate", counted)
+        patch.setattr(ProximalTrainer, "_advance", counted)
         with pytest.raises(Killed):
             run(folder)
     assert (folder / "iteration-2/step/log.json").is_file()

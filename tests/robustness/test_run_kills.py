@@ -51,8 +51,8 @@ def killed_at(place: str, folder: Path, monkeypatch: Any, number: int) -> None:
 
     with monkeypatch.context() as patch:
         if place == "step":
-            set_rate = ProximalTrainer._set_rate
-            patch.setattr(ProximalTrainer, "_set_rate", lambda *a: (count(), set_rate(*a)))
+            advance = ProximalTrainer._advance
+            patch.setattr(ProximalTrainer, "_advance", lambda *a: (count(), advance(*a))[1])
         else:
             complete = stages.complete
 
@@ -79,11 +79,11 @@ def test_killed_within_a_step_and_within_its_checkpoint(whole, tmp_path, monkeyp
 
 
 def test_interrupted_it_goes_on_in_the_same_process(whole, tmp_path, monkeypatch):
-    def interrupt(self: Any, rate: float) -> None:
+    def interrupt(self: Any, *_: Any) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ProximalTrainer, "_set_rate", interrupt)
+        patch.setattr(ProximalTrainer, "_advance", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "run")
     assert run(tmp_path / "run") == whole
@@ -121,26 +121,26 @@ def no_space(*_: Any) -> None:
 
 
 def test_a_folder_that_vanishes_is_named(tmp_path, monkeypatch):
-    set_rate = ProximalTrainer._set_rate
+    advance = ProximalTrainer._advance
 
-    def vanish(self: Any, rate: float) -> None:
+    def vanish(self: Any, *arguments: Any) -> Any:
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
-        set_rate(self, rate)
+        return advance(self, *arguments)
 
-    monkeypatch.setattr(ProximalTrainer, "_set_rate", vanish)
+    monkeypatch.setattr(ProximalTrainer, "_advance", vanish)
     with pytest.raises(InvalidArgument, match=r"cannot be written \(No such file"):
         run(tmp_path / "run")
 
 
 def test_an_interruption_is_one_whatever_compiled_code_makes_of_it(tmp_path, monkeypatch):
-    def pressed(self: Any, rate: float) -> None:
+    def pressed(self: Any, *_: Any) -> None:
         try:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1.0)
         except KeyboardInterrupt:
             raise ValueError("Exception raised while checking equality of metadata") from None
 
-    monkeypatch.setattr(ProximalTrainer, "_set_rate", pressed)
+    monkeypatch.setattr(ProximalTrainer, "_advance", pressed)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run")
 

@@ -41,7 +41,7 @@ def read(folder: Path, like: Any) -> Any:
     """
     try:
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            wanted = jax.tree.map(_described, like)
+            wanted = jax.tree.map(described, like)
             return checkpointer.restore(
                 (folder / "arrays").absolute(),
                 args=ocp.args.PyTreeRestore(
@@ -120,5 +120,6 @@ def _kind(leaf: Any, memory: str) -> Any:
     return leaf.sharding.with_memory_kind(memory)
 
 
-def _described(leaf: Any) -> Any:
+def described(leaf: Any) -> jax.ShapeDtypeStruct:
+    """What `read` has to know of an array, and nothing that would keep it alive."""
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=_kind(leaf, "device"))

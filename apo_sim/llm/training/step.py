@@ -1,11 +1,10 @@
-"""One proximal step of a transformer: any loss of the library, minimised by Tunix's trainer."""
+"""One proximal step of a transformer: any loss of the library, minimised by optax."""
 
 import inspect
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float
 from tunix.rl.common import selective_log_softmax
-from tunix.sft import peft_trainer, sharding_utils
+from tunix.sft import sharding_utils
 from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 
 from apo_sim.checks import as_count, as_function, check_positive, check_single, optional
@@ -24,9 +23,21 @@ from apo_sim.llm import stages
 from apo_sim.llm.data.batches import Batch, batches
 from apo_sim.llm.data.preference_pairs import Preference
 from apo_sim.llm.models import stored_parameters
-from apo_sim.llm.models.meshes import fetched
+from apo_sim.llm.models.adapters import adapted
+from apo_sim.llm.models.meshes import AXES, fetched
+from apo_sim.llm.training.foresight import (
+    RMSPROP_DECAY,
+    warn_of_beta,
+    warn_of_rounding,
+)
 from apo_sim.llm.training.objectives import Objective, as_objective
-from apo_sim.llm.training.watching import FIGURES, pair_figures, watched
+from apo_sim.llm.training.watching import (
+    FIGURES,
+    mean_entropy,
+    pair_figures,
+    token_entropy,
+    watched,
+)
 from apo_sim.losses import Loss, PointwiseLoss
 from apo_sim.methods import TrainingDiverged
 
@@ -58,10 +69,6 @@ class StepDiverged(TrainingDiverged):
 
     def __reduce__(self) -> tuple:
         return type(self), (self.value, self.iteration, self.what)
-
-
-class StepsRounded(UserWarning):
-    """Parameters are trained in a precision that most of their steps are lost in."""
 
 
 @dataclass(frozen=True)
@@ -113,15 +120,15 @@ class FineTuning:
         down = (steps - number) / max(steps - climb, 1)
         return self.learning_rate * np.where(number < climb, up, down)
 
-    def transformation(self) -> optax.GradientTransformation:
-        """The optimiser, its learning rate a number that changes from step to step."""
-
-        def made(learning_rate: Any) -> optax.GradientTransformation:
-            if self.optimizer is not None:
-                return self.optimizer(learning_rate)
-            return optax.rmsprop(learning_rate, decay=0.99)
-
-        return watched(optax.inject_hyperparams(made)(learning_rate=self.learning_rate))
+    def transformation(self, learning_rate: Any) -> optax.GradientTransformation:
+        """The optimiser at a learning rate, which may be traced: its state knows of none."""
+        if self.optimizer is None:
+            made = optax.rmsprop(learning_rate, decay=RMSPROP_DECAY)
+        else:
+            made = self.optimizer(learning_rate)
+        if self.accumulate == 1:
+            return watched(made)
+        return optax.MultiSteps(watched(made), self.accumulate).gradient_transformation()
 
 
 def response_log_probs(network: Any, batch: Batch) -> Float[Array, "pairs sides"]:
@@ -137,6 +144,11 @@ def token_log_probs(network: Any, batch: Batch) -> Float[Array, "pairs sides res
 
     Zero where a response is over.
     """
+    return _of_tokens(network, batch)[0]
+
+
+def _of_tokens(network: Any, batch: Batch) -> tuple[Array, Array]:
+    """log pi of the tokens of the responses, and the entropy of each, of shape (B, S, R)."""
     pairs, sides, length = batch.tokens.shape
     tokens = jnp.asarray(batch.tokens).reshape(sides * pairs, length)
     mask = jnp.asarray(batch.mask).reshape(sides * pairs, length)
@@ -151,9 +163,10 @@ def token_log_probs(network: Any, batch: Batch) -> Float[Array, "pairs sides res
         logits, _ = network(*arguments, last=batch.responses)
     else:
         logits, _ = network(*arguments)
-    log_probs = selective_log_softmax(logits[:, -batch.responses :], given)
-    counted = mask[:, -batch.responses :]
-    return jnp.where(counted, log_probs, 0.0).reshape(pairs, sides, -1)
+    logits, counted = logits[:, -batch.responses :], mask[:, -batch.responses :]
+    log_probs = jnp.where(counted, selective_log_softmax(logits, given), 0.0)
+    shape = pairs, sides, -1
+    return log_probs.reshape(shape), token_entropy(logits).reshape(shape)
 
 
 def objective(
@@ -163,7 +176,8 @@ def objective(
 
     See `apo_sim.llm.training.objectives.Objective` for the scores.
     """
-    log_probs = response_log_probs(network, batch)
+    of_tokens, entropies = _of_tokens(network, batch)
+    log_probs = jnp.sum(of_tokens, axis=-1)
     values, lead = as_objective(loss, geometry).values(log_probs, batch)
     right = jnp.where(lead > 0, 1.0, jnp.where(lead == 0, 0.5, 0.0))
     value = jnp.mean(batch.weight * values)
@@ -172,12 +186,23 @@ def objective(
         "margin": jnp.mean(batch.weight * lead),
         "accuracy": jnp.mean(batch.weight * right),
         **pair_figures(log_probs, batch),
+        "entropy": mean_entropy(entropies, batch),
     }
     return value, report
 
 
-class ProximalTrainer(peft_trainer.PeftTrainer):
-    """Tunix's trainer with a loss of this library; one object, and one program, for all steps.
+class _Place(NamedTuple):
+    """Where a step has come to: what it trains, and the optimiser's state."""
+
+    policy: Any
+    optimizer: Any
+
+
+class ProximalTrainer:
+    """Trains a network by a loss of this library; one object, and one program, for all steps.
+
+    Parameters are changed in their own place: the device holds them, their gradient and the
+    optimiser's state, and nothing twice.
 
     Args:
         network: trained in place; with LoRA in it, only that is trained. Parameters that are
@@ -198,19 +223,24 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
         save_every: int = 100,
         geometry: Any = KL(),
     ):
-        config = peft_trainer.TrainingConfig(
-            eval_every_n_steps=2**30,
-            gradient_accumulation_steps=tuning.accumulate if tuning.accumulate > 1 else None,
-        )
-        super().__init__(network, tuning.transformation(), config)
-        _warn_of_rounding(nnx.state(network, self.optimizer.wrt), tuning.learning_rate)
-        self.tuning, self.padding, self.save_every = tuning, padding, save_every
-        self.is_managed_externally = True
+        self.model, self.tuning, self.padding = network, tuning, padding
+        self.save_every = save_every
         self.objective = aim = as_objective(loss, geometry)
-        self._reports: list[dict[str, Array]] = []
-        self.with_loss_fn(lambda network, batch: objective(network, batch, aim), has_aux=True)
-        self.with_gen_model_input_fn(lambda batch: {"batch": batch})
+        self._trained = nnx.LoRAParam if adapted(network) else nnx.Param
+        warn_of_rounding(nnx.state(network, self._trained), tuning.learning_rate)
         graph = nnx.graphdef(network)
+
+        def descend(at: _Place, still: Any, batch: Batch, rate: Any) -> tuple[_Place, Any]:
+            def mean(policy: Any) -> Any:
+                return objective(nnx.merge(graph, policy, still), batch, aim)
+
+            gradient, report = jax.grad(mean, has_aux=True)(at.policy)
+            rule = tuning.transformation(rate)
+            updates, state = rule.update(gradient, at.optimizer, at.policy)
+            report |= {name: optax.tree_utils.tree_get(state, name) for name in FIGURES}
+            return _Place(optax.apply_updates(at.policy, updates), state), report
+
+        self._descend = jax.jit(descend, donate_argnums=0)
         # Only these numbers come back: nnx.jit would return, and so copy, the network too.
         self._log_probs = jax.jit(
             lambda state, batch: token_log_probs(nnx.merge(graph, state), batch)
@@ -247,11 +277,7 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
         return bool(np.isfinite(self._of_one(nnx.state(self.model), first)).all())
 
     def _of_one(self, state: Any, batch: Batch) -> np.ndarray:
-        shared: Any = sharding_utils.shard_input(
-            batch,  # type: ignore[arg-type]
-            self.config.data_sharding_axis,
-        )
-        return fetched(self._log_probs(state, shared))
+        return fetched(self._log_probs(state, _shared(batch)))
 
     def step(
         self,
@@ -296,7 +322,7 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
             )
         # The log-probabilities tell the centre and the pairs apart.
         of = stages.mark(beta, seed, reference.tolist(), repr(pairs))
-        log = self._begin(folder, of)
+        at, log = self._begin(folder, of)
         done, rates = len(log), self.tuning.schedule(self.steps(len(pairs)))
         random = np.random.default_rng(seed)
         order = [random.permutation(len(pairs)) for _ in range(self.tuning.epochs)]
@@ -308,20 +334,26 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
             reference=reference,
             order=np.concatenate(order),
         )
-        often = self.save_every * self.tuning.accumulate
-
-        def parts() -> Iterator[Batch]:
+        often, reports = self.save_every * self.tuning.accumulate, []
+        _, _, still = nnx.split(self.model, self._trained, ...)
+        try:
             for number, part in enumerate(self._parts(arrays)):
                 if number > done and number % often == 0:
-                    log.extend(self._reported(len(log), rates, iteration))
-                    self._keep(log, folder, of)
+                    log += self._noted(reports, len(log), rates, iteration)
+                    self._keep(at, log, folder, of)
+                    reports = []
                 if number >= done:
-                    self._set_rate(rates[number // self.tuning.accumulate])
-                    yield part
+                    rate = rates[number // self.tuning.accumulate]
+                    at, report = self._advance(at, still, part, float(rate))
+                    reports.append(report)
+                    if iteration == 1 and number + 1 == self.tuning.accumulate:
+                        self._foretell(report, beta, rates)
+                    # The host runs ahead of the device by two parts, and by no more.
+                    jax.block_until_ready(reports[-3:-2])
                 tick(1)
-
-        self.train(parts())
-        log.extend(self._reported(len(log), rates, iteration))
+        finally:
+            nnx.update(self.model, at.policy)
+        log += self._noted(reports, len(log), rates, iteration)
         if not self.is_finite(pairs):
             raise StepDiverged(
                 self.tuning.learning_rate,
@@ -338,35 +370,52 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
                 place = part * jax.process_count() + jax.process_index()
                 yield jax.tree.map(lambda rows, p=place: np.split(rows, pieces)[p], batch)
 
-    def _begin(self, folder: Path | None, of: str) -> list[dict[str, float]]:
-        """A fresh optimiser, or that of a step that was interrupted, with its network and log."""
-        self._reports = []
-        self._prev_buffered_train_metrics = self._buffered_train_metrics = None
-        self._reset_optimizer()
-        log = []
-        if folder is not None and stages.ready(folder, of):
-            kept, variables = stored_parameters.read(folder, self._state()), self._variables()
-            for name, value in kept.items():
-                variables[name].set_value(value)
-            log = stages.read_json(folder / "log.json")
-        self._iter_steps = len(log)
-        self._train_steps = len(log) // self.tuning.accumulate
-        return log
+    def _begin(self, folder: Path | None, of: str) -> tuple[_Place, list[dict[str, float]]]:
+        """Where a step begins, or an interrupted one goes on, and its log so far."""
+        for _, leaf in nnx.to_flat_state(nnx.state(self.model, self._trained)):
+            # A copy of its own, one by one: others may hold the array that a step would give away.
+            leaf.set_value(jnp.copy(leaf.get_value()))
+        policy = nnx.state(self.model, self._trained)
+        everywhere = _replicated(self.model)
+        # Bound to its devices from the start, as after a step: else there are two programs.
+        optimizer = jax.tree.map(
+            lambda leaf: jax.device_put(leaf, leaf.sharding if leaf.ndim else everywhere),
+            self.tuning.transformation(0.0).init(policy),
+        )
+        at = _Place(policy, optimizer)
+        if folder is None or not stages.ready(folder, of):
+            return at, []
+        like = jax.tree.map(stored_parameters.described, at)
+        del at, optimizer  # never two states of an optimiser on the device
+        kept, names = stored_parameters.read(folder, _by_name(like)), _by_name(like)
+        found = jax.tree.unflatten(jax.tree.structure(like), [kept[name] for name in names])
+        return found, stages.read_json(folder / "log.json")
 
-    def _keep(self, log: list[dict[str, float]], folder: Path | None, of: str) -> None:
+    def _advance(self, at: _Place, still: Any, part: Batch, rate: float) -> tuple[_Place, Any]:
+        """Work through one part of a batch; the place before is given away."""
+        return self._descend(at, still, _shared(part), rate)
+
+    def _foretell(self, report: dict[str, Array], beta: float, rates: np.ndarray) -> None:
+        """Say after the first step of a run whether the others can get anywhere."""
+        if self.tuning.optimizer is None:
+            warn_of_beta(self.objective, beta, float(report["gradient_l1"]), rates)
+
+    def _keep(self, at: _Place, log: list[dict[str, float]], folder: Path | None, of: str) -> None:
         """Write what the step goes on from."""
         if folder is not None:
             stored_parameters.write(
                 folder,
-                self._state(),
+                _by_name(at),
                 of,
                 beside=lambda draft: stages.write_json(draft / "log.json", log),
             )
 
-    def _reported(self, before: int, rates: np.ndarray, iteration: int) -> list[dict[str, float]]:
-        """What the device has said of the parts since the last time, after so many before."""
+    def _noted(
+        self, reports: list[dict[str, Array]], before: int, rates: np.ndarray, iteration: int
+    ) -> list[dict[str, float]]:
+        """What the device has said of some parts, after so many before."""
         found = []
-        for number, report in enumerate(jax.device_get(self._reports), before):
+        for number, report in enumerate(jax.device_get(reports), before):
             step = number // self.tuning.accumulate
             entry = {name: float(value) for name, value in report.items()}
             if not np.isfinite(entry["loss"]):
@@ -376,66 +425,17 @@ class ProximalTrainer(peft_trainer.PeftTrainer):
                     f"the loss of inner step {step + 1} is {entry['loss']}",
                 )
             found.append({"rate": float(rates[step])} | entry)
-        self._reports = []
         return found
 
-    def _variables(self) -> dict[str, Any]:
-        """All that a step changes, by name."""
-        parts = {
-            "policy": nnx.state(self.model, self.optimizer.wrt),
-            "optimizer": nnx.state(self.optimizer, nnx.optimizer.OptState),
-        }
-        return {
-            ".".join((part, *map(str, path))): leaf
-            for part, state in parts.items()
-            for path, leaf in nnx.to_flat_state(state)
-        }
 
-    def _state(self) -> dict[str, Any]:
-        return {name: variable.get_value() for name, variable in self._variables().items()}
-
-    def _reset_optimizer(self) -> None:
-        old = nnx.state(self.optimizer, nnx.optimizer.OptState)
-        for leaf in jax.tree.leaves(old):
-            leaf.delete()  # never two states of an optimiser on the device
-        fresh = nnx.Optimizer(self.model, self.optimizer.tx, wrt=self.optimizer.wrt)
-        # Bound to its devices from the start, as after a step: else there are two programs.
-        everywhere = _replicated(self.model)
-        state = jax.tree.map(
-            lambda leaf: jax.device_put(leaf, leaf.sharding if leaf.ndim else everywhere),
-            nnx.state(fresh, nnx.optimizer.OptState),
-        )
-        nnx.update(self.optimizer, state)
-        kept = {
-            path[-1]: variable
-            for path, variable in nnx.to_flat_state(
-                nnx.state(self.optimizer, nnx.optimizer.OptState)
-            )
-            if path[-2:] == ("hyperparams", "learning_rate") or path[-1] in FIGURES
-        }
-        self._rate = kept.pop("learning_rate")
-        self._watched = kept
-
-    def _set_rate(self, rate: float) -> None:
-        old = self._rate.get_value()
-        self._rate.set_value(jax.device_put(jnp.asarray(rate, old.dtype), old.sharding))
-
-    def _post_process_train_step(self, aux: Any) -> None:
-        # Copies: the next step makes its state in the place of this one.
-        kept = {name: jnp.copy(variable.get_value()) for name, variable in self._watched.items()}
-        self._reports.append(aux | kept)
+def _by_name(at: _Place) -> dict[str, Any]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(at)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
-def _warn_of_rounding(trained: Any, rate: float) -> None:
-    narrow = {str(leaf.dtype) for leaf in jax.tree.leaves(trained) if leaf.dtype.itemsize < 4}
-    if narrow:
-        warnings.warn(
-            f"the model's parameters are {' and '.join(sorted(narrow))}: a step of learning_rate = "
-            f"{rate:g} is lost on every weight that it changes by less than half of its last "
-            "digit; load the model in float32, or pass lora=LoRA(), which keeps its adapters so",
-            StepsRounded,
-            stacklevel=3,
-        )
+def _shared(batch: Batch) -> Any:
+    """A batch shared out among the devices of the mesh that is set, if one is."""
+    return sharding_utils.shard_input(batch, AXES[:1])  # type: ignore[arg-type]
 
 
 def _replicated(network: Any) -> jax.sharding.Sharding:

@@ -224,10 +224,13 @@ def test_a_step_goes_on_from_its_own_checkpoint(tmp_path, monkeypatch):
         first.step(pairs, reference, beta=1.0, seed=1, folder=tmp_path / "step", tick=tick)
     second = trainer()
     kept = json.loads((tmp_path / "step/log.json").read_text())
-    set_rate, rates = ProximalTrainer._set_rate, []
-    monkeypatch.setattr(
-        ProximalTrainer, "_set_rate", lambda self, rate: (rates.append(rate), set_rate(self, rate))
-    )
+    advance, rates = ProximalTrainer._advance, []
+
+    def counted(self, *arguments):
+        rates.append(arguments[-1])
+        return advance(self, *arguments)
+
+    monkeypatch.setattr(ProximalTrainer, "_advance", counted)
     log = second.step(pairs, reference, beta=1.0, seed=1, folder=tmp_path / "step")
     assert log == expected and log[:2] == kept
     assert len(rates) == 4  # it did not begin again
