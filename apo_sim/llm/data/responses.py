@@ -1,6 +1,8 @@
-"""Responses of a policy, by Tunix's sampler."""
+"""Responses of a policy, drawn token by token."""
 
 import contextlib
+import functools
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,17 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from tunix.generate import sampler as tunix
+from jaxtyping import Array, Bool, Int
+from tunix.generate.sampler import sample_top_p
+from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 
 from apo_sim.checks import as_count, as_seed, check_positive, check_single
 from apo_sim.errors import InvalidArgument
+from apo_sim.llm.models.adapters import adapted
+from apo_sim.llm.models.llama import Llama
 from apo_sim.llm.models.loading import Model
 from apo_sim.llm.models.meshes import fetched, local_mesh
 
 _COLDEST = 1e-6
-# Stands for "no token here". Tunix tells padding by its number, and a number of the vocabulary may
-# also be a token of the prompt, which would then be masked while sampling, but not in training.
-_NOTHING = -1
 
 
 @dataclass(frozen=True)
@@ -105,14 +108,12 @@ class Sampler:
                 "lower one of them",
             )
         self.model, self.sampling = model, sampling
-        self._network = model.network
-        if jax.process_count() > 1:
-            self._network = nnx.clone(model.network)
-            self._release()
-        # Tunix compiles for each of its samplers again. This one holds the network's variables,
-        # not their values, so that it follows the training.
-        cache = tunix.CacheConfig(longest + 1, *_cache(model.network))
-        self._inner = _OfTokens(self._network, _Numbers(), cache)
+        self._own = None
+        self._drawn = jax.jit(
+            functools.partial(
+                _drawn, nnx.graphdef(model.network), sampling, jnp.asarray(model.tokenizer.ends)
+            )
+        )
 
     def fits(self, prompt: str) -> bool:
         """Whether a prompt is short enough."""
@@ -122,26 +123,21 @@ class Sampler:
     def on_own_devices(self) -> Iterator[None]:
         """Within it, draw; all processes enter together.
 
-        Of several processes each draws from a copy of the network on its own devices, since
-        Tunix's sampler sees no others.
+        Of several processes each draws from a copy of the network on its own devices, so that
+        none waits for the others' longest response.
         """
         if jax.process_count() == 1:
             yield
             return
         state = nnx.state(self.model.network)
-        layout = dict(nnx.to_flat_state(nnx.get_named_sharding(state, local_mesh())))
-        own = dict(nnx.to_flat_state(nnx.state(self._network)))
-        for path, leaf in nnx.to_flat_state(state):
-            own[path].set_value(jax.device_put(fetched(leaf.get_value()), layout[path].get_value()))
+        layout = nnx.get_named_sharding(state, local_mesh())
+        self._own = jax.tree.map(
+            lambda leaf, place: jax.device_put(fetched(leaf), place), state, layout
+        )
         try:
             yield
         finally:
-            self._release()
-
-    def _release(self) -> None:
-        """Leave the devices to the training."""
-        for _, leaf in nnx.to_flat_state(nnx.state(self._network)):
-            leaf.set_value(None)
+            self._own = None  # leaves the devices to the training
 
     def draw(self, prompts: Sequence[str], seed: int) -> list[Response]:
         """One response to each of at most `batch` prompts.
@@ -158,7 +154,9 @@ class Sampler:
             raise InvalidArgument(
                 "prompts", f"{len(prompts)} prompts", "are no batch", f"pass 1 to {settings.batch}"
             )
-        asked = np.full((settings.batch, settings.max_prompt), _NOTHING, np.int32)
+        # Always the same shapes, so that there is one program; the last prompt fills up.
+        asked = np.full((settings.batch, settings.max_prompt), tokenizer.padding, np.int32)
+        there = np.zeros(asked.shape, bool)
         for place, prompt in enumerate(prompts):
             tokens = tokenizer.prompt_tokens(prompt)
             if len(tokens) > settings.max_prompt:
@@ -168,11 +166,12 @@ class Sampler:
                     f"is of {len(tokens)} tokens, more than max_prompt = {settings.max_prompt}",
                     "raise max_prompt, or leave the prompt out",
                 )
-            asked[place, -len(tokens) :] = tokens
-        # Always the same shapes, so that there is one program.
-        asked[len(prompts) :] = asked[len(prompts) - 1]
-        drawn = self._inner.draw(asked, settings, tokenizer.ends, seed)
-        return [self._response(tokens) for tokens in drawn[: len(prompts)]]
+            begin = settings.max_prompt - len(tokens)
+            asked[place:, begin:] = tokens
+            there[place:] = np.arange(settings.max_prompt) >= begin
+        state = nnx.state(self.model.network) if self._own is None else self._own
+        drawn = self._drawn(state, asked, there, jax.random.key(as_seed("seed", seed)))
+        return [self._response(tokens) for tokens in np.asarray(drawn)[: len(prompts)]]
 
     def _response(self, tokens: np.ndarray) -> Response:
         tokenizer, ends = self.model.tokenizer, np.isin(tokens, self.model.tokenizer.ends)
@@ -182,54 +181,72 @@ class Sampler:
         return Response(own, ended, tokenizer.decode(own), int(tokens[length]) if ended else None)
 
 
-class _OfTokens(tunix.Sampler):
-    """Tunix's sampler of texts, given tokens in place of texts, and giving back all of them.
+def _drawn(
+    graph: Any,
+    sampling: Sampling,
+    ends: Int[Array, " ends"],
+    state: Any,
+    asked: Int[Array, "batch prompt"],
+    there: Bool[Array, "batch prompt"],
+    key: Any,
+) -> Int[Array, "batch response"]:
+    """Tokens after the prompts, which end on the right; any after the first end.
 
-    Tunix puts a beginning token before each text by rules of its own, and cuts the ends off: with
-    several of them, nothing says which one was drawn.
+    Args:
+        graph: of the network.
+        sampling: how to draw.
+        ends: tokens that end a response.
+        state: of the network.
+        asked: the prompts.
+        there: which of their tokens there are.
+        key: all randomness comes from it.
     """
+    network, (batch, begin) = nnx.merge(graph, state), asked.shape
+    last = begin + sampling.max_tokens - 1
+    there = jnp.pad(there, ((0, 0), (0, sampling.max_tokens)), constant_values=True)
+    positions = build_positions_from_mask(there)
 
-    def draw(
-        self, asked: np.ndarray, sampling: Sampling, ends: Sequence[int], seed: int
-    ) -> np.ndarray:
-        """Tokens after the prompts, shape (batch, max_tokens); any after the first end."""
-        self.eos_ids = jnp.asarray(ends)
-        state = self.init_sample_state(
-            jnp.asarray(asked),
-            total_sampling_steps=sampling.max_prompt + sampling.max_tokens,
-            include_logits=False,
-            forbidden_token_ids=None,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=None,
-            beam_size=None,
-            seed=jax.random.key(as_seed("seed", seed)),
+    def token(logits: Any, place: Any) -> Int[Array, " batch"]:
+        at = jax.random.fold_in(key, place)
+        found, _ = sample_top_p(logits, at, sampling.temperature, sampling.top_p, None)
+        return found.astype(jnp.int32)
+
+    def going_on(carry: tuple[Any, ...]) -> Any:
+        place, _, _, ended = carry
+        return (place < last) & ~jnp.all(ended)
+
+    def further(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        place, tokens, cache, ended = carry
+        seen = there & (jnp.arange(last + 1) <= place)
+        before = jax.lax.dynamic_slice_in_dim(tokens, place - begin, 1, axis=1)
+        here = jax.lax.dynamic_slice_in_dim(positions, place, 1, axis=1)
+        logits, cache = network(before, here, cache, seen[:, None])
+        found = token(logits, place)
+        tokens = jax.lax.dynamic_update_slice_in_dim(
+            tokens, found[:, None], place + 1 - begin, axis=1
         )
-        parameters = self._flattened_transformer_state
-        state = self._compiled_prefill_fn(parameters, state, None, echo=False)
-        state = self._compiled_decode_fn(parameters, state)
-        return np.asarray(state.token_buffer)[:, sampling.max_prompt :]
+        return place + 1, tokens, cache, ended | jnp.isin(found, ends)
+
+    mask = make_causal_attn_mask(there)[:, :begin]
+    kwargs = {}
+    if "decode_only_last_token" in inspect.signature(type(network).__call__).parameters:
+        kwargs["decode_only_last_token"] = True
+    cache = _empty_cache(network, batch, last + 1)
+    logits, cache = network(asked, positions[:, :begin], cache, mask, **kwargs)
+    first = token(logits, begin - 1)
+    tokens = jnp.zeros((batch, sampling.max_tokens), jnp.int32).at[:, 0].set(first)
+    start = jnp.asarray(begin), tokens, cache, jnp.isin(first, ends)
+    return jax.lax.while_loop(going_on, further, start)[1]
 
 
-class _Numbers:
-    """The names that Tunix's sampler asks of a tokenizer, for one that is given tokens."""
-
-    def pad_id(self) -> int:
-        return _NOTHING
-
-    def bos_id(self) -> None:
-        return None
-
-    def eos_id(self) -> None:
-        return None
-
-    def encode(self, text: Any) -> Any:
-        return text
-
-    def decode(self, tokens: Any) -> Any:
-        return tokens
-
-
-def _cache(network: Any) -> tuple[int, int, int]:
-    config = network.config
-    return config.num_layers, config.num_kv_heads, config.head_dim
+def _empty_cache(network: Any, batch: int, length: int) -> Any:
+    """Keys and values, none yet; in single precision where adapters make them so."""
+    parameters = jax.tree.leaves(nnx.state(network, nnx.Param))
+    dtype = getattr(network.config, "dtype", parameters[0].dtype)
+    make = getattr(type(network), "init_cache", Llama.init_cache)  # some of Tunix's have none
+    cache = make(network, batch, length, dtype)
+    if not adapted(network):
+        return cache
+    return jax.tree.map(
+        lambda leaf: leaf.astype(jnp.float32) if jnp.issubdtype(leaf, jnp.floating) else leaf, cache
+    )

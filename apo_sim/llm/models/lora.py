@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import qwix
@@ -13,7 +12,6 @@ from flax import nnx
 from apo_sim.checks import as_count, as_seed, check_positive, check_single
 from apo_sim.errors import InvalidArgument
 from apo_sim.llm.models.adapters import DOWN, UP, adapted, effective
-from apo_sim.llm.models.llama import Llama
 from apo_sim.llm.models.loading import Model
 from apo_sim.llm.models.stored_parameters import named
 
@@ -98,7 +96,6 @@ class LoRA:
                 elif name.endswith(UP):
                     share = self.scale / self.rank
                     setattr(module, name, _single(nnx.LoRAParam, variable, share=share))
-        _remember_singly(network)
         return replace(model, network=network)
 
     def merge(self, network: Any) -> None:
@@ -131,19 +128,3 @@ class _Exact(qwix.LoraProvider):
 def _single(kind: type[nnx.Variable], variable: Any, **more: Any) -> nnx.Variable:
     value = variable.get_value().astype(jnp.float32)
     return kind(value, **{**variable.get_metadata(), **more})
-
-
-def _remember_singly(network: Any) -> None:
-    """Let the sampler's cache hold keys and values as they are computed, in single precision."""
-    kind = type(network)
-    make = getattr(kind, "init_cache", Llama.init_cache)  # some of Tunix's have none of their own
-
-    def init_cache(self: Any, *sizes: Any) -> Any:
-        return jax.tree.map(_widened, make(self, *sizes))
-
-    network.__class__ = type(kind.__name__, (kind,), {"init_cache": init_cache})
-
-
-def _widened(values: Any) -> Any:
-    floating = jnp.issubdtype(values.dtype, jnp.floating)
-    return values.astype(jnp.float32) if floating else values

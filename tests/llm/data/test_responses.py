@@ -100,10 +100,10 @@ def test_one_program_follows_the_policy(sampler, compiled):
     finally:
         head.set_value(old)
     assert not np.array_equal(after[:200], before)
-    assert not any("_fn" in name for name in compiled), compiled
+    assert "_drawn" not in str(compiled), compiled
     with jax.enable_x64(False):
         Sampler(sampler.model, sampler.sampling).draw(["w5"], 0)
-    assert any("_decode_fn" in name for name in compiled)  # a second sampler compiles again
+    assert "_drawn" in str(compiled)  # a second sampler compiles again
 
 
 def test_a_response_ends_or_is_cut():
