@@ -1,5 +1,6 @@
 """Tunix's Llama with the rotations of its configuration, and logits only where they are asked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,19 +26,39 @@ SIZES = (
 
 
 @dataclass(frozen=True)
-class Config(tunix.ModelConfig):
-    """Tunix's sizes of a Llama, and how its rotations are slowed down for a longer context.
+class Config:
+    """Sizes of a Llama, and how its rotations are slowed down for a longer context.
 
     Attributes:
+        num_layers: transformer blocks.
+        vocab_size: tokens.
+        embed_dim: width of the residual stream.
+        hidden_dim: of the feed-forward layers.
+        num_heads: of queries.
+        head_dim: coordinates of a head, an even number.
+        num_kv_heads: of keys and values; divides `num_heads`.
         rope_theta: base of the rotations; no integer in some models.
+        norm_eps: beneath the square root of a norm.
+        weight_tying: whether the embedding is also the last matrix.
         rope_scaling: fields of Hugging Face's entry of that name, as pairs; empty: none.
+        remat: whether the backward pass computes the activations of each layer again.
 
     Raises:
         InvalidArgument: sizes that no Llama has.
     """
 
-    rope_theta: float | int  # type: ignore[assignment]
+    num_layers: int
+    vocab_size: int
+    embed_dim: int
+    hidden_dim: int
+    num_heads: int
+    head_dim: int
+    num_kv_heads: int
+    rope_theta: float | int
+    norm_eps: float
+    weight_tying: bool = False
     rope_scaling: tuple[tuple[str, Any], ...] = ()
+    remat: bool = False
 
     def __post_init__(self):
         for name in SIZES:
@@ -56,6 +77,12 @@ class Config(tunix.ModelConfig):
                 f"does not divide num_heads = {self.num_heads}",
                 "pass one that does",
             )
+
+    def of_tunix(self) -> tunix.ModelConfig:
+        """What Tunix knows of it; its rotations are ours."""
+        own = {name: getattr(self, name) for name in (*SIZES, "norm_eps", "weight_tying")}
+        keep = tunix.RematConfig.DECODER if self.remat else tunix.RematConfig.NONE
+        return tunix.ModelConfig(**own, rope_theta=int(self.rope_theta), remat_config=keep)
 
 
 def rope_periods(config: Config) -> np.ndarray:
@@ -90,7 +117,7 @@ def rope_periods(config: Config) -> np.ndarray:
 def rotated(
     x: Float[Array, "batch length heads head"],
     positions: Int[Array, "batch length"],
-    periods: np.ndarray,
+    periods: Sequence[float],
 ) -> Float[Array, "batch length heads head"]:
     """Queries or keys, the first half of each turned against the second by its position."""
     angle = (positions[..., None] / jnp.asarray(periods, jnp.float32))[..., None, :]
@@ -103,9 +130,13 @@ def rotated(
 class Attention(tunix.Attention):
     """Grouped-query attention whose rotations are those that the configuration asks for.
 
-    Tunix 0.1.7 rotates with base 1e6 whatever its configuration says: right for Mistral, wrong
-    for Llama 3 and SmolLM2; and it knows no scaling, which Llama 3.1 and later have.
+    Tunix up to 0.1.8 rotates with base 1e6 whatever its configuration says: right for Mistral,
+    wrong for Llama 3 and SmolLM2; and it knows no scaling, which Llama 3.1 and later have.
     """
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        super().__init__(config.of_tunix(), rngs=rngs)
+        self.periods = tuple(rope_periods(config).tolist())
 
     def block(self, x: Any, segment_pos: Any, cache: Any, attn_mask: Any) -> tuple[Any, Any]:
         """Tunix's block: projections, rotation, cache, attention, projection."""
@@ -114,8 +145,7 @@ class Attention(tunix.Attention):
             tunix.shard(project(x), layout)  # type: ignore[arg-type]
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        periods = rope_periods(self.config)  # type: ignore[arg-type]
-        query, key = (rotated(x, segment_pos, periods) for x in (query, key))
+        query, key = (rotated(x, segment_pos, self.periods) for x in (query, key))
         new_cache = None
         if cache is not None:
             place = cache["end_index"][0] % cache["v"].shape[1]
@@ -151,10 +181,11 @@ class Llama(tunix.Llama3):
         (1, 2, 5)
     """
 
-    config: Config
+    config: Config  # type: ignore[assignment]
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        super().__init__(config, rngs=rngs)
+        super().__init__(config.of_tunix(), rngs=rngs)
+        self.config = config
         for layer in self.layers:
             layer.attn = Attention(config, rngs=rngs)
 

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from tunix.models.llama3 import model as tunix
 
 from apo_sim.checks import as_flag
 from apo_sim.errors import InvalidArgument
@@ -81,12 +80,11 @@ def load(
         ...
         apo_sim.errors.InvalidArgument: model = ... is not there; pass 'smollm2', ...
     """
-    precision, again = _precision(dtype), as_flag("remat", remat)
+    precision = _precision(dtype)
     if not isinstance(mesh, jax.sharding.Mesh | None):
         raise InvalidArgument("mesh", mesh, "is no mesh", "pass a jax.sharding.Mesh, or None")
-    found = _checkpoint(source)
-    keep = tunix.RematConfig.DECODER if again else tunix.RematConfig.NONE
-    found = replace(found, config=replace(found.config, remat_config=keep))
+    again, found = as_flag("remat", remat), _checkpoint(source)
+    found = replace(found, config=replace(found.config, remat=again))
     network = checkpoint.network(found, mesh, precision)
     return Model(network, found.tokenizer, found.context, found.name)
 
