@@ -23,29 +23,58 @@ _LIMIT = 256
 # More attempts than any element needs, of which most succeed.
 _ATTEMPTS = 2**16
 # One part in so many of all elements is gathered for another attempt.
-_GATHERED = 8
+_GATHERED = 16
+# Offsets so close to zero are in the middle of the hat, all of whose low points are accepted.
+_MIDDLE = 0.43
 # So few cells make one row.
 _ONE_ROW = 32
 # So many rows are handed out to at a time, enough to hide what an operation costs whatever its
-# size, and few enough to stay in the cache; and of so many lanes at most.
-_ROWS = 2**10
-_MOST_LANES = 256
+# size, and few enough to stay in the cache.
+_ROWS = 2**11
 
 Counts = Float[Array, "*shape"]
 Places = Int[Array, " places"]
 
 
-class Numbers(NamedTuple):
-    """Pairs of uniform numbers for attempts.
+# Two uniform numbers, shape (2, places), for each of some places and how many attempts it has made;
+# a place's are the same whatever the others are.
+Again = Callable[[Places, Places], Array]
+
+
+class Hat(NamedTuple):
+    """The hat of transformed rejection, of every element.
+
+    Points below it are pairs of an offset, from -1/2 to 1/2, and a height, from 0 to 1.
 
     Attributes:
-        first: makes one for every element, shape (2, elements).
-        again: makes one for each of some places, at attempts that are at least 1, shape
-            (2, places); a place's are the same whatever the others are.
+        mean: of the binomial.
+        slant: how fast outcomes run away at the ends.
+        width: outcomes for an offset in the middle.
+        sure: height up to which all points of the middle are accepted.
+        scale: of the density.
     """
 
-    first: Callable[[], Array]
-    again: Callable[[Places, Places], Array]
+    mean: Counts
+    slant: Counts
+    width: Counts
+    sure: Counts
+    scale: Counts
+
+    def outcome(self, offset: Counts) -> Counts:
+        edge = 0.5 - jnp.abs(offset)
+        return jnp.floor((2.0 * self.slant / edge + self.width) * offset + self.mean + 0.5)
+
+    def level(self, offset: Counts, height: Counts) -> Counts:
+        """log of the likelihood that an outcome needs, relative to the likeliest one's."""
+        edge = 0.5 - jnp.abs(offset)
+        return jnp.log(height * self.scale / (self.slant / (edge * edge) + self.width))
+
+    def is_sure(self, first: Counts) -> Bool[Array, "*shape"]:
+        """Whether a uniform number stands for a point that is accepted without a test."""
+        return first < 2.0 * _MIDDLE * self.sure
+
+    def sure_outcome(self, first: Counts) -> Counts:
+        return self.outcome(first / self.sure - _MIDDLE)
 
 
 def multinomial(
@@ -78,7 +107,7 @@ def multinomial(
 def _in_blocks(keys: Array, totals: Array, probs: Array) -> Array:
     """The counts of every lane, so many lanes at a time that they stay in the cache."""
     lanes, cells = probs.shape
-    block = min(max(_ROWS // _rows(cells), 1), _MOST_LANES, lanes)
+    block = min(max(_ROWS // _rows(cells), 1), lanes)
     blocks = -(-lanes // block)
     # The last lane is repeated to fill up its block.
     place = jnp.minimum(jnp.arange(blocks * block), lanes - 1).reshape(blocks, block)
@@ -124,12 +153,11 @@ def _along(keys: Array, balls: Array, weights: Array) -> Array:
     def take(left, inputs):
         cell, uniform_of_cell, weight, rest = inputs
 
-        of_cell = jax.vmap(jax.random.fold_in, (0, None))(of_rejection, cell)
-        numbers = Numbers(
-            lambda: uniform(jax.vmap(jax.random.fold_in, (0, None))(of_cell, 0), 2),
-            lambda at, made: _two_each(of_cell[at // rows], at % rows, made, weights.dtype),
-        )
-        taken = _binomial(numbers, uniform_of_cell, left, weight, rest)
+        def again(at, attempts):
+            keys = of_rejection[at // rows]
+            return _two_each(keys, attempts * cells + cell, at % rows, weights.dtype)
+
+        taken = _binomial(again, uniform_of_cell, left, weight, rest)
         return left - taken, taken
 
     weights = jnp.moveaxis(weights, 2, 0).reshape(cells, lanes * rows)
@@ -163,29 +191,28 @@ def binomial(key: Key[Array, ""], count: Counts, success: Counts, failure: Count
         >>> binomial(jax.random.key(0), n, jnp.array([1.0, 0.0, 1.0]), jnp.zeros(3)).tolist()
         [10.0, 0.0, 0.0]
     """
-    key, for_inversion = jax.random.split(key)
-    uniform = jax.random.uniform(for_inversion, (count.size,), count.dtype)
+    of_inversion, of_rejection = jax.random.split(key)
+    uniform = jax.random.uniform(of_inversion, (count.size,), count.dtype)
 
-    numbers = Numbers(
-        lambda: jax.random.uniform(jax.random.fold_in(key, 0), (2, count.size), count.dtype),
-        lambda at, made: _two_each(jnp.broadcast_to(key, at.shape), at, made, count.dtype),
-    )
+    def again(at, attempts):
+        return _two_each(jnp.broadcast_to(of_rejection, at.shape), attempts, at, count.dtype)
+
     flat = (jnp.ravel(array) for array in (count, success, failure))
-    return _binomial(numbers, uniform, *flat).reshape(count.shape)
+    return _binomial(again, uniform, *flat).reshape(count.shape)
 
 
-def _two_each(keys: Array, places: Places, attempts: Places, dtype: Any) -> Array:
+def _two_each(keys: Array, attempts: Places, places: Places, dtype: Any) -> Array:
     """Two uniform numbers for every key, with the attempt and the place folded into it."""
 
-    def one(key, place, attempt):
+    def one(key, attempt, place):
         own = jax.random.fold_in(jax.random.fold_in(key, attempt), place)
         return jax.random.uniform(own, (2,), dtype)
 
-    return jax.vmap(one)(keys, places, attempts).T
+    return jax.vmap(one)(keys, attempts, places).T
 
 
 def _binomial(
-    numbers: Numbers, uniform: Counts, count: Counts, success: Counts, failure: Counts
+    again: Again, uniform: Counts, count: Counts, success: Counts, failure: Counts
 ) -> Counts:
     """Invert with the given uniform numbers; reject with others."""
     either = success + failure
@@ -193,8 +220,9 @@ def _binomial(
     small = count * share <= _SMALL_MEAN
     # What is not finite has no law; rejection would look for it forever.
     large = ~small & jnp.isfinite(count * share)
-    few = _invert(uniform, jnp.where(small, count, 0.0), share)
-    many = if_any(large, lambda: _reject(numbers, count, share, large), jnp.zeros_like(few))
+    none = jnp.zeros_like(count)
+    few = if_any(small, lambda: _invert(uniform, jnp.where(small, count, 0.0), share), none)
+    many = if_any(large, lambda: _reject(again, uniform, count, share, large), none)
     rarer = jnp.where(small, few, many)
     drawn = jnp.where(success <= failure, rarer, count - rarer)
     known = jnp.where(small | large, drawn, jnp.nan)
@@ -239,71 +267,85 @@ def _invert(uniform: Counts, count: Counts, share: Counts) -> Counts:
     return jnp.minimum(passed, count)
 
 
-def _reject(numbers: Numbers, count: Counts, share: Counts, wanted: Bool[Array, "*shape"]):
+def _reject(
+    again: Again, first: Counts, count: Counts, share: Counts, wanted: Bool[Array, "*shape"]
+) -> Counts:
     """Transformed rejection: a fast way to nearly the right law, and a test that makes it right.
 
-    One attempt in five fails or so. Those that did are gathered, so that further attempts are made
-    for few.
+    Four points in five are accepted without a test, and one uniform number is enough for them. The
+    other elements are gathered, so that tests and new points are made for few.
     """
     # Placeholders where nothing is wanted keep the arithmetic finite.
     count = jnp.where(wanted, count, 100.0)
     share = jnp.where(wanted, share, 0.5)
-    highest = _log_density(jnp.floor((count + 1.0) * share), count, share)
-    size = count.size
-    outcome, fits = _attempt(numbers.first(), count, share, highest)
-    some = -(-size // _GATHERED)
+    hat = _hat(count, share)
+    some = -(-count.size // _GATHERED)
 
     def unfinished(state):
-        _, attempts = state
+        *_, attempts = state
         return jnp.any((attempts > 0) & (attempts < _ATTEMPTS))
 
-    def try_again(state):
-        outcome, attempts = state
+    def go_on(state):
+        outcome, first, attempts = state
         # In single precision, for which there is a fast routine.
         at = jax.lax.top_k(attempts.astype(jnp.float32), some)[1]
         made = attempts[at]
-        new, fits = _attempt(numbers.again(at, made), count[at], share[at], highest[at])
-        failed = made > 0
-        outcome = outcome.at[at].set(jnp.where(failed, new, outcome[at]))
-        attempts = attempts.at[at].set(jnp.where(failed & ~fits, made + 1, 0))
-        return outcome, attempts
+        second, next_first = again(at, made)
+        hat = _hat(count[at], share[at])
+        tested, passes = _test(hat, first[at], second, count[at], share[at])
+        found = jnp.where(passes, tested, hat.sure_outcome(next_first))
+        open_ = made > 0
+        still = open_ & ~passes & ~hat.is_sure(next_first)
+        return (
+            outcome.at[at].set(jnp.where(open_, found, outcome[at])),
+            first.at[at].set(next_first),
+            attempts.at[at].set(jnp.where(still, made + 1, 0)),
+        )
 
-    attempts = jnp.where(wanted & ~fits, 1, 0)
-    return jax.lax.while_loop(unfinished, try_again, (outcome, attempts))[0]
+    attempts = jnp.where(wanted & ~hat.is_sure(first), 1, 0)
+    return jax.lax.while_loop(unfinished, go_on, (hat.sure_outcome(first), first, attempts))[0]
 
 
-def _attempt(numbers: Array, count: Counts, share: Counts, highest: Counts):
-    """A proposal, and whether it is accepted."""
+def _hat(count: Counts, share: Counts) -> Hat:
     mean = count * share
     deviation = jnp.sqrt(mean * (1.0 - share))
     width = 1.15 + 2.53 * deviation
     slant = -0.0873 + 0.0248 * width + 0.01 * share
-    sure = 0.92 - 4.2 / width
-    scale = (2.83 + 5.1 / width) * deviation
-    offset, height = numbers[0] - 0.5, numbers[1]
-    edge = 0.5 - jnp.abs(offset)
-    outcome = jnp.floor((2.0 * slant / edge + width) * offset + mean + 0.5)
-    level = jnp.log(height * scale / (slant / (edge * edge) + width))
-    below = level <= _log_density(outcome, count, share) - highest
-    return outcome, ((edge >= 0.07) & (height <= sure)) | below
+    return Hat(mean, slant, width, 0.92 - 4.2 / width, (2.83 + 5.1 / width) * deviation)
 
 
-def _log_density(outcome: Counts, count: Counts, share: Counts) -> Counts:
-    """Up to a constant."""
-    mean, other_mean = count * share, count * (1.0 - share)
-    rest = count - outcome
-    valid = (outcome >= 1) & (rest >= 1)
-    outcome, rest = jnp.where(valid, outcome, mean), jnp.where(valid, rest, other_mean)
-    value = -_deviance(outcome, mean) - _deviance(rest, other_mean)
-    value -= 0.5 * jnp.log(outcome / mean * (rest / other_mean))
-    value -= _stirling_error(outcome) + _stirling_error(rest)
+def _test(hat: Hat, first: Counts, second: Counts, count: Counts, share: Counts):
+    """The outcome of a point that is not sure, and whether it is accepted."""
+    # Low points are beside the middle: from -0.07 to 0.07, and then from either end inwards.
+    low = first < hat.sure
+    beside = first / hat.sure - _MIDDLE - 0.5
+    offset = jnp.where(low, jnp.sign(beside) * 0.5 - beside, second - 0.5)
+    height = jnp.where(low, second * hat.sure, first)
+    outcome = hat.outcome(offset)
+    # Strictly below, as both are minus infinity where the height vanishes at what is no outcome.
+    return outcome, hat.level(offset, height) < _log_ratio(outcome, count, share)
+
+
+def _log_ratio(outcome: Counts, count: Counts, share: Counts) -> Counts:
+    """log of how likely an outcome is, relative to the likeliest one.
+
+    Each factorial is Stirling's formula at the likeliest outcome, and what it changes from there.
+    """
+    mode = jnp.floor((count + 1.0) * share)
+    rest = count - mode
+    valid = (outcome >= 1) & (outcome <= count - 1.0)
+    step = jnp.where(valid, outcome - mode, 0.0)
+    tilt = step * jnp.log(share * rest / ((1.0 - share) * mode))
+    value = tilt - _log_factorial_change(mode, step) - _log_factorial_change(rest, -step)
     return jnp.where(valid, value, -jnp.inf)
 
 
-def _deviance(outcome: Counts, mean: Counts) -> Counts:
-    """outcome log(outcome / mean) + mean - outcome."""
-    excess = (outcome - mean) / mean
-    return mean * ((1.0 + excess) * jnp.log1p(excess) - excess)
+def _log_factorial_change(number: Counts, step: Counts) -> Counts:
+    """log (number + step)! - log number! - step log number."""
+    excess = step / number
+    log = jnp.log1p(excess)
+    change = number * ((1.0 + excess) * log - excess) + 0.5 * log
+    return change + _stirling_error(number + step) - _stirling_error(number)
 
 
 def _stirling_error(number: Counts) -> Counts:
