@@ -1,0 +1,362 @@
+"""Momentum on a small transformer, with runs enough to see what it does: ten contenders, all tuned.
+
+A transformer of 20,000 parameters learns a generated language: what its size costs is realism, and
+what it buys is many runs. Three rankers hardly ever tie, so that every prompt gives a pair. Each
+contender's learning rate is the best of the same few, on other prompts and with other seeds. Every
+seed has prompts of its own to train and to judge on, and all contenders meet the same: intervals of
+paired differences over the seeds cover the prompts too. They are corrected for the number of
+comparisons, and beside each stands the effect that the study had 80 % power to see.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apo_sim.checks import as_count, as_seed
+from apo_sim.errors import InvalidArgument
+from apo_sim.files import cannot_write, writable_folder, write_text
+from apo_sim.progress import bar
+from apo_sim.statistics import several
+from apo_sim.studies.transformer_contenders import CONTENDERS, Contender
+from apo_sim.studies.transformer_twin import predicted
+
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+RESPONSES = 5  # to a prompt, the paper's number
+BATCH = 20  # pairs a step
+# Seeds that learning rates are chosen on lie apart from those of the study.
+_TUNING = 1_000
+_EFFECT = 0.05
+FIGURES = ("win_rate", "score", "tokens", "kl")
+SHIPPED = Path(__file__).with_suffix(".json")
+
+Results = dict[str, Any]
+
+
+def measure(
+    *,
+    out: str | Path,
+    seeds: int = 5,
+    seed: int = 0,
+    tuning: int = 1,
+    prompts: int = 200,
+    held_out: int = 400,
+    iterations: int = 3,
+    beta: float = 0.1,
+    rates: Sequence[float] = RATES,
+    contenders: Sequence[str] = tuple(CONTENDERS),
+    progress: bool = True,
+) -> Results:
+    """Choose learning rates, run every contender; a study that was stopped goes on where it was.
+
+    Args:
+        out: folder of the runs, a file each, and of `results.json`.
+        seeds: runs of each contender with each ranker.
+        seed: of the first.
+        tuning: seeds that each learning rate is tried with, with each ranker.
+        prompts: of an iteration.
+        held_out: prompts that every policy is judged on.
+        iterations: T.
+        beta: proximal weight, but of SimPO.
+        rates: learning rates to choose from.
+        contenders: some of `CONTENDERS`, DPO among them.
+        progress: show a bar, on a terminal.
+
+    Returns:
+        `configuration`; `rates`, the chosen ones by contender; `search` and `runs`: contender,
+        ranker, seed, rate, pairs of every iteration and figures of pi_hat_T (of ExPO where that
+        leads): win rate over the reference, score, tokens, KL to the reference in nats.
+
+    Raises:
+        InvalidArgument: a folder of another study, contenders without DPO.
+    """
+    several(seeds)
+    as_seed("seed", seed)
+    as_count("tuning", tuning)
+    if "DPO" not in contenders or not set(contenders) <= set(CONTENDERS):
+        raise InvalidArgument(
+            "contenders", contenders, "lack DPO or name others", f"pass some of {list(CONTENDERS)}"
+        )
+    configuration = {
+        "prompts": prompts,
+        "held_out": held_out,
+        "iterations": iterations,
+        "beta": beta,
+        "rates": list(rates),
+        "tuning": tuning,
+        "seed": seed,
+    }
+    runs = _Runs(Path(writable_folder("out", out)), configuration)
+    chosen = {name: CONTENDERS[name] for name in contenders}
+    searched = {name: one for name, one in chosen.items() if not one.longer}
+    tried = len(searched) * len(rates) * tuning * len(runs.rankers)
+    number = tried + len(chosen) * seeds * len(runs.rankers)
+    with bar("runs", number, 0, progress) as tick:
+        search = [
+            runs.of(name, one, ranker, _TUNING + seed + trial, rate, tick)
+            for trial in range(tuning)
+            for ranker in runs.rankers
+            for name, one in searched.items()
+            for rate in rates
+        ]
+        best = _best(search)
+        for name, one in chosen.items():
+            if one.longer:
+                best[name] = best["DPO"] / (1.0 - one.longer)
+        found = [
+            runs.of(name, one, ranker, member, best[name], tick)
+            for member in range(seed, seed + seeds)
+            for ranker in runs.rankers
+            for name, one in chosen.items()
+        ]
+    results = {"configuration": configuration, "rates": best, "search": search, "runs": found}
+    _write(runs.folder / "results.json", results)
+    return results
+
+
+def _best(search: Sequence[Results]) -> dict[str, float]:
+    """The learning rate of each contender that won most, over rankers and seeds."""
+    names = dict.fromkeys(run["contender"] for run in search)
+    rates = dict.fromkeys(run["rate"] for run in search)
+
+    def won(name: str, rate: float) -> float:
+        here = [run for run in search if (run["contender"], run["rate"]) == (name, rate)]
+        return float(np.mean([run["win_rate"] for run in here]))
+
+    return {name: max(rates, key=lambda rate: won(name, rate)) for name in names}
+
+
+class _Runs:
+    """Runs of one study, each kept in a file."""
+
+    def __init__(self, folder: Path, configuration: Results):
+        from apo_sim.studies import generated_language
+
+        self.folder, self.configuration = folder, configuration
+        self.rankers = generated_language.rankers()
+        self._made = None
+        _same(folder / "configuration.json", configuration)
+
+    def of(
+        self, name: str, one: Contender, ranker: str, seed: int, rate: float, tick: Any
+    ) -> Results:
+        """A contender's run."""
+        file = self.folder / f"{ranker}-{seed}-{one.runs}-{rate:.6g}.json".replace(" ", "-")
+        if not file.exists():
+            _write(file, self._run(one, ranker, seed, rate))
+        kept = json.loads(file.read_text())
+        tick(1)
+        figures = kept["expo" if one.beyond else "hat"]
+        of = {"contender": name, "ranker": ranker, "seed": seed, "rate": rate}
+        return of | {"pairs": kept["pairs"]} | figures
+
+    def _run(self, one: Contender, ranker: str, seed: int, rate: float) -> Results:
+        """Figures of pi_hat_T and, of plain DPO, of ExPO after it."""
+        from apo_sim.studies import generated_language as language
+
+        given, place = self.configuration, list(self.rankers).index(ranker)
+        # Every ranker has prompts of its own, so that they are independent strata.
+        random = np.random.default_rng([seed, place])
+        rows, pairs = self._training().train(
+            language.prompts(given["prompts"] * given["iterations"], random),
+            held_out=language.prompts(given["held_out"], random),
+            ranker=self.rankers[ranker],
+            learning_rate=rate,
+            seed=len(self.rankers) * seed + place,
+            **one.method(given["beta"], given["iterations"]),
+        )
+        figures = [{figure: row[figure][0] for figure in FIGURES} for row in rows]
+        return {"pairs": pairs, "hat": figures[0], "expo": figures[-1]}
+
+    def _training(self) -> Any:
+        """Compiled with the first run; what is kept needs none."""
+        if self._made is None:
+            from apo_sim import llm
+            from apo_sim.studies import generated_language as language
+            from apo_sim.studies.repeated_training import RepeatedTraining
+
+            place = self.folder / "model"
+            if not (place / "model.safetensors").exists():
+                llm.save(language.learned(), place)
+            sampling = llm.Sampling(
+                responses=RESPONSES,
+                temperature=1.0,
+                top_p=1.0,
+                max_tokens=language.LONGEST,
+                max_prompt=language.ASKED,
+                batch=500,
+            )
+            tuning = llm.FineTuning(batch=BATCH)
+            self._made = RepeatedTraining(llm.load(place), sampling, tuning)
+        return self._made
+
+
+def _same(file: Path, configuration: Results) -> None:
+    """Refuse a folder of another study."""
+    if file.exists() and json.loads(file.read_text()) != configuration:
+        raise InvalidArgument(
+            "out", str(file.parent), "keeps runs of other settings", "choose another folder"
+        )
+    _write(file, configuration)
+
+
+def _write(file: Path, content: Results) -> None:
+    try:
+        write_text(file, json.dumps(content, indent=1))
+    except OSError as error:
+        raise cannot_write("out", file, error) from None
+
+
+def read(path: str | Path = SHIPPED) -> Results:
+    """Results of an earlier study; by default those that come with the package.
+
+    Raises:
+        InvalidArgument: a file that is missing or something else.
+    """
+    try:
+        results = json.loads(Path(path).read_text())
+        assert results["rates"] and results["configuration"]["held_out"]
+        assert all(np.isfinite(run["win_rate"]) for run in results["runs"] + results["search"])
+    except (OSError, ValueError, KeyError, AssertionError, TypeError) as error:
+        raise InvalidArgument(
+            "results", str(path), "are not those of a study", "pass its results.json"
+        ) from error
+    return results
+
+
+def final(results: Results, contender: str, figure: str = "win_rate") -> np.ndarray:
+    """A figure of every run of a contender, shape (rankers, seeds).
+
+    Example:
+        >>> final(read(), "DPO").shape[0]
+        3
+    """
+    runs = [run for run in results["runs"] if run["contender"] == contender]
+    rankers = dict.fromkeys(run["ranker"] for run in results["runs"])
+    return np.array([[run[figure] for run in runs if run["ranker"] == r] for r in rankers])
+
+
+def differences(results: Results) -> dict[tuple[str, str], Difference]:
+    """Win rates of contenders less those of their rivals, their intervals corrected for all.
+
+    Example:
+        >>> found = differences(read())
+        >>> all(one.low < one.mean < one.high for one in found.values())
+        True
+    """
+    present = {run["contender"] for run in results["runs"]}
+    pairs = [pair for pair in COMPARISONS if set(pair) <= present]
+    return {
+        (name, rival): difference_of(final(results, name) - final(results, rival), len(pairs))
+        for name, rival in pairs
+    }
+
+
+def prediction(results: Results) -> dict[str, tuple[float, float]]:
+    """What a table of the same N, T and beta leads to: win rates and half their intervals."""
+    given, present = results["configuration"], results["rates"]
+    return predicted(
+        {name: one for name, one in CONTENDERS.items() if name in present},
+        samples=given["prompts"],
+        iterations=given["iterations"],
+        beta=given["beta"],
+        responses=RESPONSES,
+    )
+
+
+def finding(results: Results) -> str:
+    """What came out, in words."""
+    given, found = results["configuration"], differences(results)
+    rankers, seeds = final(results, "DPO").shape
+    lines = [
+        f"A transformer that learned a generated language; {given['iterations']} iterations of "
+        f"{given['prompts']} prompts, β = {given['beta']:g}, {given['held_out']} prompts held out, "
+        f"{rankers} rankers, {seeds} seeds each. Intervals cover all {len(found)} differences "
+        "together at 95 %."
+    ]
+    for name, rate in results["rates"].items():
+        lines.append(
+            f"{name} (learning rate {rate:.2g}): win rate over the reference "
+            f"{final(results, name).mean():.3f}, KL {final(results, name, 'kl').mean():.2f} nats."
+        )
+    lines += [_compared(*pair, one) for pair, one in found.items()]
+    tables = prediction(results)
+    for (name, rival), one in found.items():
+        if name in tables and rival in tables:
+            lead = tables[name][0] - tables[rival][0]
+            inside = "within" if one.low <= lead <= one.high else "outside"
+            lines.append(f"A table predicts {lead:+.4f} for {name} against {rival}: {inside}.")
+    return "\n".join(lines)
+
+
+def _compared(name: str, rival: str, one: Difference) -> str:
+    word = "beyond" if one.low > 0 or one.high < 0 else "within"
+    return (
+        f"{name} against {rival}: {one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}], {word} the "
+        f"noise; 80 % power to see {one.seen:.3f}, {100 * power(one, _EFFECT):.0f} % to see "
+        f"{_EFFECT:g}."
+    )
+
+
+def draw(figure: Figure, results: Results) -> None:
+    """Win rates, the differences with what could have been seen, and how far each policy went."""
+    figure.set_size_inches(11.0, 4.2)
+    caption(
+        figure,
+        "left: mean over rankers and seeds, marks: each ranker; middle: intervals cover all "
+        "together at 95 %, grey: less than what the study had 80 % power to see;\n"
+        "right: every run of the search, one seed a point; lines join a method's learning rates",
+    )
+    axes: Any = figure.subplots(1, 3, width_ratios=(1.1, 1.4, 1.3))
+    _draw_rates(axes[0], results)
+    _draw_differences(axes[1], differences(results))
+    _draw_steps(axes[2], results)
+
+
+def _draw_rates(axes: Axes, results: Results) -> None:
+    names = list(results["rates"])
+    rankers = dict.fromkeys(run["ranker"] for run in results["runs"])
+    for place, name in enumerate(names):
+        means = final(results, name).mean(axis=1)
+        axes.plot(means.mean(), place, "o", color="C0", ms=7)
+        for mark, mean in zip("sd^", means, strict=False):
+            axes.plot(mean, place, mark, color="0.45", ms=4, mfc="white")
+    for mark, ranker in zip("sd^", rankers, strict=False):
+        axes.plot([], [], mark, color="0.45", ms=4, mfc="white", label=ranker)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set(title="win rate over the reference")
+    axes.legend(fontsize=7.5, loc="lower left")
+
+
+def _draw_differences(axes: Axes, found: dict[tuple[str, str], Difference]) -> None:
+    for place, one in enumerate(found.values()):
+        axes.barh(place, 2 * one.seen, left=-one.seen, height=0.7, color="0.88", zorder=0)
+        ends = [[one.mean - one.low], [one.high - one.mean]]
+        axes.errorbar(one.mean, place, xerr=ends, fmt="o", color="C0", capsize=2, lw=1.6)
+    axes.axvline(0.0, color="0.4", lw=0.8)
+    axes.set_yticks(range(len(found)), [f"{name} − {rival}" for name, rival in found])
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set(title="difference of win rates")
+
+
+def _draw_steps(axes: Axes, results: Results) -> None:
+    search = results["search"]
+    for place, name in enumerate(dict.fromkeys(run["contender"] for run in search)):
+        points = [
+            np.mean(
+                [(run["kl"], run["win_rate"]) for run in search if _is(run, name, rate)], axis=0
+            )
+            for rate in results["configuration"]["rates"]
+        ]
+        style = "o-" if place < 7 else "s--"
+        axes.plot(*np.transpose(points), style, color=f"C{place % 7}", ms=3.5, lw=1.2, label=name)
+    axes.set(xscale="log", xlabel="KL to the reference, nats", title="win rate by distance gone")
+    axes.legend(fontsize=7.5)
+
+
+def _is(run: Results, name: str, rate: float) -> bool:
+    return (run["contender"], run["rate"]) == (name, rate)
