@@ -21,7 +21,7 @@ _STILL = 0.01
 # Of its level: what a loss may change by and be still; DPO's, of log 2, with a margin of .01.
 _STILL_LOSS = 0.0075
 # Below it every pair is weighted by 1/2 within .05, so that beta only multiplies the gradient.
-_FLAT_MARGIN = 0.2
+FLAT_MARGIN = 0.2
 # Above it a pair's weight in the gradient is below sigmoid(-3) = .047 ...
 _SATURATED_MARGIN = 3.0
 # ... and the loss, where that holds for the pairs and not only for their mean, below log(1 + e^-3).
@@ -37,7 +37,7 @@ _ENTROPY_LEFT = 0.25
 # What the best of e^21, a thousand million draws, has: no ranker was tested there.
 _FAR_NATS = 20.0
 # Of updates: beyond it, less than half of a step is made.
-_MOST = 0.5
+MOST_LOST = 0.5
 # A rate below it moves no weight of bfloat16 above .01: half of its last digit is 2^-9 of it.
 _LOST_RATE = {"bfloat16": 2.0**-9 * 0.01, "float16": 2.0**-12 * 0.01}
 # Trainers with loss scaling skip a step now and then, and note a gradient that is no number.
@@ -164,10 +164,10 @@ def lost(evidence: Evidence) -> Found:
         if evidence.dtype in ("float32", "float64"):
             return None
         return evidence.why_not(Effect.LOST_UPDATES, "lost_updates")
-    if level.final()[0] <= _MOST:
+    if level.final()[0] <= MOST_LOST:
         return None
     figures = evidence.figures("lost_updates", "margin", "gradient_norm") | evidence.highest_rate
-    return _lost(evidence, figures, level.since(level.blocks > _MOST))
+    return _lost(evidence, figures, level.since(level.blocks > MOST_LOST))
 
 
 def _lost(evidence: Evidence, figures: dict[str, float], steps: tuple[float, float]) -> Diagnosis:
@@ -191,7 +191,7 @@ def beta_hardly_counts(evidence: Evidence) -> Found:
     if not evidence.is_log_sigmoid:
         return Unjudged(effect, "the loss does not begin at log 2, as a log-sigmoid does")
     moved, (low, high) = margin.change(), margin.final()
-    if moved[0] <= 0.0 or high >= _FLAT_MARGIN or low <= -_FLAT_MARGIN:
+    if moved[0] <= 0.0 or high >= FLAT_MARGIN or low <= -FLAT_MARGIN:
         return None
     if max(map(abs, moved)) <= _STILL:
         return None  # that it does not move at all says more
@@ -199,12 +199,12 @@ def beta_hardly_counts(evidence: Evidence) -> Found:
     return _diagnosis(
         effect,
         evidence.figures("margin", "loss") | weights | evidence.highest_rate,
-        margin.since(np.abs(margin.blocks) < _FLAT_MARGIN),
+        margin.since(np.abs(margin.blocks) < FLAT_MARGIN),
         "the margin stays so small that every pair keeps the weight 1/2 it began with: beta only "
         "multiplies the gradient, which RMSProp and Adam divide out, so that the policy is where "
         "so many steps of this learning rate lead, with any beta",
         "compare rates and numbers of steps, not betas; or train longer, or at a higher rate, "
-        f"until margins pass {_FLAT_MARGIN:g}",
+        f"until margins pass {FLAT_MARGIN:g}",
     )
 
 

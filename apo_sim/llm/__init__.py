@@ -24,14 +24,16 @@ from apo_sim.llm.models.lora import LoRA  # noqa: E402
 from apo_sim.llm.models.memory import memory  # noqa: E402
 from apo_sim.llm.models.meshes import join, mesh  # noqa: E402
 from apo_sim.llm.stages import StageLost  # noqa: E402
+from apo_sim.llm.training.foresight import BetaWithoutEffect, StepsRounded  # noqa: E402
 from apo_sim.llm.training.objectives import Objective, chipo, ipo_per_token, simpo, xpo  # noqa: E402
 from apo_sim.llm.training.objectives import named as objective  # noqa: E402
 from apo_sim.llm.training.outer import Outcome, train  # noqa: E402
 from apo_sim.llm.training.parameter_momentum import expo  # noqa: E402
 from apo_sim.llm.training.source import PromptsLeftOut  # noqa: E402
-from apo_sim.llm.training.step import FineTuning, StepDiverged, StepsRounded  # noqa: E402
+from apo_sim.llm.training.step import FineTuning, StepDiverged  # noqa: E402
 
 __all__ = [
+    "BetaWithoutEffect",
     "BradleyTerry",
     "FineTuning",
     "Length",

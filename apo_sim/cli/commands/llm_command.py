@@ -55,7 +55,8 @@ def run(options: Llm) -> int:
     model = llm.load(options.model, mesh=mesh, dtype=options.dtype, remat=options.remat)
     console = open_console()
     try:
-        with _in_plain_words(llm.PromptsLeftOut, llm.StageLost):
+        ours = llm.PromptsLeftOut, llm.StageLost, llm.StepsRounded, llm.BetaWithoutEffect
+        with _in_plain_words(*ours):
             outcome = llm.train(
                 model,
                 prompts,

@@ -152,19 +152,21 @@ class Watched(NamedTuple):
     """State of `watched`: figures of the last update, and the state of what makes it."""
 
     gradient: Array
+    gradient_l1: Array
     lost_updates: Array
     inner: Any
 
 
 # Fields of the state that a log wants.
-FIGURES = ("gradient", "lost_updates")
+FIGURES = ("gradient", "gradient_l1", "lost_updates")
 
 
 def watched(made: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The same updates, with two figures of them in the optimiser's state.
+    """The same updates, with three figures of them in the optimiser's state.
 
-    `gradient` is the norm of the gradient. `lost_updates` is the share of those parameters with an
-    update whose value it leaves as it was, since their precision has no number that near.
+    `gradient` is the norm of the gradient, `gradient_l1` the sum of its absolute values.
+    `lost_updates` is the share of those parameters with an update whose value it leaves as it was,
+    since their precision has no number that near.
 
     Example:
         >>> rule = watched(optax.sgd(1e-3))
@@ -175,13 +177,15 @@ def watched(made: optax.GradientTransformation) -> optax.GradientTransformation:
     """
 
     def init(params: Any) -> Watched:
-        # Two arrays, not one twice: a step gives each buffer away once.
-        return Watched(jnp.zeros(()), jnp.zeros(()), made.init(params))
+        # Not one array three times: a step gives each buffer away once.
+        return Watched(*(jnp.zeros(()) for _ in FIGURES), made.init(params))
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Watched]:
-        norm = optax.global_norm(updates)
+        dtype = jnp.zeros(()).dtype
+        norm = optax.global_norm(updates).astype(dtype)
+        sums = [jnp.sum(jnp.abs(leaf), dtype=dtype) for leaf in jax.tree.leaves(updates)]
         updates, inner = made.update(updates, state.inner, params)
-        return updates, Watched(norm.astype(jnp.zeros(()).dtype), _lost(params, updates), inner)
+        return updates, Watched(norm, sum(sums, jnp.zeros(())), _lost(params, updates), inner)
 
     return optax.GradientTransformation(init, update)
 
