@@ -19,7 +19,7 @@ from apo_sim.llm.training.step import FineTuning, response_log_probs
 from apo_sim.preferences import win_counts
 from apo_sim.proximal.from_counts import rewards_from_counts
 
-CONTEXTS, ARMS, ITERATIONS, BETA, EXPO = 3, 5, 5, 1.0, 0.5
+CONTEXTS, ARMS, ITERATIONS, BETA, EXPO = 3, 5, 3, 1.0, 0.5
 # Larger where data are few, so that no arm dies out and every pair is met.
 SAMPLED_BETA = 4.0
 FIRST = 10  # of the tokens that are responses
