@@ -15,12 +15,19 @@ from typing import Literal
 from paired import on_one_core, print_machine, run_parts, use_one_core
 from script import start
 from speed_cost import cost
-from speed_data import data
+from speed_data import contexts, data
 from speed_exact import exact
 from speed_hard import hard
 from speed_sampled import sampled
 
-PARTS = {"exact": exact, "sampled": sampled, "data": data, "hard": hard, "cost": cost}
+PARTS = {
+    "exact": exact,
+    "sampled": sampled,
+    "data": data,
+    "contexts": contexts,
+    "hard": hard,
+    "cost": cost,
+}
 
 
 @dataclass(frozen=True)
@@ -29,15 +36,15 @@ class Options:
 
     Args:
         quick: fewer seeds and rounds, for a look; ratios are rougher.
-        part: which part to run: the exact path, the sampled one on easy data, on other data of the
-            field, on hard data, its cost against N, or all.
+        part: which part to run: the exact path; the sampled one on easy data, on other data of the
+            field, in many contexts, on hard data; its cost against N; or all.
         arms: numbers of arms of the sampled parts.
         out: where the figures go, as JSON.
     """
 
     quick: bool = False
     arms: tuple[Literal[4, 10, 30, 100, 200], ...] = (4, 10, 30, 100, 200)
-    part: Literal["exact", "sampled", "data", "hard", "cost", "all"] = "all"
+    part: Literal["exact", "sampled", "data", "contexts", "hard", "cost", "all"] = "all"
     out: Path = Path("results/benchmark_bandit.json")
 
 

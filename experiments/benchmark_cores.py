@@ -98,9 +98,9 @@ def exact(cores: int, size: int) -> None:
 def numpy_plain(cores: int, size: int) -> None:
     """The exact path as one writes it in NumPy; it knows one core only."""
     from peers_numpy import exact_plain
-    from speed_exact import ALPHAS, BETA, exact_problem
+    from speed_exact import numpy_in_turn
 
-    exact_plain(*exact_problem(), ALPHAS, BETA, 2 * size)
+    numpy_in_turn(exact_plain, 2 * size)
 
 
 @functools.cache

@@ -64,7 +64,8 @@ class Spread(NamedTuple):
         return cls(median(ratios), min(ratios), max(ratios))
 
     def __str__(self) -> str:
-        return f"{self.median:.3g} ({self.low:.3g}–{self.high:.3g})"
+        middle, low, high = map(as_text, self)
+        return f"{middle} ({low}–{high})"
 
 
 Cell = str | int | float | Spread | None

@@ -15,9 +15,11 @@ import apo_sim as apo
 ARMS = (10, 100)
 SMOOTHING = 0.1
 USUAL = "pairs, DPO"
-CONTEXTS, MANY_ARMS, STEPS = 64, 1000, 2
-FEW, MANY = 20_000, 64_000_000
-"""Numbers of pairs over all contexts: of the first most arms meet nobody."""
+CONTEXTS, QUICK_CONTEXTS = (64, 1000), (8, 100)
+"""Contexts and arms."""
+PAIRS_AN_ARM = (0.3, 1000)
+"""With the first, most arms meet nobody; with the second, all are linked."""
+STEPS = 2
 
 
 def logistic(h_winner: Any, h_loser: Any, extra: apo.Extra) -> Any:
@@ -63,29 +65,28 @@ def data(options: Any) -> Iterator[Rows | Target]:
             f"Equal final gaps say that both sides solve one problem. Errors against the optimum "
             f"of logistic counts in the box, below {ACCURACY:g}. {LESS_ACCURATE}",
         )
-    yield _contexts(options.quick)
 
 
-def _contexts(quick: bool) -> Rows:
+def contexts(options: Any) -> Iterator[Rows | Target]:
     """Many contexts, each with many arms, and the pairs spread over all of them."""
-    contexts = 8 if quick else CONTEXTS
-    share = contexts / CONTEXTS
-    bandit = apo.families.uniform_bandit(jax.random.key(0), contexts, MANY_ARMS)
+    contexts, arms = QUICK_CONTEXTS if options.quick else CONTEXTS
+    bandit = apo.families.uniform_bandit(jax.random.key(0), contexts, arms)
     rows: list[dict[str, Cell]] = []
-    with console.status(f"{contexts} contexts x {MANY_ARMS} arms: compiling"):
+    with console.status(f"{contexts} contexts x {arms} arms: compiling"):
         run = _our_contexts(bandit)
-    for samples in (round(FEW * share), round(MANY * share)):
+    for pairs in PAIRS_AN_ARM:
+        samples = round(pairs * contexts * arms)
         sides = {"apo_sim": lambda n=samples: run(n)}
         with optional_peer("torch"):
             # Of few pairs the arms make many groups, and PyTorch solves another problem.
-            if samples > contexts * MANY_ARMS:
+            if pairs > 1:
                 sides["PyTorch"] = _torch_contexts(bandit, samples)
         run(samples)
-        timed = Sides(sides, 2 if quick else 3, f"contexts, N = {samples:,}", CPU_TIME)
+        timed = Sides(sides, 2 if options.quick else 3, f"contexts, N = {samples:,}", CPU_TIME)
         rows += [
             {
                 "contexts": contexts,
-                "K": MANY_ARMS,
+                "K": arms,
                 "N": samples,
                 "side": side,
                 "s an iteration": timed.median(side) / STEPS,
@@ -94,9 +95,9 @@ def _contexts(quick: bool) -> Rows:
             }
             for side in sides
         ]
-    return Rows(
+    yield Rows(
         "contexts",
-        f"Many contexts: {contexts} x {MANY_ARMS} arms, {STEPS} iterations, one core",
+        f"Many contexts: {contexts} x {arms} arms, {STEPS} iterations, one core",
         rows,
         "PyTorch takes an equal share of the pairs in each context, eight contexts at once, and "
         "draws pair by pair; with few pairs the arms make many groups, and it has no answer.",

@@ -47,6 +47,7 @@ BACKGROUND = {
     "glossary.md": "Words with two meanings",
     "family_tree.md": "Family tree of methods",
     "conformance.md": "What TRL's losses are",
+    "speed.md": "How fast it is",
     "compatibility.md": "Which models load",
     "derivations/leading_order.md": "Derivation: the law of the gap",
 }

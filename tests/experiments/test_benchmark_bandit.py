@@ -128,14 +128,6 @@ def test_an_interrupted_benchmark_keeps_what_it_has(tmp_path, capsys):
     assert "2 (1–4)" in shown and "speed" in shown and "met" in shown
 
 
-@pytest.fixture(scope="module")
-def torch_peers():
-    pytest.importorskip("torch", reason="PyTorch is in the extra `bench`")
-    import peers_torch
-
-    return peers_torch
-
-
 CASES = {
     "pairs": lambda bandit: rivals.Case(bandit, 500),
     "best against worst": lambda bandit: rivals.Case(bandit, 500, ranker=apo.BestAgainstWorst(3)),
@@ -144,8 +136,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_pytorch_is_asked_the_same(torch_peers, kind):
-    import torch
+def test_pytorch_is_asked_the_same(kind):
+    torch = pytest.importorskip("torch", reason="PyTorch is in the extra `bench`")
+    import peers_torch
 
     bandit = apo.families.uniform_bandit(jax.random.key(1), contexts=1, arms=5)
     log_policy = apo.families.dirichlet_reference(jax.random.key(2), 1, 5)
@@ -156,7 +149,7 @@ def test_pytorch_is_asked_the_same(torch_peers, kind):
     np.testing.assert_allclose(problem.cells(policy).numpy(), cells, atol=1e-14)
     gap = case.problem.suboptimality(log_policy)
     np.testing.assert_allclose(problem.gap(policy).numpy(), [gap], atol=1e-14)
-    wins = torch_peers.draw_wins(torch_peers.counts_by_binomials, problem.cells(policy), 500)
+    wins = peers_torch.draw_wins(peers_torch.counts_by_binomials, problem.cells(policy), 500)
     assert wins.sum() <= 500 and (wins.diagonal(dim1=1, dim2=2) == 0).all()
     unlikely = np.asarray(cells) < 1e-12
     assert (wins.numpy()[unlikely] == 0).all()
