@@ -55,7 +55,8 @@ def _compiled(iterations: int, at_once: bool = False) -> tuple[Any, tuple[Any, .
 
     lanes = jax.vmap(metrics, (None, 0)) if at_once else in_turn
     arguments = bandit, jnp.asarray(ALPHAS)
-    return shared_out(lanes, EVERYWHERE, LANES).lower(*arguments).compile(), arguments  # type: ignore[attr-defined]
+    program: Any = shared_out(lanes, EVERYWHERE, LANES)
+    return program.lower(*arguments).compile(), arguments
 
 
 def exact_run(iterations: int, at_once: bool = False) -> Callable[[], tuple[jax.Array, jax.Array]]:
