@@ -11,6 +11,7 @@ from apo_sim import registry as registries
 from apo_sim.claims import registry as claims
 from apo_sim.cli import index
 from apo_sim.files import write_text
+from apo_sim.llm.training import objectives
 from apo_sim.registry import Registry
 
 
@@ -18,9 +19,10 @@ def made() -> dict[str, Any]:
     """The index of what is declared now."""
     ours = [id for id in claims.names() if claims.module(id).startswith("apo_sim.")]
     every = {name: getattr(registries, name) for name in registries.__all__}
+    names = {name: list(one) for name, one in every.items() if isinstance(one, Registry)}
     return {
         "claims": {id: index.to_entry(claims.describe(id)) for id in ours},
-        "names": {name: list(one) for name, one in every.items() if isinstance(one, Registry)},
+        "names": {**names, "OBJECTIVES": list(objectives.NAMED)},
     }
 
 

@@ -12,7 +12,7 @@ from scipy.special import expit
 import apo_sim as apo
 from apo_sim import cli
 from apo_sim.conformance import convert, identify, load, on_log_probabilities
-from apo_sim.errors import InvalidArgument
+from apo_sim.errors import InvalidArgument, MissingExtra
 from apo_sim.geometry.links import AlphaDivergence, ForwardKL, JensenShannon, MixedChiSquare
 from apo_sim.losses import DPO, IPO, KTO, SPPO, ConservativeDPO, Extra, RobustDPO, SLiC
 from apo_sim.methods.simpo import WithMargin
@@ -504,7 +504,15 @@ def test_the_command_refuses_in_a_line(capsys, arguments, message):
 
 def test_what_is_missing_for_trl_is_said(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "trl", None)
-    with pytest.raises(ImportError, match=r"pip install 'apo-sim\[bench\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'apo-sim\[bench\]'"):
         load("trl:dpo")
     assert cli.main(["conform", "trl:dpo"]) == cli.USAGE
     assert "apo-sim[bench]" in capsys.readouterr().err
+
+
+def test_a_module_that_lacks_something_is_named(capsys, tmp_path, monkeypatch):
+    (tmp_path / "lacks_something.py").write_text("import no_such_module_here\n")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["conform", "lacks_something:dpo"]) == cli.USAGE
+    said = capsys.readouterr().err
+    assert "cannot be imported (No module named 'no_such_module_here')" in said

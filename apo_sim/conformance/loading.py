@@ -20,8 +20,8 @@ def load(name: str) -> Callable[..., Any]:
         name: of the loss.
 
     Raises:
-        InvalidArgument: there is no such module, or no such function in it.
-        ImportError: TRL is asked for and not installed.
+        InvalidArgument: there is no such module, it cannot be imported, or has no such function.
+        MissingExtra: TRL is asked for and not installed.
 
     Example:
         >>> load("apo_sim.conformance:no_such_loss")
@@ -47,10 +47,11 @@ def _imported(name: str, module: str, path: str) -> Callable[..., Any]:
         sys.path.insert(0, here)
     try:
         found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if error.name and (module + ".").startswith(error.name + "."):
             raise InvalidArgument("loss", name, "is in no module", _REMEDY) from error
-        raise
+        what = f"is in a module that cannot be imported ({error})"
+        raise InvalidArgument("loss", name, what, "install or mend what it imports") from error
     except (TypeError, ValueError) as error:  # ".", "a..b"
         raise InvalidArgument("loss", name, "is in no module", _REMEDY) from error
     finally:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from apo_sim.errors import UnknownName
+from apo_sim.errors import MissingExtra, UnknownName
 
 Function = Callable[..., Any]
 
@@ -58,7 +58,7 @@ def loss(name: str) -> Function:
 
     Raises:
         InvalidArgument: a name that is unknown.
-        ImportError: TRL is not installed.
+        MissingExtra: TRL is not installed.
 
     Example:
         >>> loss("dpq")
@@ -84,9 +84,7 @@ def _import(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(
-            f"{error}; TRL's losses need the extra: pip install 'apo-sim[bench]'"
-        ) from error
+        raise MissingExtra("a loss of TRL", [error.name or module], "bench") from error
 
 
 def _trainer(module: str, name: str) -> Any:

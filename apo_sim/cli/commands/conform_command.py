@@ -1,12 +1,10 @@
 """`apo-sim conform MODULE:FUNCTION`."""
 
-import sys
-
 from apo_sim.cli.commands.precision import float64
 from apo_sim.cli.options.conform_options import Conform
 from apo_sim.cli.rendering.console import open_console, say
 from apo_sim.cli.rendering.data import print_json
-from apo_sim.cli.status import DONE, USAGE
+from apo_sim.cli.status import DONE
 from apo_sim.conformance import identify, load
 from apo_sim.errors import InvalidArgument
 
@@ -15,12 +13,7 @@ def run(options: Conform) -> int:
     """Say what a loss is."""
     float64()
     settings = dict(_setting(text) for text in options.settings)
-    try:
-        loss = load(options.loss)
-    except ImportError as error:
-        print(f"apo-sim: {error}", file=sys.stderr)
-        return USAGE
-    found = identify(loss, **settings)
+    found = identify(load(options.loss), **settings)
     if options.json:
         print_json(found)
     else:

@@ -29,7 +29,7 @@ class Llm:
     """verifiable, length or brevity; more in Python."""
     loss: Annotated[
         str,
-        listed("What a step fits", "LOSSES", "dpo", "; ipo_per_token, kto, simpo, chipo, xpo"),
+        listed("What a step fits", "LOSSES", "dpo", also="OBJECTIVES"),
     ] = "dpo"
     geometry: Annotated[str, listed("Distance of a step", "GEOMETRIES", "kl")] = "kl"
     momentum: Annotated[str, listed("Rule of alpha", "MOMENTA", "constant")] = "constant"

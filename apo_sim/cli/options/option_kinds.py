@@ -19,17 +19,18 @@ Json = Annotated[
 ]
 
 
-def listed(what: str, registry: str, default: str = "", after: str = "") -> Any:
+def listed(what: str, registry: str, default: str = "", *, also: str = "") -> Any:
     """An option whose help lists the names that it takes: several, or one if it has a default.
 
     Args:
         what: the option, in words.
         registry: the registry of the names, such as `"LOSSES"`.
         default: the name that is taken when none is given.
-        after: what is to be said after the names.
+        also: a further registry, whose names follow.
     """
+    names = names_of(registry) + (names_of(also) if also else [])
     return tyro.conf.arg(
         metavar="NAME" if default else "NAME ...",
         help_behavior_hint=f"(default: {default})" if default else "",
-        help=f"{what}: {', '.join(names_of(registry))}{after}.",
+        help=f"{what}: {', '.join(names)}.",
     )
