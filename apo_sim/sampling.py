@@ -22,7 +22,7 @@ _BLOCK = 8
 _LIMIT = 256
 # More attempts than any element needs, of which most succeed.
 _ATTEMPTS = 2**16
-# One part in so many of all elements is gathered for another attempt.
+# One part in so many of all elements is gathered at a time, of those whose outcome is still open.
 _GATHERED = 16
 # Offsets so close to zero are in the middle of the hat, all of whose low points are accepted.
 _MIDDLE = 0.43
@@ -34,8 +34,6 @@ _ROWS = 2**11
 
 Counts = Float[Array, "*shape"]
 Places = Int[Array, " places"]
-
-
 # Two uniform numbers, shape (2, places), for each of some places and how many attempts it has made;
 # a place's are the same whatever the others are.
 Again = Callable[[Places, Places], Array]
@@ -44,7 +42,9 @@ Again = Callable[[Places, Places], Array]
 class Hat(NamedTuple):
     """The hat of transformed rejection, of every element.
 
-    Points below it are pairs of an offset, from -1/2 to 1/2, and a height, from 0 to 1.
+    A point under it has an offset, from -1/2 to 1/2, and a height, from 0 to 1. Low points of its
+    middle are under the density for sure; a uniform number below the part that they are of all
+    says where among them a point is, and another one that it is none of them.
 
     Attributes:
         mean: of the binomial.
@@ -61,6 +61,7 @@ class Hat(NamedTuple):
     scale: Counts
 
     def outcome(self, offset: Counts) -> Counts:
+        """The outcome that a point with this offset proposes."""
         edge = 0.5 - jnp.abs(offset)
         return jnp.floor((2.0 * self.slant / edge + self.width) * offset + self.mean + 0.5)
 
@@ -70,10 +71,11 @@ class Hat(NamedTuple):
         return jnp.log(height * self.scale / (self.slant / (edge * edge) + self.width))
 
     def is_sure(self, first: Counts) -> Bool[Array, "*shape"]:
-        """Whether a uniform number stands for a point that is accepted without a test."""
+        """Whether a uniform number stands for a point that needs no test."""
         return first < 2.0 * _MIDDLE * self.sure
 
     def sure_outcome(self, first: Counts) -> Counts:
+        """The outcome of that point."""
         return self.outcome(first / self.sure - _MIDDLE)
 
 
@@ -107,8 +109,9 @@ def multinomial(
 def _in_blocks(keys: Array, totals: Array, probs: Array) -> Array:
     """The counts of every lane, so many lanes at a time that they stay in the cache."""
     lanes, cells = probs.shape
-    block = min(max(_ROWS // _rows(cells), 1), lanes)
-    blocks = -(-lanes // block)
+    blocks = -(-lanes // max(_ROWS // _rows(cells), 1))
+    # As even as they can be, for the least filling.
+    block = -(-lanes // blocks)
     # The last lane is repeated to fill up its block.
     place = jnp.minimum(jnp.arange(blocks * block), lanes - 1).reshape(blocks, block)
     found = jax.lax.map(lambda at: _throw(keys[at], totals[at], probs[at]), place)
@@ -183,8 +186,8 @@ def binomial(key: Key[Array, ""], count: Counts, success: Counts, failure: Count
     Returns:
         Successes; 0 where both weights vanish.
 
-    Source: inversion for small means, else the rejection method BTRS of Hörmann (1993) with the
-    saddle-point form of the probabilities of Loader (2000), which stays exact for 1e12 trials.
+    Source: inversion for small means, else the rejection method BTRD of Hörmann (1993), with
+    ratios of probabilities in the manner of Loader (2000), which stay exact for 1e12 trials.
 
     Example:
         >>> n = jnp.array([10.0, 10.0, 0.0])
@@ -272,8 +275,9 @@ def _reject(
 ) -> Counts:
     """Transformed rejection: a fast way to nearly the right law, and a test that makes it right.
 
-    Four points in five are accepted without a test, and one uniform number is enough for them. The
-    other elements are gathered, so that tests and new points are made for few.
+    One uniform number is enough for the points that need no test, four in five of a wide law. The
+    other elements are gathered, so that tests are made for few. One that fails tries a new point in
+    the same pass, which mostly needs no test.
     """
     # Placeholders where nothing is wanted keep the arithmetic finite.
     count = jnp.where(wanted, count, 100.0)
@@ -285,7 +289,7 @@ def _reject(
         *_, attempts = state
         return jnp.any((attempts > 0) & (attempts < _ATTEMPTS))
 
-    def go_on(state):
+    def settle_some(state):
         outcome, first, attempts = state
         # In single precision, for which there is a fast routine.
         at = jax.lax.top_k(attempts.astype(jnp.float32), some)[1]
@@ -294,16 +298,17 @@ def _reject(
         hat = _hat(count[at], share[at])
         tested, passes = _test(hat, first[at], second, count[at], share[at])
         found = jnp.where(passes, tested, hat.sure_outcome(next_first))
-        open_ = made > 0
-        still = open_ & ~passes & ~hat.is_sure(next_first)
+        pending = made > 0
+        still = pending & ~passes & ~hat.is_sure(next_first)
         return (
-            outcome.at[at].set(jnp.where(open_, found, outcome[at])),
+            outcome.at[at].set(jnp.where(pending, found, outcome[at])),
             first.at[at].set(next_first),
             attempts.at[at].set(jnp.where(still, made + 1, 0)),
         )
 
     attempts = jnp.where(wanted & ~hat.is_sure(first), 1, 0)
-    return jax.lax.while_loop(unfinished, go_on, (hat.sure_outcome(first), first, attempts))[0]
+    start = (hat.sure_outcome(first), first, attempts)
+    return jax.lax.while_loop(unfinished, settle_some, start)[0]
 
 
 def _hat(count: Counts, share: Counts) -> Hat:
@@ -316,7 +321,7 @@ def _hat(count: Counts, share: Counts) -> Hat:
 
 def _test(hat: Hat, first: Counts, second: Counts, count: Counts, share: Counts):
     """The outcome of a point that is not sure, and whether it is accepted."""
-    # Low points are beside the middle: from -0.07 to 0.07, and then from either end inwards.
+    # What is left of the low points is at the ends: the first number tells how far from which.
     low = first < hat.sure
     beside = first / hat.sure - _MIDDLE - 0.5
     offset = jnp.where(low, jnp.sign(beside) * 0.5 - beside, second - 0.5)
