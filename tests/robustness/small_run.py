@@ -4,15 +4,19 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import optax
 
 import apo_sim as apo
 from apo_sim.llm import BradleyTerry, FineTuning, Length, Model, Sampling, train
 from apo_sim.llm.models import stored_parameters, tiny
+from apo_sim.llm.training.step import ProximalTrainer
 
 # One checkpoint within each proximal step.
-STEPS = 120
+STEPS, SAVE_EVERY = 12, 8
+# A step after it, with others between them whose records a kill loses.
+LAST = 11
 SETTINGS: dict[str, Any] = {
     "prompts": [f"w{number} w{number + 1}" for number in range(8)],
     "held_out": ["w3", "w9 w8"],
@@ -34,12 +38,13 @@ def model(seed: int = 0) -> Model:
 def run(out: Path | None, **changes: Any) -> dict[str, Any]:
     """Everything that a run says, its policies by a hash of all their bits."""
     policies: dict[int, str] = {}
-    outcome = train(
-        changes.pop("model", None) or model(),
-        **{**SETTINGS, **changes},
-        out=out,
-        watch_policy=lambda t, network: policies.update({t: stored_parameters.digest(network)}),
-    )
+    with mock.patch.object(ProximalTrainer, "save_every", SAVE_EVERY):
+        outcome = train(
+            changes.pop("model", None) or model(),
+            **{**SETTINGS, **changes},
+            out=out,
+            watch_policy=lambda t, network: policies.update({t: stored_parameters.digest(network)}),
+        )
     logs = {"rows": outcome.rows, "steps": outcome.steps, "pairs": outcome.pairs}
     if out is not None:
         assert json.loads((out / "results.json").read_text()) == logs

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_run import STEPS, model, run
+from small_run import LAST, STEPS, model, run
 
 from apo_sim import InvalidArgument
 from apo_sim.llm import Model, stages
@@ -32,7 +32,7 @@ class Killed(BaseException):
 def halfway(tmp_path_factory, finished):
     """The folder of the same run, killed within the second proximal step."""
     folder = tmp_path_factory.mktemp("halfway") / "run"
-    advance, left = ProximalTrainer._advance, [STEPS + 110]
+    advance, left = ProximalTrainer._advance, [STEPS + LAST]
 
     def counted(self: Any, *arguments: Any) -> Any:
         left[0] -= 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_run import STEPS, run
+from small_run import LAST, STEPS, run
 
 from apo_sim import InvalidArgument
 from apo_sim.files import alone_in
@@ -70,7 +70,7 @@ def killed_at(place: str, folder: Path, monkeypatch: Any, number: int) -> None:
 
 def test_killed_within_a_step_and_within_its_checkpoint(whole, tmp_path, monkeypatch):
     """No record is lost from the logs: those before the checkpoint are kept with it."""
-    killed_at("step", tmp_path / "run", monkeypatch, 110)
+    killed_at("step", tmp_path / "run", monkeypatch, LAST)
     assert (tmp_path / "run/iteration-1/step/log.json").is_file()
     killed_at("stage", tmp_path / "run", monkeypatch, 1)
     found = run(tmp_path / "run")

@@ -210,9 +210,11 @@ class ProximalTrainer:
         loss: any of `apo_sim.losses`, or an objective.
         tuning: the inner training.
         padding: token that fills up.
-        save_every: steps between two checkpoints within a proximal step.
         geometry: of the scores of a loss; an objective has its own.
     """
+
+    # Steps between two checkpoints within a proximal step.
+    save_every = 100
 
     def __init__(
         self,
@@ -220,11 +222,9 @@ class ProximalTrainer:
         loss: Loss | PointwiseLoss | Objective,
         tuning: FineTuning,
         padding: int,
-        save_every: int = 100,
         geometry: Any = KL(),
     ):
         self.model, self.tuning, self.padding = network, tuning, padding
-        self.save_every = save_every
         self.objective = aim = as_objective(loss, geometry)
         self._trained = nnx.LoRAParam if adapted(network) else nnx.Param
         warn_of_rounding(nnx.state(network, self._trained), tuning.learning_rate)

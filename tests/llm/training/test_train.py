@@ -202,11 +202,10 @@ def test_a_step_goes_on_from_its_own_checkpoint(tmp_path, monkeypatch):
     pairs = some_pairs(24)
     tuning = FineTuning(learning_rate=1e-2, batch=4)
     reference = random.normal(size=(24, 2)) - 10.0
+    monkeypatch.setattr(ProximalTrainer, "save_every", 2)
 
     def trainer():
-        return ProximalTrainer(
-            tiny.model(num_layers=1).network, apo.DPO(), tuning, padding=0, save_every=2
-        )
+        return ProximalTrainer(tiny.model(num_layers=1).network, apo.DPO(), tuning, padding=0)
 
     whole = trainer()
     expected = whole.step(pairs, reference, beta=1.0, seed=1)
