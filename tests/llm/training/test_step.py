@@ -62,7 +62,8 @@ def of_tunix(kind):
     made: Any
     with jax.enable_x64(False):
         if kind == "llama":
-            made = llama3.Llama3(tiny.config(rope_theta=1_000_000), rngs=nnx.Rngs(0))
+            config = tiny.config(rope_theta=1_000_000).of_tunix()
+            made = llama3.Llama3(config, rngs=nnx.Rngs(0))
         elif kind == "qwen":
             config = qwen3.ModelConfig(**SIZES, vocab_size=WORDS, rope_theta=10_000, norm_eps=1e-6)
             made = qwen3.Qwen3(config, rngs=nnx.Rngs(0))
