@@ -35,7 +35,7 @@ _TRUSTED = 1.1
 _FIRST_WALL = 8.0
 _GROWTH = 4.0
 _CALM = 0.3
-# Steps after which halving begins.
+# Steps after which halving begins, and elimination.
 _PATIENCE = 40
 # A last step of this length leaves an error of its square; the other error that a step found by
 # conjugate gradients may have.
@@ -218,7 +218,8 @@ def _newton(loss: Loss, problem: _Problem, state: _State, by_products: bool) -> 
     unsure = settled & (off > _SURE)
     # After a short step products are as exact as they can be, and another one would be in vain.
     in_vain = unsure & (state.moved <= _short(problem))
-    return _State(new, wall, moved, settled & ~unsure, state.exact | jnp.any(in_vain), state.step)
+    exact = state.exact | jnp.any(in_vain) | (state.step >= _PATIENCE)
+    return _State(new, wall, moved, settled & ~unsure, exact, state.step)
 
 
 def _flows(problem: _Problem, acting: Forces, pulled: Scores, held: Held) -> Flows:
