@@ -137,6 +137,18 @@ def test_nothing_is_vouched_for_where_a_group_is_held_by_nothing():
     assert float(error_bound(flows, nothing, nothing)[0]) == np.inf
 
 
+def test_steps_that_walk_in_a_circle_give_way_to_elimination():
+    bands = {
+        -2: "0 6 6 7 2 12 4 1 12 2 2 5 0 15 9 3 4 7 9 9 5 4",
+        -1: "0 5 3 9 5 6 4 1 9 11 1 1 5 11 14 1 5 4 14 5 9 9 11",
+        1: "6 4 3 0 9 7 2 10 6 3 12 2 2 18 0 12 4 17 5 9 4 18 3",
+        2: "2 5 0 2 8 3 6 7 3 2 5 4 2 5 2 8 11 8 12 7 10 5",
+    }
+    wins = sum(np.diag(np.array(band.split(), float), k) for k, band in bands.items())[None]
+    apart = solved(wins, 8.0)[0] - by_elimination(wins, 8.0)[0][0]
+    assert np.abs(apart - apart[0]).max() < 1e-8
+
+
 def test_sums_of_one_problem_are_those_of_many():
     pairs = jnp.asarray(np.random.default_rng(1).normal(size=(5, 5, 3)))
     weights = jnp.asarray(np.random.default_rng(2).normal(size=(5, 3)))
