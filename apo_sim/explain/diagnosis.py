@@ -4,6 +4,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from apo_sim.explain.course import Course, as_text
+
 
 class Effect(enum.StrEnum):
     """What a log can show."""
@@ -74,12 +76,14 @@ class Explanation:
         rows: how many it has.
         diagnoses: what is seen.
         unjudged: what could not be judged, and why.
+        courses: every column at first and at last.
     """
 
     source: str
     rows: int
     diagnoses: tuple[Diagnosis, ...]
     unjudged: tuple[Unjudged, ...]
+    courses: tuple[Course, ...]
 
     @property
     def effects(self) -> frozenset[Effect]:
@@ -87,8 +91,8 @@ class Explanation:
         return frozenset(found.effect for found in self.diagnoses)
 
     def __str__(self) -> str:
-        parts = [f"{self.source}, {self.rows} rows"]
-        parts += [str(found) for found in self.diagnoses] or ["nothing conspicuous"]
+        parts = [f"{self.source}, {self.rows} rows", as_text(self.courses)]
+        parts += [str(found) for found in self.diagnoses] or [self.summary]
         if self.unjudged:
             listed = "".join(f"\n  {one}" for one in self.unjudged)
             parts.append(f"could not be judged:{listed}")
@@ -98,3 +102,14 @@ class Explanation:
             if found.command is not None
         ]
         return "\n\n".join(parts + commands)
+
+    @property
+    def summary(self) -> str:
+        """The names of what is seen, or of what was looked for and is not."""
+        if self.diagnoses:
+            return ", ".join(one.effect for one in self.diagnoses)
+        open_still = {one.effect for one in self.unjudged}
+        judged = [str(effect) for effect in Effect if effect not in open_still]
+        if not judged:
+            return "nothing can be judged"
+        return f"nothing conspicuous; looked for: {', '.join(judged)}"

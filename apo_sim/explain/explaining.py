@@ -4,7 +4,9 @@ from typing import Any
 
 from apo_sim.checks import check_positive, check_single
 from apo_sim.errors import InvalidArgument
+from apo_sim.explain.course import courses
 from apo_sim.explain.diagnosis import Diagnosis, Effect, Explanation, Unjudged
+from apo_sim.explain.log import Log
 from apo_sim.explain.reading import read
 from apo_sim.explain.rules import RULES, Evidence
 from apo_sim.self_checking import checks_itself
@@ -51,7 +53,25 @@ def explain(log: Any, *, beta: float | None = None, dtype: str | None = None) ->
         check_positive("beta", beta)
     if dtype is not None and dtype not in _DTYPES:
         raise InvalidArgument("dtype", dtype, "is unknown", f"pass one of {', '.join(_DTYPES)}")
-    found = read(log)
+    return judge(read(log), beta, dtype)
+
+
+def judge(found: Log, beta: float | None = None, dtype: str | None = None) -> Explanation:
+    """What `explain` says of a log that has been read.
+
+    Args:
+        found: the log.
+        beta: proximal weight; None: the customary .1.
+        dtype: of the trained parameters; None: what the log says.
+
+    Example:
+        >>> from apo_sim.explain.log import Collector
+        >>> collector = Collector("a list")
+        >>> for step in range(40):
+        ...     collector.add({"step": step, "loss": 0.69, "margin": 0.0})
+        >>> [str(effect) for effect in judge(collector.log()).effects]
+        ['dead learning rate']
+    """
     evidence = Evidence(found, beta, dtype or found.dtype)
     results = [result for rule in RULES for result in _as_list(rule(evidence))]
     end = [one for one in results if isinstance(one, Diagnosis) and one.effect is Effect.DIVERGED]
@@ -59,7 +79,7 @@ def explain(log: Any, *, beta: float | None = None, dtype: str | None = None) ->
     diagnoses = _without_doubles([one for one in results if isinstance(one, Diagnosis)])
     seen = {one.effect for one in diagnoses}
     unjudged = [one for one in results if isinstance(one, Unjudged) and one.effect not in seen]
-    return Explanation(found.source, found.rows, tuple(diagnoses), tuple(unjudged))
+    return Explanation(found.source, found.rows, tuple(diagnoses), tuple(unjudged), courses(found))
 
 
 def _as_list(result: Diagnosis | Unjudged | None) -> list[Diagnosis | Unjudged]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from apo_sim.errors import InvalidArgument
-from apo_sim.explain.columns import canonical
+from apo_sim.explain.columns import canonical, is_complement
 
 _ABSENT = ("", "none", "null", "n/a")
 
@@ -93,7 +93,7 @@ class Collector:
             if known is not None:
                 number = self._number(name, value)
                 if number is not None:
-                    found[known] = number
+                    found[known] = 1.0 - number if is_complement(name) else number
         step = found.pop("step", float(self._rows))
         iteration = found.pop("iteration", 0.0)
         for known, number in found.items():

@@ -131,6 +131,10 @@ def still(evidence: Evidence) -> Found:
     margin, loss = evidence["margin"], evidence["loss"]
     if margin is not None:
         name, level, zone = "margin", margin, _STILL
+    elif evidence["reward"] is not None:
+        # Advantages have the mean 0, and so has their loss, however much moves.
+        why = "the loss of a policy gradient stays near 0 whatever happens; there is no margin"
+        return Unjudged(Effect.DEAD_LEARNING_RATE, why)
     elif loss is not None:
         name, level, zone = "loss", loss, _STILL_LOSS * max(abs(loss.start), _STILL)
     else:

@@ -1,11 +1,15 @@
 """The section of the report on a language model: from a run's results, never computed here."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from apo_sim.errors import InvalidArgument
+from apo_sim.explain import Explanation, draw, judge
+from apo_sim.explain.course import Course
+from apo_sim.explain.log import Collector, Log
 from apo_sim.report import style
 from apo_sim.report.figure import Figure, embed
 from apo_sim.studies import transformer
@@ -25,6 +29,10 @@ class Section:
         columns: names of the figures.
         rows: policy, and its figures with their intervals.
         figure: as the page embeds it.
+        course: what the logs of the first seed show, step by step.
+        runs: names of those logs.
+        courses: name of a column of theirs, and its first and last level in each.
+        seen: what `explain` says of each log, in a line.
         own: whether these are results of this machine, and not those of the package.
         command: makes them again.
     """
@@ -34,6 +42,10 @@ class Section:
     columns: list[str]
     rows: list[tuple[str, list[str]]]
     figure: Figure
+    course: Figure
+    runs: list[str]
+    courses: list[tuple[str, list[str]]]
+    seen: list[str]
     own: bool
     command: str
 
@@ -58,12 +70,21 @@ def _section(results: transformer.Results, *, own: bool) -> Section:
         runs = [run for run in results["runs"] if run["seed"] == seed]
         rows.append((f"reference, seed {seed}", _cells(runs[0]["rows"][0])))
         rows += [(f"{run['method']}, seed {seed}", _cells(run["rows"][-1])) for run in runs]
+    first = results["runs"][0]["seed"]
+    shown = {run["method"]: run for run in results["runs"] if run["seed"] == first}
+    logs = {method: _log(run["steps"]) for method, run in shown.items()}
+    # Rewards of a schedule are read by its largest beta: what is seen, is seen at every other.
+    found = {name: judge(log, max(shown[name]["beta"])) for name, log in logs.items()}
     return Section(
         finding=transformer.finding(results).splitlines(),
         methods=list(dict.fromkeys(run["method"] for run in results["runs"])),
         columns=[transformer.FIGURES[name] for name in _FIGURES],
         rows=rows,
-        figure=_drawn(results),
+        figure=_drawn(functools.partial(transformer.draw, results=results), "transformer"),
+        course=_drawn(functools.partial(draw, logs=logs), "transformer-steps"),
+        runs=[f"{method}, seed {first}" for method in logs],
+        courses=_courses(found),
+        seen=[f"{name}: {one.summary}." for name, one in found.items()],
         own=own,
         command="python experiments/llm_run.py",
     )
@@ -73,6 +94,23 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return [transformer.cell(name, row[name]) for name in _FIGURES]
 
 
-def _drawn(results: dict[str, Any]) -> Figure:
-    draw = functools.partial(transformer.draw, results=results)
-    return embed(style.for_page(style.render(draw, "transformer")["png"]))
+def _log(steps: list[dict[str, Any]]) -> Log:
+    collector = Collector("steps")
+    for entry in steps:
+        collector.add(entry)
+    return collector.log()
+
+
+def _courses(found: dict[str, Explanation]) -> list[tuple[str, list[str]]]:
+    """Every column that some log has, with a cell for each log."""
+    by_label = [{one.label: one for one in explained.courses} for explained in found.values()]
+    labels = list(dict.fromkeys(label for part in by_label for label in part))
+    return [(label, [_from_to(part.get(label)) for part in by_label]) for label in labels]
+
+
+def _from_to(course: Course | None) -> str:
+    return "" if course is None else f"{course.first:.3g} → {course.last:.3g}"
+
+
+def _drawn(fill: Callable[[Any], object], name: str) -> Figure:
+    return embed(style.for_page(style.render(fill, name)["png"]))

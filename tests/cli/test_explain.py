@@ -34,6 +34,17 @@ def test_nothing_is_named_where_nothing_drifts(capsys, tmp_path):
     assert found["diagnoses"] == []
 
 
+def test_every_column_is_drawn(capsys, tmp_path):
+    path = write(tmp_path, drift=90)
+    for name in ("log.png", "log.svg"):
+        assert run(capsys, "llm", "explain", path, "--figure", tmp_path / name)[0] == 0
+    assert (tmp_path / "log.png").read_bytes()[1:4] == b"PNG"
+    assert "<svg" in (tmp_path / "log.svg").read_text()
+    for name, said in (("log.gif", "neither .png nor .svg"), ("none/log.png", "figure")):
+        status, _, err = run(capsys, "explain", path, "--figure", tmp_path / name)
+        assert status == 2 and said in err and err.count("\n") == 1
+
+
 def test_a_log_that_is_not_there_is_refused(capsys, tmp_path):
     status, _, err = run(capsys, "llm", "explain", tmp_path / "none.csv")
     assert status == 2 and "none.csv" in err

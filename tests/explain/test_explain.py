@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from apo_sim import InvalidArgument
-from apo_sim.explain import Effect, explain
+from apo_sim.explain import Effect, draw, explain, read
 from apo_sim.explain.columns import canonical
 from apo_sim.explain.commands import COMMANDS
 from apo_sim.explain.levels import levels
@@ -296,6 +297,90 @@ def test_rows_are_read_one_by_one(tmp_path):
 )
 def test_names_of_other_tools(name, known):
     assert canonical(name) == known
+
+
+def of_grpo(random, step, rises):
+    """A row of TRL's GRPOTrainer: the loss is an advantage's mean, 0 but for rounding."""
+    share = step / 200
+    return {
+        "step": step,
+        "loss": 1e-7 * random.normal(),
+        "grad_norm": 0.07 + 0.01 * random.normal(),
+        "learning_rate": 5e-7,
+        "reward": 1.0 + rises * share + 0.1 * random.normal(),
+        "reward_std": 0.4,
+        "rewards/format_reward/mean": 0.5,
+        "frac_reward_zero_std": 0.1,
+        "completions/mean_length": 400 + 5 * random.normal(),
+        "completion_length": 400.0,
+        "completions/clipped_ratio": 0.25,
+        "kl": 1e-4 * share,
+        "num_tokens": 1e4 * step,
+    }
+
+
+@pytest.mark.parametrize("rises", [0.0, 1.0])
+def test_the_loss_of_a_policy_gradient_is_no_sign_of_a_dead_rate(rises, tmp_path):
+    random = np.random.default_rng(0)
+    found = explain(write_trl([of_grpo(random, k, rises) for k in range(1, 201)], tmp_path))
+    assert not found.effects
+    (why,) = (one.why for one in found.unjudged if one.effect is Effect.DEAD_LEARNING_RATE)
+    assert "policy gradient" in why
+    shown = {one.name: one for one in found.courses}
+    assert shown["ended"].first == shown["ended"].last == 0.75  # what is not cut off
+    assert shown["reward"].beyond_noise == (rises > 0) and not shown["loss"].beyond_noise
+
+
+def test_rows_of_llama_factory_have_their_own_name_of_a_step(tmp_path):
+    lines = [
+        {"current_steps": k, "total_steps": 90, "loss": 0.7 - 0.01 * k, "lr": 1e-6, "accuracy": 0.5}
+        for k in range(60)
+    ]
+    lines.append({"current_steps": 60, "total_steps": 90, "epoch": 1.0, "percentage": 66.7})
+    # Taken up again from step 30: what came first does not count.
+    log = read(write_jsonl([row | {"loss": 9.0} for row in lines[30:60]] + lines, tmp_path))
+    loss = log.columns["loss"]
+    assert loss.step.tolist() == list(range(60)) and loss.value.max() == pytest.approx(0.7)
+
+
+def test_a_log_of_supervised_training_shows_what_it_can(tmp_path):
+    noise = 0.01 * np.random.default_rng(0).normal(size=80)
+    rows = [
+        {"step": k, "epoch": k / 16, "loss": 2 * 0.97**k + noise[k], "learning_rate": 2e-4}
+        for k in range(80)
+    ]
+    rows += [{"step": k, "eval_loss": 1.0 - 0.005 * k, "eval_runtime": 3.0} for k in (15, 31, 47)]
+    rows.append({"step": 80, "total_flos": 1e15, "train_loss": 0.9, "train_runtime": 60.0})
+    found = explain(write_trl(rows, tmp_path))
+    assert not found.effects and "looked for: diverged, dead learning rate" in found.summary
+    assert [one.name for one in found.courses] == ["loss", "held_out_loss", "learning_rate"]
+
+
+def test_too_few_rows_are_not_called_healthy(tmp_path):
+    rows = [{"step": k, "rewards/margins": 40.0 * k, "eval_loss": 0.7} for k in range(4)]
+    found = explain(write_trl(rows, tmp_path))
+    assert "saturated" not in found.summary and "beta hardly counts" not in found.summary
+    (margin,) = (one for one in found.courses if one.name == "margin")
+    assert (margin.first, margin.last, margin.beyond_noise) == (0.0, 120.0, None)
+    assert f"{margin.label}" in str(found) and "120" in str(found)
+
+
+def test_the_picture_has_a_panel_for_every_scale(tmp_path, displaced):
+    log = read(write_ours(displaced, tmp_path, iterations=2))
+    figure = Figure()
+    draw(figure, {"one": log, "other": log}, "a note")
+    panels = {place.get_title(): place for place in figure.axes}
+    assert {"loss", "log-probability, nats", "reward", "entropy, nats"} <= set(panels)
+    assert "score" not in panels and figure.get_suptitle() == "a note"
+    # Of each log two columns, in each iteration: faint rows once, means twice; and a border.
+    lines = panels["log-probability, nats"].lines
+    borders = [line for line in lines if line.get_linestyle() == ":" and len(line.get_xdata()) == 2]
+    assert len(lines) - len(borders) == 2 * 2 * (1 + 2) and len(borders) == 2
+    assert borders[0].get_xdata()[0] == len(displaced)
+    # What is drawn is what was logged.
+    faint = min(lines, key=lambda line: line.get_linewidth())
+    expected = [row["logps/chosen"] for row in displaced] * 2
+    np.testing.assert_allclose(faint.get_ydata(), expected)
 
 
 def change(values):

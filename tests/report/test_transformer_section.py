@@ -17,6 +17,12 @@ def test_own_results_come_first_and_those_of_an_older_version_are_passed_over(tm
     seeds = len({run["seed"] for run in own["runs"]})
     assert shown.own and len(shown.rows) == seeds + len(own["runs"])
     assert not any("APO" in line for line in shown.finding)
+    # What the logs say of the steps: of the first seed, and of whatever they hold.
+    seed, steps = own["runs"][0]["seed"], own["runs"][0]["steps"]
+    assert shown.runs == [f"DPO, seed {seed}"] and shown.course.width > shown.course.height
+    (loss,) = (cells for label, cells in shown.courses if label == "loss")
+    assert loss == [f"{steps[0]['loss']:.3g} → {steps[-1]['loss']:.3g}"]
+    assert shown.seen == ["DPO: nothing conspicuous; looked for: diverged."]
     for run in own["runs"]:
         del run["rows"][-1]["wins"]
     file.write_text(json.dumps(own))

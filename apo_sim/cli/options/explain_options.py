@@ -27,4 +27,8 @@ class Explain:
         tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: that of config.json)"),
     ] = None
     """Of the parameters, such as bfloat16."""
+    figure: Annotated[
+        Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: not)")
+    ] = None
+    """Draw every column that the log has into a .png or .svg."""
     json: Json = False
