@@ -10,31 +10,32 @@ from apo_sim.cli.options.option_kinds import Json, listed
 
 @dataclass(frozen=True)
 class Advise:
-    """Say which extrapolation to use in a run about to start, and what to expect of it.
+    """Recommend an extrapolation for a planned run, and predict what it gains.
 
-    By the law of leading order where it decides; else read from stored runs, or simulated for
-    another family; --simulate runs the setting itself.
+    The recommendation comes from the leading-order law where it is accurate enough, and otherwise
+    from stored runs or, for families other than uniform, from a simulation. Pass --simulate to
+    simulate exactly this setting.
     """
 
     samples: Annotated[int, tyro.conf.arg(metavar="N")]
-    """Preference pairs an iteration, over all contexts."""
+    """Number of preference pairs per iteration, over all contexts."""
     iterations: Annotated[int, tyro.conf.arg(metavar="T")]
-    """Number of updates."""
+    """Number of iterations."""
     beta: float
-    """Proximal weight."""
+    """Proximal weight: the larger, the smaller the step."""
     arms: int = 10
     """Number of arms."""
     spread: float = 1.0
-    """Rewards lie in [-spread, spread]."""
+    """Size of the rewards, which lie in [-spread, spread]."""
     contexts: int = 1
-    """Number of contexts; each learns from its own share of the samples."""
+    """Number of contexts; each one learns only from its share of the samples."""
     simulate: Annotated[
-        int, tyro.conf.arg(metavar="RUNS", help_behavior_hint="(default: 0, as many as it takes)")
+        int, tyro.conf.arg(metavar="RUNS", help_behavior_hint="(default: 0, as many as needed)")
     ] = 0
-    """Simulate this setting, so many runs of every alpha."""
+    """Simulate this setting with this many runs for each alpha."""
     family: Annotated[str, listed("Problem family", "FAMILIES", "uniform")] = "uniform"
     methods: Literal["momentum", "all"] = "momentum"
-    """all: say as well where another method leaves a smaller gap from as many labels."""
+    """Pass `all` to list other methods that leave a smaller gap with the same number of labels."""
     seed: int = 0
-    """Of the problems drawn, and of the simulation."""
+    """Random seed of the problems and of the simulation."""
     json: Json = False

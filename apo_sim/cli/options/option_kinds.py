@@ -1,4 +1,4 @@
-"""Kinds of options that several subcommands have."""
+"""Kinds of options that several subcommands share."""
 
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavi
 Json = Annotated[
     bool,
     tyro.conf.arg(
-        help="Print JSON, for programs; all else goes to the standard error.",
+        help="Print JSON for other programs; everything else goes to standard error.",
         help_behavior_hint="",
     ),
     tyro.conf.FlagCreatePairsOff,
@@ -20,10 +20,10 @@ Json = Annotated[
 
 
 def listed(what: str, registry: str, default: str = "", *, also: str = "") -> Any:
-    """An option whose help lists the names that it takes: several, or one if it has a default.
+    """Describe an option that takes names of a registry: one if it has a default, else several.
 
     Args:
-        what: the option, in words.
+        what: what the option is, in words.
         registry: the registry of the names, such as `"LOSSES"`.
         default: the name that is taken when none is given.
         also: a further registry, whose names follow.

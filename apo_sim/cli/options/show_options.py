@@ -10,10 +10,10 @@ from apo_sim.cli.options.option_kinds import Json
 
 @dataclass(frozen=True)
 class Show:
-    """Print a claim's statement, its source and the last verdict on it."""
+    """Print the statement and source of a claim, and the latest verdict on it."""
 
     id: tyro.conf.Positional[str]
-    """Claim, such as N2."""
+    """Id of the claim, such as N2."""
     out: Path = Path("results")
-    """Folder of the run to look the verdict up in."""
+    """Results folder that holds the verdict."""
     json: Json = False

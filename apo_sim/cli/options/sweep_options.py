@@ -11,64 +11,64 @@ from apo_sim.cli.options.option_kinds import Counts, Names, Numbers, listed
 
 @dataclass(frozen=True)
 class Sweep:
-    """Run a grid of settings with many seeds and keep the series in a zarr store.
+    """Run a grid of settings with many seeds and store the results as zarr.
 
-    Several values of a setting make it an axis; axes come in the order of the list below, or in
-    that of the file. A sweep that was stopped goes on when the same command is given again.
+    A setting with several values becomes an axis. Axes follow the order of the list below, or the
+    order in the file. To resume a sweep that was interrupted, run the same command again.
     """
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
-    """Folder of the store. Needed, here or in the file."""
+    """Folder for the zarr store. Required here or in the file."""
     file: Annotated[Path | None, tyro.conf.arg(metavar="TOML", help_behavior_hint="")] = None
-    """TOML file with the arguments of `apo_sim.sweep`; flags override it."""
+    """TOML file with the arguments of `apo_sim.sweep`; options on the command line override it."""
     family: Annotated[str | None, listed("Problem family", "FAMILIES", "uniform")] = None
-    loss: Annotated[tuple[str, ...], listed("What a step fits", "LOSSES")] = ()
-    momentum: Annotated[tuple[str, ...], listed("Rule of alpha", "MOMENTA")] = ()
-    ranker: Annotated[tuple[str, ...], listed("How a pair comes about", "RANKERS")] = ()
-    geometry: Annotated[tuple[str, ...], listed("Of the proximal step", "GEOMETRIES")] = ()
+    loss: Annotated[tuple[str, ...], listed("Loss", "LOSSES")] = ()
+    momentum: Annotated[tuple[str, ...], listed("Momentum rule", "MOMENTA")] = ()
+    ranker: Annotated[tuple[str, ...], listed("How pairs are drawn and labelled", "RANKERS")] = ()
+    geometry: Annotated[tuple[str, ...], listed("Geometry of the proximal step", "GEOMETRIES")] = ()
     beta_schedule: Names = ()
-    """constant, or matched: no momentum, and the betas that take its path."""
+    """constant, or matched: no momentum, but the betas that follow the same path as momentum."""
     draws: Names = ()
-    """fresh, or shared: the same random numbers in every iteration, a control."""
+    """fresh, or shared: reuse the same random numbers in every iteration, as a control."""
     contexts: Counts = ()
     """Number of contexts."""
     arms: Counts = ()
     """Number of arms."""
     alpha: Numbers = ()
-    """Extrapolation."""
+    """Extrapolation of the momentum rule, in [0, 1)."""
     samples: Numbers = ()
-    """Preference pairs an iteration; left out: exact preferences."""
+    """Number of preference pairs per iteration; omit it for exact preferences."""
     beta: Numbers = ()
     """Proximal weight."""
     iterations: Counts = ()
-    """Iterations of a run."""
+    """Number of iterations."""
     reward_bound: Numbers = ()
     """Bound on the learned rewards."""
     spread: Numbers = ()
-    """Of the family: size of the rewards."""
+    """Family parameter: size of the rewards."""
     gap: Numbers = ()
-    """Of the family: lead of the best arm."""
+    """Family parameter: reward gap between the best arm and the second best."""
     p_star: Numbers = ()
-    """Of the family: reference mass of the best arm."""
+    """Family parameter: probability that the reference gives the best arm."""
     exponent: Numbers = ()
-    """Of the family: steepness of the reference."""
+    """Family parameter: exponent of the reference's power law."""
     dominance: Numbers = ()
-    """Of the family: margin of the arm that beats all others."""
+    """Family parameter: how much better the dominant arm does than any other, whatever it faces."""
     win_rate: Numbers = ()
-    """Of the family: rock against scissors."""
+    """Family parameter: probability that rock beats scissors."""
     variables: Names = ()
-    """Series to keep, such as suboptimality, tv, gamma, optimisation, statistics."""
+    """Series to store, such as suboptimality, tv, gamma, optimisation or statistics."""
     seeds: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
-    """Replicates of every cell. Needed, here or in the file."""
+    """Number of replicates of every cell. Required here or in the file."""
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 0)")] = (
         None
     )
-    """All randomness is folded from it."""
+    """Random seed."""
     chunk: Annotated[
         int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 4096)")
     ] = None
-    """Runs that are computed and stored as one."""
+    """Number of runs to compute and store at a time."""
     cluster: Annotated[
         str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="(default: this process)")
     ] = None
-    """Dask scheduler that shares out the work."""
+    """Address of the Dask scheduler to send the work to."""

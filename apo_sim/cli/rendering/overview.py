@@ -7,25 +7,27 @@ from apo_sim.cli.options import SUBCOMMANDS
 from apo_sim.cli.rendering.console import plain, table
 
 ABOUT = (
-    "A referee for preference-optimisation theory: state a claim, and it says whether it holds, "
-    "how tight it is and where it says nothing."
+    "A referee for preference-optimisation theory: state a claim, and apo-sim tells you whether "
+    "it holds, how tight it is and where it is vacuous."
 )
 FIRST_STEPS = {
-    "apo-sim claims": "what is claimed, and by whom",
-    "apo-sim show N2": "one claim, and the last verdict on it",
-    "apo-sim validate --claim N2": "judge it, in seconds, and write a report",
+    "apo-sim claims": "list the claims and their sources",
+    "apo-sim show N2": "show one claim and the latest verdict on it",
+    "apo-sim validate --claim N2": "judge it in seconds and write a report",
 }
 
 
 def print_overview(console: Console) -> None:
-    """Print the subcommands with a line each, and what to begin with."""
+    """Print one line for each subcommand, and the first commands to try."""
     console.print("usage: apo-sim SUBCOMMAND [OPTIONS]\n", markup=False)
     console.print(f"{ABOUT}\n")
     lines = {name: _first_line(options) for name, options in SUBCOMMANDS.items()}
-    for heading, rows in (("Subcommands", lines), ("To begin with", FIRST_STEPS)):
+    for heading, rows in (("Subcommands", lines), ("Getting started", FIRST_STEPS)):
         console.print(f"[bold]{heading}[/]")
         console.print(_two_columns(rows), "")
-    console.print("apo-sim SUBCOMMAND --help lists its options; apo-sim --version, the version.")
+    console.print(
+        "Run apo-sim SUBCOMMAND --help for its options, and apo-sim --version for the version."
+    )
 
 
 def _first_line(options: type) -> str:
