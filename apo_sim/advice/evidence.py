@@ -9,7 +9,7 @@ import xarray as xr
 from apo_sim.advice import lookup
 from apo_sim.advice.setting import Draws, Setting
 from apo_sim.advice.surface import measure, reduced, shipped
-from apo_sim.studies.intervals import mean_and_half, resampled
+from apo_sim.statistics import mean_and_half, resampled
 
 RESAMPLES = 500
 # What exceeds the best by this share, or less, is as good.

@@ -28,7 +28,7 @@ from apo_sim.momentum import Schedule
 from apo_sim.problems import Bandit
 from apo_sim.registry import Choice
 from apo_sim.registry.named_families import parameters_of
-from apo_sim.studies.intervals import resampled
+from apo_sim.statistics import resampled
 from apo_sim.sweep.lanes import over_lanes, replicate_problem
 from apo_sim.theory import matched_beta
 from apo_sim.theory.leading_order import LeadingOrder, leading_order

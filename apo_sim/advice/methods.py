@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from apo_sim.statistics import mean_and_half
 from apo_sim.studies import field, matched_beta
 from apo_sim.studies.field_problems import ARMS
-from apo_sim.studies.intervals import mean_and_half
 
 FILE = "methods_{}.nc"
 # The paper's method on each kind of problem; which extrapolation is tuned as all else is.

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from apo_sim.registry import Family
-from apo_sim.studies.intervals import mean_and_half, place
+from apo_sim.statistics import mean_and_half
+from apo_sim.studies.kept import place
 from apo_sim.sweep import sweep
 
 FAMILY = "uniform"

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 from apo_sim.explain.log import Series
-from apo_sim.studies.intervals import CONFIDENCE
+from apo_sim.statistics import CONFIDENCE, t_quantile
 
 # Below it, a change cannot be told from noise.
 FEWEST_ROWS = 8
@@ -84,8 +84,8 @@ class Levels:
         return float(self.steps[first, 0]), float(self.steps[-1, 1])
 
     def _quantile(self, choices: int = 1) -> float:
-        tail = 0.5 * (1.0 - CONFIDENCE) / (_TESTS * choices)
-        return float(stats.t.ppf(1.0 - tail, len(self.blocks) - 2))
+        confidence = 1.0 - (1.0 - CONFIDENCE) / (_TESTS * choices)
+        return t_quantile(confidence, len(self.blocks) - 2)
 
 
 def levels(series: Series, restarts: bool = False) -> Levels | None:

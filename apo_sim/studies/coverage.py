@@ -18,8 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from apo_sim import theory
+from apo_sim.statistics import mean_and_half, several
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import mean_and_half, several
 from apo_sim.studies.limit import sweep_to_limit
 from apo_sim.studies.wording import plus_minus
 

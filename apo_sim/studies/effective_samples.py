@@ -18,8 +18,9 @@ from matplotlib.ticker import LogLocator
 
 from apo_sim import theory
 from apo_sim.registry import Family
+from apo_sim.statistics import bootstrap, several
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import bootstrap, place, several
+from apo_sim.studies.kept import place
 from apo_sim.sweep import sweep
 
 ALPHAS = (0.0, 0.6, 0.9, 0.99)

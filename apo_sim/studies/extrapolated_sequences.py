@@ -24,8 +24,8 @@ from apo_sim.optimizers import AdamW
 from apo_sim.policies import Attention, Recurrent
 from apo_sim.proximal import ByGradient
 from apo_sim.spaces import InLogProbabilities, InParameters, InTokens, Space
+from apo_sim.statistics import bootstrap, mean_and_half, ratio_of_means, several
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import bootstrap, mean_and_half, ratio_of_means, several
 from apo_sim.studies.wording import plus_minus
 from apo_sim.sweep.trainings import trainings
 

@@ -24,6 +24,7 @@ from apo_sim.checks import as_seed
 from apo_sim.momentum import Constant
 from apo_sim.problems import Bandit
 from apo_sim.progress import bar
+from apo_sim.statistics import clopper_pearson, mean_and_half, several
 from apo_sim.studies.caption import caption
 from apo_sim.studies.certified_runs import (
     ARMS,
@@ -37,7 +38,6 @@ from apo_sim.studies.certified_runs import (
     sampled,
     tried,
 )
-from apo_sim.studies.intervals import clopper_pearson, mean_and_half, several
 from apo_sim.studies.kept import kept
 from apo_sim.sweep.lanes import over_lanes
 

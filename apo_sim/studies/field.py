@@ -22,10 +22,10 @@ from apo_sim.checks import as_count
 from apo_sim.errors import InvalidArgument
 from apo_sim.loop import solve
 from apo_sim.progress import bar
+from apo_sim.statistics import CONFIDENCE, mean_and_half, several
 from apo_sim.studies import field_figure, matched_beta
 from apo_sim.studies.field_methods import BANDITS, EACH, GAMES, ONCE, Contender, Setting
 from apo_sim.studies.field_problems import BANDIT_KINDS, GAME_KINDS, bandit, game
-from apo_sim.studies.intervals import CONFIDENCE, mean_and_half, several
 from apo_sim.studies.kept import kept
 from apo_sim.studies.wording import plus_minus
 from apo_sim.sweep.lanes import over_lanes

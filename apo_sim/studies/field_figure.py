@@ -7,8 +7,8 @@ import xarray as xr
 from matplotlib.colors import LogNorm, TwoSlopeNorm
 from matplotlib.figure import Figure
 
+from apo_sim.statistics import mean_and_half
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import mean_and_half
 
 # Methods that the lines show in colour, where they are there; all others are grey.
 SHOWN = {

@@ -30,10 +30,10 @@ from apo_sim.problems import Bandit
 from apo_sim.progress import bar
 from apo_sim.registry import FAMILIES, Family
 from apo_sim.running import run
+from apo_sim.statistics import clopper_pearson, mean_and_half, several
 from apo_sim.studies import matched_beta
 from apo_sim.studies.caption import caption
 from apo_sim.studies.geometry_kinds import COLOURS, KINDS, AnyKind, scale
-from apo_sim.studies.intervals import clopper_pearson, mean_and_half, several
 from apo_sim.studies.kept import kept
 from apo_sim.studies.wording import plus_minus
 from apo_sim.sweep.devices import EVERYWHERE, LANES, shared_out

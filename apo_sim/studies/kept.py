@@ -44,3 +44,13 @@ def kept(store: Path | None, settings: dict[str, Any], compute: Callable[[], xr.
     except OSError as error:
         raise cannot_write("out", store, error) from None
     return found
+
+
+def place(out: str | Path | None, name: str) -> Path | None:
+    """Where a study keeps one of its stores: in its folder, if it has one.
+
+    Example:
+        >>> place("runs", "sweep").as_posix(), place(None, "sweep")
+        ('runs/sweep.zarr', None)
+    """
+    return None if out is None else Path(out) / f"{name}.zarr"

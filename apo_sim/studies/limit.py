@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from apo_sim.registry import Family
-from apo_sim.studies.intervals import place
+from apo_sim.studies.kept import place
 from apo_sim.sweep import sweep
 
 

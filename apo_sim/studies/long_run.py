@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from apo_sim.registry import Family
+from apo_sim.statistics import mean_and_half, several
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import mean_and_half, place, several
+from apo_sim.studies.kept import place
 from apo_sim.sweep import sweep
 
 ALPHAS = (0.0, 0.3, 0.9)

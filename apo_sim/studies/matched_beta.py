@@ -20,15 +20,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from apo_sim.registry import Family
-from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import (
+from apo_sim.statistics import (
     CONFIDENCE,
     bootstrap,
     mean_and_half,
-    place,
     ratio_of_means,
     several,
 )
+from apo_sim.studies.caption import caption
+from apo_sim.studies.kept import place
 from apo_sim.sweep import sweep
 
 ALPHAS = (0.3, 0.6, 0.9)

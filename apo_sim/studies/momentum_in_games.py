@@ -17,9 +17,10 @@ from matplotlib.lines import Line2D
 
 from apo_sim.errors import InvalidArgument
 from apo_sim.losses import Loss
+from apo_sim.statistics import mean_and_half, several
 from apo_sim.studies.caption import caption
 from apo_sim.studies.game_kinds import KINDS, three_arms
-from apo_sim.studies.intervals import mean_and_half, place, several
+from apo_sim.studies.kept import place
 from apo_sim.studies.wording import plus_minus
 from apo_sim.sweep import sweep
 

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from apo_sim.registry import MOMENTA, Family, rule_of
+from apo_sim.statistics import bootstrap, mean_and_half, ratio_of_means, several
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import bootstrap, mean_and_half, place, ratio_of_means, several
+from apo_sim.studies.kept import place
 from apo_sim.sweep import sweep
 
 # Rule and alpha; none is written as alpha = 0, which shares the program of the other constants.

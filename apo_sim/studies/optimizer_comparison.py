@@ -26,9 +26,9 @@ from apo_sim.one_of import OneOf
 from apo_sim.optimizers import SGD, AdamW, Optimizer, RMSProp
 from apo_sim.policies import Recurrent
 from apo_sim.proximal import ByGradient
+from apo_sim.statistics import bootstrap, mean_and_half, ratio_of_means, several
 from apo_sim.studies import ring_protocol
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import bootstrap, mean_and_half, ratio_of_means, several
 from apo_sim.studies.ring_protocol import ALPHA, BETA, Protocol
 from apo_sim.studies.wording import plus_minus
 from apo_sim.sweep import trainings

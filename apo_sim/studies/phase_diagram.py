@@ -16,8 +16,9 @@ from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 from apo_sim.errors import InvalidArgument
 from apo_sim.registry import Family
+from apo_sim.statistics import CONFIDENCE, mean_and_half, several
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import CONFIDENCE, mean_and_half, place, several
+from apo_sim.studies.kept import place
 from apo_sim.sweep import sweep
 
 ALPHAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)

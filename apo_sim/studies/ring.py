@@ -21,8 +21,8 @@ from matplotlib.patches import Circle
 from apo_sim import theory
 from apo_sim.files import as_path, cannot_write
 from apo_sim.spaces import InLogProbabilities
+from apo_sim.statistics import mean_and_half, several
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import mean_and_half, several
 from apo_sim.studies.ring_protocol import (
     ALPHA,
     BETA,

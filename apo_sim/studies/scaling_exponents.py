@@ -21,8 +21,9 @@ from matplotlib.lines import Line2D
 
 from apo_sim import theory
 from apo_sim.registry import Family
+from apo_sim.statistics import CONFIDENCE, bootstrap, log_log_slope, several
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import CONFIDENCE, bootstrap, log_log_slope, place, several
+from apo_sim.studies.kept import place
 from apo_sim.sweep import sweep
 
 ALPHAS = (0.0, 0.3, 0.6, 0.8, 0.9)

@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 
 from apo_sim import families
 from apo_sim.problems import Bandit
+from apo_sim.statistics import bootstrap, mean_and_half, ratio_of_means, several
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import bootstrap, mean_and_half, place, ratio_of_means, several
+from apo_sim.studies.kept import place
 from apo_sim.studies.momentum_rules import total_weight
 from apo_sim.sweep import replicate_problem, sweep
 

@@ -22,15 +22,15 @@ from matplotlib.ticker import LogLocator
 
 from apo_sim import theory
 from apo_sim.registry import Family
-from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import (
+from apo_sim.statistics import (
     CONFIDENCE,
     bootstrap,
     mean_and_half,
-    place,
     ratio_of_means,
     several,
 )
+from apo_sim.studies.caption import caption
+from apo_sim.studies.kept import place
 from apo_sim.sweep import sweep
 
 ALPHAS = (0.0, 0.3, 0.6, 0.9)

@@ -4,7 +4,7 @@ import math
 
 import xarray as xr
 
-from apo_sim.studies.intervals import mean_and_half
+from apo_sim.statistics import mean_and_half
 
 
 def plus_minus(values: xr.DataArray) -> str:

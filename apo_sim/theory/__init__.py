@@ -46,7 +46,7 @@ from apo_sim.theory.optimisation import (
     wright_omega,
 )
 from apo_sim.theory.paths import PolicyPath
-from apo_sim.theory.statistics import (
+from apo_sim.theory.statistical_error import (
     Flavour,
     log_reward_error_bound,
     log_samples_needed,

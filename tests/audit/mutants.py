@@ -113,7 +113,7 @@ MUTANTS = (
     ),
     Mutant(
         "the factor 2 of Lemma E.1 missing",
-        "theory/statistics.py",
+        "theory/statistical_error.py",
         'dropped = 0.0 if flavour == "printed" else jnp.log(2.0)',
         "dropped = 0.0",
         ("test_statistics.py::test_error_of_the_fitted_reward",),

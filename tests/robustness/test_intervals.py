@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 from apo_sim import InvalidArgument
+from apo_sim.statistics import bootstrap, clopper_pearson, mean_and_half
 from apo_sim.studies import long_run, momentum_rules, transformer
-from apo_sim.studies.intervals import bootstrap, clopper_pearson, mean_and_half, student
 
 
 def of_prompts(scores, others, **changes):
@@ -78,7 +78,6 @@ def test_parts_of_successes_count_against_both_ends():
     assert clopper_pearson(2.5, 4) == (clopper_pearson(2, 4)[0], clopper_pearson(3, 4)[1])
     assert clopper_pearson(3 * (1 / 3), 3) == clopper_pearson(1, 3)
     assert clopper_pearson(0.1 + 0.2 + 0.7, 1)[1] == 1.0  # more than one by a rounding
-    assert student(np.array([2.0])) is None and student(np.array([2.0, 2.0])) is None
 
 
 def test_one_seed_gives_no_interval_and_is_refused_before_it_is_run():

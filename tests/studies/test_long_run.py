@@ -7,8 +7,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from apo_sim.errors import InvalidArgument
+from apo_sim.statistics import mean_and_half
 from apo_sim.studies import long_run
-from apo_sim.studies.intervals import mean_and_half
 from apo_sim.studies.long_run import by_length, judged
 
 # With the other studies: they share what is compiled.

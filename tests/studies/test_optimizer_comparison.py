@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from apo_sim.one_of import OneOf
 from apo_sim.proximal import ByGradient
+from apo_sim.statistics import mean_and_half
 from apo_sim.studies import optimizer_comparison
-from apo_sim.studies.intervals import mean_and_half
 from apo_sim.studies.optimizer_comparison import (
     ADAMW,
     EXTRAPOLATION,

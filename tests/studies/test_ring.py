@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
+from apo_sim.statistics import mean_and_half
 from apo_sim.studies import ring, ring_search
-from apo_sim.studies.intervals import mean_and_half
 from apo_sim.studies.ring import EXACT, EXTRAPOLATION, LONGER, MATCHED, METHODS, STANDARD
 from apo_sim.studies.ring_protocol import REPORTED, SEGMENT, Protocol, segments, setup
 from apo_sim.training import train

@@ -14,7 +14,7 @@ from apo_sim.cli.rendering.console import open_console, say
 from apo_sim.cli.status import DONE, INTERRUPTED, UNSOUND
 from apo_sim.errors import InvalidArgument
 from apo_sim.files import as_path, read_text
-from apo_sim.studies.intervals import mean_and_half
+from apo_sim.statistics import mean_and_half
 from apo_sim.sweep import ClusterLost, sweep
 
 

@@ -12,7 +12,7 @@ import scipy.stats
 
 from apo_sim.llm.data.prompts import Prompt
 from apo_sim.llm.data.rankers import can_verify, followed
-from apo_sim.studies.intervals import CONFIDENCE, clopper_pearson, student
+from apo_sim.statistics import CONFIDENCE, clopper_pearson, student
 
 # Keeps the regression finite where one side wins every comparison.
 _RIDGE = 1e-4
@@ -121,9 +121,12 @@ def mean(values: Any, least: float = -math.inf) -> list[float | None]:
         >>> mean([1.0, 2.0, 3.0], least=0.0), mean([1.0])
         ([2.0, 0.0, 4.484138], [1.0, None, None])
     """
-    ends = student(np.asarray(values, float))
-    low, high = (None, None) if ends is None else (max(ends[0], least), ends[1])
-    return [None if end is None else round(end, 6) for end in (float(np.mean(values)), low, high)]
+    numbers = np.asarray(values, float)
+    middle = round(float(np.mean(numbers)), 6)
+    if numbers.size < 2 or np.ptp(numbers) == 0:  # nothing tells how far off it is
+        return [middle, None, None]
+    low, high = student(numbers)
+    return [middle, round(max(low, least), 6), round(high, 6)]
 
 
 def win(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -134,27 +137,6 @@ def win(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
         [1.0, 0.0, 0.5]
     """
     return 0.5 * (1.0 + np.sign(scores - others))
-
-
-def divergence(own: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Estimates of the KL divergence of one policy from another, along responses of the one.
-
-    The sum over tokens of r - 1 - log r, with r the other's probability of the token over the own:
-    without bias for responses drawn at temperature and top-p 1, never negative, and of far less
-    variance than the sum of -log r. Elsewhere it is that of the tokens likely to be drawn.
-
-    Args:
-        own: log-probability of every token under the policy that drew it, shape (..., tokens).
-        other: the same under the other policy.
-
-    Source: Schulman 2020, "Approximating KL divergence", the estimator k3.
-
-    Example:
-        >>> divergence(np.log([[0.5, 0.9]]), np.log([[0.5, 0.45]])).round(3).tolist()
-        [0.193]
-    """
-    log_ratio = np.asarray(other, float) - np.asarray(own, float)
-    return (np.expm1(log_ratio) - log_ratio).sum(axis=-1)
 
 
 def length_controlled(wins: np.ndarray, longer: np.ndarray) -> list[float]:
