@@ -21,7 +21,7 @@ def as_text(name: str, value: Any) -> str:
 
 
 def one_of(names: Iterable[str]) -> Kind:
-    """The kind of a name out of a few.
+    """The kind of a name out of a few: plain ones, or the members of an enumeration.
 
     Example:
         >>> one_of(["before", "after"])("output", "befor")
@@ -34,7 +34,7 @@ def one_of(names: Iterable[str]) -> Kind:
     def kind(name: str, value: Any) -> str:
         if not isinstance(value, str) or value not in known:
             raise UnknownName(name, value, known)
-        return value
+        return known[known.index(value)]
 
     return kind
 

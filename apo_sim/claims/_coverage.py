@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy.special import expit
@@ -90,9 +89,3 @@ def on_path(alpha: float, p: float) -> list[np.ndarray]:
         after = behaviour + 1 / beta
         before, behaviour = after, after + alpha * (after - before)
     return path
-
-
-def interval(samples: Any, confidence: float) -> tuple[float, float]:
-    """Ends of a bootstrap interval."""
-    low, high = np.quantile(samples, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)

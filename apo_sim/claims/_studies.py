@@ -245,10 +245,5 @@ def _log_needed(log_coverage, reward_bound, threshold, alpha, beta, delta, arms,
     return jax.vmap(one)(log_coverage, reward_bound, threshold)
 
 
-def bootstrap(rng: np.random.Generator, seeds: int, draws: int = 1000) -> np.ndarray:
-    """Indices (draws, seeds) of seeds drawn with replacement, whole seeds at a time."""
-    return rng.integers(0, seeds, (draws, seeds))
-
-
 def _rows(values: Sequence[Any], seeds: int) -> np.ndarray:
     return np.repeat(np.asarray(values), seeds, axis=0)

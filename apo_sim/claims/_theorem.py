@@ -20,6 +20,7 @@ from apo_sim.claims._studies import (
     uniform_bandits,
 )
 from apo_sim.claims._two_arms import GAP, Outcome, every_data_set, two_arms
+from apo_sim.claims.adaptive import until_decided
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 
@@ -75,7 +76,13 @@ class Ordinary:
 
 def judge_theorem(theorem: Theorem, study: Study) -> Finding:
     """Failure rate on two arms, as printed or repaired; the repaired sum on ordinary bandits."""
-    short, longer, usual = _measured(theorem, dataclasses.replace(study, variant="stated"))
+    look = functools.partial(_look, theorem, study)
+    return until_decided(study, look, quick=600, full=10_000)
+
+
+def _look(theorem: Theorem, study: Study, seeds: int, confidence: float) -> Finding:
+    measured = dataclasses.replace(study, variant="stated")
+    (short, longer), usual = _two_arms(measured, seeds), _ordinary(theorem, measured)
     error, bound = getattr(short, theorem.measure), bound_on(theorem, short, study)
     failing = error > bound
     stated, repaired = (Study(study.claim, variant=name) for name in ("stated", "repaired"))
@@ -93,6 +100,7 @@ def judge_theorem(theorem: Theorem, study: Study) -> Finding:
             int(failing.sum()),
             failing.size,
             DELTA,
+            confidence=confidence,
             witness={
                 "reward": [GAP / 2, -GAP / 2],
                 "reference": [0.5, 0.5],
@@ -145,14 +153,15 @@ def _exceeds(theorem: Theorem, outcome: Outcome, study: Study) -> np.ndarray:
 
 
 # The variants of the check judge the same runs.
-@functools.lru_cache(maxsize=1)
-def _measured(theorem: Theorem, study: Study) -> tuple[Outcome, Outcome, Ordinary]:
-    """The two arms after one update and after the paper's three, and the ordinary bandits."""
-    setting, seeds = Setting(SAMPLES, BETA, ALPHA), study.pick(600, 10_000)
+@functools.lru_cache(maxsize=4)
+def _two_arms(study: Study, seeds: int) -> tuple[Outcome, Outcome]:
+    """The two arms after one update and after the paper's three."""
+    setting = Setting(SAMPLES, BETA, ALPHA)
     (both,) = two_arms(study.subkey(0), seeds, [setting], [HORIZON, PAPERS], DELTA)
-    return both[0], both[1], _ordinary(theorem, study)
+    return both[0], both[1]
 
 
+@functools.lru_cache(maxsize=1)
 def _ordinary(theorem: Theorem, study: Study) -> Ordinary:
     bandits = uniform_bandits(study.subkey(1), study.pick(50, 400), ARMS)
     settings = [Setting(float(n), ORDINARY_BETA, ALPHA) for n in GRID]

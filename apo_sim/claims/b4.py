@@ -10,6 +10,8 @@ from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
+from apo_sim.estimate import Estimate
+from apo_sim.statistics import mean_estimate, share_estimate
 from apo_sim.studies import geometry_comparison
 from apo_sim.studies.geometry_comparison import (
     ALPHAS,
@@ -110,7 +112,7 @@ def geometry_of_least_gap(study: Study) -> Finding:
         + ", ".join(f"{name} {b} and {w}" for name, (b, w) in counts.items())
         + f". The best arm has a mass below {LOST:g} after 20 updates at N = 300, at the $\\beta$ "
         "where that happens most, in "
-        + ", ".join(f"{each[0]:.0%} ({name})" for name, each in lost.items())
+        + ", ".join(f"{each.value:.0%} ({name})" for name, each in lost.items())
         + f" of runs. The best $\\beta$ is at an end of the grid in {int(at_end.sum())} of "
         f"{at_end.size} choices, most of them short runs of many pairs, whose limit is the greedy "
         "policy in every geometry.",
@@ -147,21 +149,21 @@ def _differences(gap: xr.DataArray, of_kl: xr.DataArray) -> dict[str, np.ndarray
     return cells
 
 
-def _sign(estimate: judge.Estimate) -> int:
+def _sign(estimate: Estimate) -> int:
     return int(estimate.low > 0) - int(estimate.high < 0)
 
 
-def _gap(data: xr.Dataset, name: str, n: int, t: int, alpha: float) -> list[float]:
+def _gap(data: xr.Dataset, name: str, n: int, t: int, alpha: float) -> Estimate:
     """A mean gap with its interval, by itself."""
     gap = data.gap.sel(contest=OWN, geometry=name, samples=n, iteration=t, alpha=alpha).values
-    return [float(gap.mean()), *judge.mean_interval(gap)]
+    return mean_estimate(gap, unit="reward")
 
 
-def _lost(data: xr.Dataset, name: str) -> list[float]:
+def _lost(data: xr.Dataset, name: str) -> Estimate:
     """How often the best arm has lost its mass, at the beta where it does so most."""
     lost = data.lost.sel(geometry=name, samples=300, alpha=0.0, iteration=20)
     count, of = int(lost.sum("trial").max()), lost.sizes["trial"]
-    return [count / of, *judge.clopper_pearson(count, of)]
+    return share_estimate(count, of, unit="share of runs")
 
 
 @functools.lru_cache(maxsize=1)

@@ -14,7 +14,6 @@ from apo_sim.claims import judge
 from apo_sim.claims._coverage import (
     REWARD,
     UPDATES,
-    interval,
     reference,
     sharpness,
     tilted,
@@ -23,6 +22,7 @@ from apo_sim.claims._coverage import (
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
+from apo_sim.estimate import Estimate
 from apo_sim.loop import solve
 from apo_sim.methods import RLHF
 from apo_sim.methods.accelerated import Accelerated
@@ -30,6 +30,7 @@ from apo_sim.methods.reward_sources import FittedReward
 from apo_sim.momentum import Constant
 from apo_sim.preferences import FromPolicy, FromReference, Mixture, Pairwise
 from apo_sim.problems import Bandit
+from apo_sim.statistics import percentile_ends
 from apo_sim.studies.caption import caption
 from apo_sim.sweep.lanes import over_lanes
 
@@ -137,7 +138,7 @@ def coverage_threshold(study: Study) -> Finding:
     return dataclasses.replace(
         finding,
         facts={
-            **{name: [each[0], *interval(each[1:], at_most)] for name, each in found.items()},
+            **{name: _estimate(each, at_most) for name, each in found.items()},
             "threshold N p by p, alpha 0": {
                 str(p): _crossing(online[0.0][i].mean(axis=-1) / offline[i].mean(axis=-1))
                 for i, p in enumerate(MASSES)
@@ -228,6 +229,11 @@ def _thresholds(
         )
         for alpha, error in online.items()
     }
+
+
+def _estimate(first_and_resampled: np.ndarray, confidence: float) -> Estimate:
+    low, high = percentile_ends(first_and_resampled[1:], confidence)
+    return Estimate(float(first_and_resampled[0]), float(low), float(high))
 
 
 def _crossing(ratio: np.ndarray, level: float = 0.5) -> float:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from apo_sim.claims import _exploration as exploration
 from apo_sim.claims import judge
+from apo_sim.claims.adaptive import until_decided
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
@@ -66,10 +67,13 @@ def stays_short(study: Study) -> Finding:
         >>> [horizon(beta) for beta in BETAS]
         [2, 6, 17, 43]
     """
+    return until_decided(study, functools.partial(_look, study), quick=400, full=2000)
+
+
+def _look(study: Study, seeds: int, at_most: float) -> Finding:
     betas = study.pick(BETAS, (*BETAS, SMALLER))
-    seeds = study.pick(400, 2000)
     gaps = dict(zip((False, True), _measured(study.sweep_seed(), betas, seeds), strict=True))
-    confidence = judge.together(len(betas))
+    confidence = judge.together(len(betas), at_most)
 
     def share(beta: float, index: int, bonus: bool) -> int:
         reached = gaps[bonus][index, :, : horizon(beta) + 1].min(axis=1) < SHORT
@@ -124,7 +128,7 @@ def horizon(beta: float) -> int:
     return math.floor(math.exp(1 / (8 * beta)) / 2)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def _measured(seed: int, betas: tuple[float, ...], seeds: int) -> np.ndarray:
     """Gaps without and with the bonus, shape (2, betas, seeds, T+1) with T the longest."""
     iterations = max(map(horizon, betas))

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from apo_sim.claims import _pessimism as pessimism
 from apo_sim.claims import judge
+from apo_sim.claims.adaptive import until_decided
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
@@ -66,11 +67,14 @@ def greed_fails(study: Study) -> Finding:
         >>> (lanes.features[0, 0] @ lanes.parameter[0]).round(3).tolist()
         [0.1, -1.0, 0.0, -0.9]
     """
-    seeds = study.pick(5000, 20_000)
+    return until_decided(study, functools.partial(_look, study), quick=5000, full=20_000)
+
+
+def _look(study: Study, seeds: int, at_most: float) -> Finding:
     runs = _measured(study.sweep_seed(), seeds)
     favourable = runs["for the best arm"]
     judged = favourable.pessimistic if study.wrong else favourable.greedy
-    confidence = judge.together(len(LABELS) + len(VANISHING))
+    confidence = judge.together(len(LABELS) + len(VANISHING), at_most)
     lost = judged >= 1 - 1e-6
     parts = [
         judge.failure_rate(
@@ -142,7 +146,7 @@ def four_arms(
     )
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=3)
 def _measured(seed: int, seeds: int) -> dict[str, pessimism.Runs]:
     """What becomes of greed and pessimism, by the fall of ties, shapes (labels, seeds)."""
     found = {}

@@ -16,13 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
-from scipy import stats
 
+from apo_sim import statistics
 from apo_sim.checks import as_count, as_flag, as_function, as_text, checked, function_of, optional
 from apo_sim.claims.kinds import (
     Draw,
-    Estimate,
-    Interval,
     Numbers,
     Witness,
     as_estimate,
@@ -41,10 +39,21 @@ from apo_sim.claims.kinds import (
     cells_of,
 )
 from apo_sim.claims.verdict import ClaimError, Finding
+from apo_sim.claims.words import Outcome
 from apo_sim.errors import InvalidArgument
-from apo_sim.studies import intervals
+from apo_sim.estimate import FIGURES, Estimate
+from apo_sim.statistics import (
+    CONFIDENCE,
+    Interval,
+    mean_estimate,
+    student,
+    t_quantile,
+    welch,
+)
 
-CONFIDENCE = 0.95
+clopper_pearson = checked(successes=as_trials, trials=as_count, confidence=as_share)(
+    statistics.clopper_pearson
+)
 
 
 @checked(
@@ -89,7 +98,7 @@ def identity(
     error = abs(float(flat[worst]))
     holds = error <= float(tolerance)
     return Finding(
-        "holds" if holds else "fails",
+        Outcome.HOLDS if holds else Outcome.FAILS,
         measured=error,
         bound=tolerance,
         unit=unit,
@@ -165,11 +174,11 @@ def upper_bound(
         violated = np.where(np.isposinf(bounds), False, above)
     worst = _worst(values, bounds, violated)
     if violated.any():
-        verdict = "fails"
+        verdict = Outcome.FAILS
     elif trivial is not None and np.all(bounds >= _broadcast_to(trivial, bounds.shape)):
-        verdict = "vacuous"
+        verdict = Outcome.VACUOUS
     else:
-        verdict = "holds"
+        verdict = Outcome.HOLDS
     return Finding(
         verdict,
         measured=values[worst],
@@ -177,7 +186,7 @@ def upper_bound(
         interval=interval,
         unit=unit,
         instances=values.size if instances is None else instances,
-        counterexample=_counterexample(witness, worst) if verdict == "fails" else None,
+        counterexample=_counterexample(witness, worst) if verdict is Outcome.FAILS else None,
         note=note,
         draw=draw,
     )
@@ -240,7 +249,7 @@ def compare(
         interval = mean_interval(a - b, confidence)
     else:
         enough = at_least(2)
-        interval = _welch_interval(enough("first", a), enough("second", b), confidence)
+        interval = welch(enough("first", a), enough("second", b), confidence)
     verdict = _decide(interval, -math.inf, float(margin))
     mean = float(np.mean(b))
     return Finding(
@@ -251,7 +260,7 @@ def compare(
         interval=interval,
         unit=unit,
         instances=a.size if paired else a.size + b.size,
-        counterexample=_counterexample(witness, 0) if verdict == "fails" else None,
+        counterexample=_counterexample(witness, 0) if verdict is Outcome.FAILS else None,
         note=note,
         draw=draw,
     )
@@ -312,7 +321,7 @@ def close(
         interval=(low, high),
         unit=unit,
         instances=instances,
-        counterexample=_counterexample(witness, 0) if verdict == "fails" else None,
+        counterexample=_counterexample(witness, 0) if verdict is Outcome.FAILS else None,
         note=note,
         draw=draw,
     )
@@ -367,7 +376,7 @@ def failure_rate(
         interval=interval,
         unit=unit,
         instances=trials,
-        counterexample=_counterexample(witness, 0) if verdict == "fails" else None,
+        counterexample=_counterexample(witness, 0) if verdict is Outcome.FAILS else None,
         note=note,
         draw=draw,
     )
@@ -386,13 +395,16 @@ def together(cells: int, confidence: float = CONFIDENCE) -> float:
     return 1 - (1 - confidence) / cells
 
 
-@checked(cells=cells_of(at_least(2)), confidence=as_share)
-def estimates(cells: Mapping[str, Numbers], confidence: float = CONFIDENCE) -> dict[str, Estimate]:
+@checked(cells=cells_of(at_least(2)), confidence=as_share, unit=as_text)
+def estimates(
+    cells: Mapping[str, Numbers], confidence: float = CONFIDENCE, unit: str = ""
+) -> dict[str, Estimate]:
     """The means of several cells with Student's intervals that cover all at once.
 
     Args:
         cells: from a name to independent samples (n,), such as paired differences over seeds.
         confidence: of all intervals together.
+        unit: what the samples are in.
 
     Example:
         >>> found = estimates({"T = 3": [1.0, 2.0, 3.0], "T = 20": [4.0, 5.0, 6.0]})
@@ -400,10 +412,7 @@ def estimates(cells: Mapping[str, Numbers], confidence: float = CONFIDENCE) -> d
         (5.0, 1.42)
     """
     each = together(len(cells), confidence)
-    return {
-        name: Estimate(float(np.mean(samples)), *mean_interval(samples, each))
-        for name, samples in cells.items()
-    }
+    return {name: mean_estimate(samples, each, unit) for name, samples in cells.items()}
 
 
 @checked(
@@ -450,14 +459,14 @@ def where(
         >>> finding.verdict, list(finding.regions["yes"]), list(finding.regions["undecided"])
         ('depends', ['T = 20'], ['T = 3'])
     """
-    answers = {"holds": "yes", "fails": "no", "not reproduced": "undecided"}
+    answers = {Outcome.HOLDS: "yes", Outcome.FAILS: "no", Outcome.NOT_REPRODUCED: "undecided"}
     regions: dict[str, dict[str, list[float]]] = {answer: {} for answer in answers.values()}
     for name, cell in cells.items():
         answer = answers[_decide((cell.low, cell.high), low, high)]
-        regions[answer][name] = [float(figure) for figure in cell]
+        regions[answer][name] = list(cell.figures)
     counts = {answer: len(named) for answer, named in regions.items()}
     unanimous = next((v for v, answer in answers.items() if counts[answer] == len(cells)), None)
-    verdict = unanimous or "depends"
+    verdict = unanimous or Outcome.DEPENDS
     worst = max(cells, key=lambda name: max(cells[name].value - high, low - cells[name].value))
     return Finding(
         verdict,
@@ -467,7 +476,7 @@ def where(
         instances=instances,
         cells=len(cells),
         regions=regions,
-        counterexample={"cell": worst, **cells[worst]._asdict()} if verdict == "fails" else None,
+        counterexample=_cell(worst, cells[worst]) if verdict is Outcome.FAILS else None,
         facts=facts or {},
         note=note,
         draw=draw,
@@ -485,8 +494,14 @@ def worst(findings: Sequence[Finding]) -> Finding:
         >>> found.verdict, found.cells
         ('not reproduced', 2)
     """
-    order = ("fails", "not reproduced", "depends", "vacuous", "holds")
-    decisive = min(findings, key=lambda finding: order.index(finding.verdict))
+    order = (
+        Outcome.FAILS,
+        Outcome.NOT_REPRODUCED,
+        Outcome.DEPENDS,
+        Outcome.VACUOUS,
+        Outcome.HOLDS,
+    )
+    decisive = min(findings, key=lambda finding: order.index(Outcome(finding.verdict)))
     return dataclasses.replace(decisive, cells=sum(finding.cells for finding in findings))
 
 
@@ -499,27 +514,7 @@ def mean_interval(samples: Numbers, confidence: float = CONFIDENCE) -> Interval:
         >>> round(low, 3), round(high, 3)
         (-0.484, 4.484)
     """
-    values = samples
-    error = stats.sem(values)
-    half = float(error * stats.t.ppf(0.5 + confidence / 2, values.size - 1))
-    mean = float(values.mean())
-    return mean - half, mean + half
-
-
-@checked(successes=as_trials, trials=as_count, confidence=as_share)
-def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
-    """The exact interval for the probability behind `successes` out of `trials`.
-
-    Example:
-        >>> low, high = clopper_pearson(0, 100)
-        >>> low, round(high, 4)
-        (0.0, 0.0362)
-    """
-    if successes > trials:
-        raise InvalidArgument(
-            "successes", successes, f"is no count out of {trials}", "pass 0 <= successes <= trials"
-        )
-    return intervals.clopper_pearson(int(successes), int(trials), confidence)
+    return student(samples, confidence)
 
 
 @checked(x=at_least(2), y=at_least(2))
@@ -547,7 +542,7 @@ def slope_interval(x: Numbers, y: Numbers, confidence: float = CONFIDENCE) -> In
     """
     a, b = x, y
     gradient, _, error = _line(a, b)
-    half = error * float(stats.t.ppf(0.5 + confidence / 2, a.size - 2))
+    half = error * t_quantile(confidence, a.size - 2)
     return gradient - half, gradient + half
 
 
@@ -632,13 +627,17 @@ def climb(
     return Climb(params, float(all_values[winner]), all_params, all_values, trace)
 
 
-def _decide(interval: Interval, low: float, high: float) -> str:
+def _decide(interval: Interval, low: float, high: float) -> Outcome:
     """Whether an interval is inside [low, high], outside, or across an end."""
     if low <= interval[0] and interval[1] <= high:
-        return "holds"
+        return Outcome.HOLDS
     if interval[0] > high or interval[1] < low:
-        return "fails"
-    return "not reproduced"
+        return Outcome.FAILS
+    return Outcome.NOT_REPRODUCED
+
+
+def _cell(name: str, estimate: Estimate) -> dict[str, Any]:
+    return {"cell": name, **dict(zip(FIGURES, estimate.figures, strict=True))}
 
 
 def _worst(values: np.ndarray, bounds: np.ndarray, violated: np.ndarray) -> int:
@@ -663,11 +662,6 @@ def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     intercept = float(y.mean() - gradient * x.mean())
     residual = float(np.sum((y - intercept - gradient * x) ** 2))
     return gradient, intercept, math.sqrt(residual / max(x.size - 2, 1) / spread)
-
-
-def _welch_interval(a: np.ndarray, b: np.ndarray, confidence: float) -> Interval:
-    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(confidence)
-    return float(interval.low), float(interval.high)
 
 
 def _counterexample(witness: Witness, index: int) -> Mapping[str, Any] | None:

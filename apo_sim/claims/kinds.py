@@ -1,7 +1,7 @@
 """What the judges take: measurements, intervals, estimates, witnesses."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,22 +18,15 @@ from apo_sim.checks import (
 )
 from apo_sim.claims.verdict import ClaimError, Finding
 from apo_sim.errors import InvalidArgument
+from apo_sim.estimate import Estimate
+from apo_sim.statistics import Interval
 
 Witness = Mapping[str, Any] | Callable[[int], Mapping[str, Any]] | None
 Draw = Callable[[Any], object] | None
-Interval = tuple[float, float]
 # What the judges work on; users pass anything that NumPy makes of it.
 Numbers = np.ndarray
 # Squares of larger samples are no floats any more.
 _LARGEST = 1e150
-
-
-class Estimate(NamedTuple):
-    """A random figure with the ends of its interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 def as_numbers(name: str, values: Any) -> np.ndarray:
@@ -99,9 +92,11 @@ def as_trials(name: str, value: Any) -> int:
 
 def as_estimate(name: str, value: Any) -> Estimate:
     """A figure with the ends of its interval."""
-    if not isinstance(value, tuple | list) or len(value) != 3:
+    figures = value.figures if isinstance(value, Estimate) else value
+    if not isinstance(figures, tuple | list) or len(figures) != 3:
         raise InvalidArgument(name, value, "is no estimate", "pass (value, low, high)")
-    return Estimate(*(as_real(name, figure) for figure in value))
+    value, low, high = (as_real(name, figure) for figure in figures)
+    return Estimate(value, low, high)
 
 
 def as_mapping(name: str, value: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from apo_sim.claims._two_arms import (
     log_bound,
     two_arms,
 )
+from apo_sim.claims.adaptive import until_decided
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
@@ -76,9 +77,12 @@ def policy_error(study: Study) -> Finding:
         >>> describe("LC.1").source
         'paper'
     """
-    outcomes = _runs(dataclasses.replace(study, variant="stated"))
+    return until_decided(study, functools.partial(_look, study), quick=200, full=5000)
+
+
+def _look(study: Study, seeds: int, confidence: float) -> Finding:
+    outcomes = _runs(dataclasses.replace(study, variant="stated"), seeds)
     chosen = outcomes[JUDGED]
-    seeds = chosen.gap.size
     failing = chosen.log_distance > log_bound(chosen, study, MISTAKE)
     printed, corrected = (
         np.array([getattr(o, name) for o in outcomes]) for name in ("log_printed", "log_corrected")
@@ -93,6 +97,7 @@ def policy_error(study: Study) -> Finding:
             int(failing.sum()),
             seeds,
             DELTA,
+            confidence=confidence,
             witness={
                 "reward": [GAP / 2, -GAP / 2],
                 "reference": [0.5, 0.5],
@@ -124,10 +129,10 @@ def policy_error(study: Study) -> Finding:
 
 
 # The variants of the check judge the same runs.
-@functools.lru_cache(maxsize=1)
-def _runs(study: Study) -> list[Outcome]:
+@functools.lru_cache(maxsize=4)
+def _runs(study: Study, seeds: int) -> list[Outcome]:
     settings = [Setting(SAMPLES, float(beta), ALPHA) for beta in BETAS]
-    found = two_arms(study.key, study.pick(200, 5000), settings, [HORIZON], DELTA)
+    found = two_arms(study.key, seeds, settings, [HORIZON], DELTA)
     return [outcome for (outcome,) in found]
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from apo_sim import theory
 from apo_sim.claims import judge
 from apo_sim.claims._two_arms import COVERAGE, log_bound
+from apo_sim.claims.adaptive import until_decided
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
@@ -75,7 +76,11 @@ def policy_error_in_games(study: Study) -> Finding:
         >>> describe("LC.2").source
         'paper'
     """
-    small, large = _runs(dataclasses.replace(study, variant="stated"))
+    return until_decided(study, functools.partial(_look, study), quick=200, full=4000)
+
+
+def _look(study: Study, seeds: int, confidence: float) -> Finding:
+    small, large = _runs(dataclasses.replace(study, variant="stated"), seeds)
     chosen = small[JUDGED]
     failing = chosen.log_distance > log_bound(chosen, study, MISTAKE)
     above = sum(int(np.sum(r.log_distance > r.log_corrected)) for r in small + large)
@@ -88,6 +93,7 @@ def policy_error_in_games(study: Study) -> Finding:
             int(failing.sum()),
             failing.size,
             DELTA,
+            confidence=confidence,
             witness={
                 "preference": [[0.5, WINS], [1 - WINS, 0.5]],
                 "reference": [0.5, 0.5],
@@ -127,17 +133,16 @@ class Bounded:
 
 
 # The variants of the check judge the same runs.
-@functools.lru_cache(maxsize=1)
-def _runs(study: Study) -> tuple[list[Bounded], list[Bounded]]:
+@functools.lru_cache(maxsize=4)
+def _runs(study: Study, seeds: int) -> tuple[list[Bounded], list[Bounded]]:
     """The two arms and the random games, at every beta."""
-    seeds = study.pick(200, 4000)
     two = np.broadcast_to(np.array([[0.5, WINS], [1 - WINS, 0.5]]), (seeds, 2, 2))
     keys = jax.random.split(study.subkey(0), seeds)
     # Five pairs fall into four cells in 56 ways; with the exact policy, |Pi| is at most 57. Fitted
     # and exact rewards differ by at most 1 between the arms, so that any two policies of the
     # class have log-odds at most 2/beta apart: R is 2.
     small = [_bounds(keys, two, beta, 0.0, SAMPLES, HORIZON, np.log(57.0), 2.0) for beta in BETAS]
-    games = _dominated(study.rng(1), study.pick(40, 400))
+    games = _dominated(study.rng(1), min(study.pick(40, 400), seeds))
     entropy = float(theory.tabular_entropy(ARMS, PAIRS, 1.0))
     some = keys[: len(games)]
     large = [_bounds(some, games, b, ALPHA, PAIRS, ITERATIONS, entropy, 1.0) for b in BETAS]

@@ -10,12 +10,13 @@ from scipy.special import log_expit
 
 from apo_sim import theory
 from apo_sim.claims import judge
-from apo_sim.claims._studies import bootstrap
+from apo_sim.claims.adaptive import until_decided
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 from apo_sim.preferences import Pairwise
 from apo_sim.problems import Bandit
+from apo_sim.statistics import percentile_ends, resampled_rows
 
 DELTA = 0.05
 POLICY = np.array([0.5, 0.3, 0.2])
@@ -67,15 +68,19 @@ def reward_error(study: Study) -> Finding:
         >>> describe("LD.1").source
         'paper'
     """
-    errors, size, reward_bound = _measured(dataclasses.replace(study, variant="stated"))
-    seeds = errors.shape[1]
+    return until_decided(study, functools.partial(_look, study), quick=400, full=4000)
+
+
+def _look(study: Study, seeds: int, confidence: float) -> Finding:
+    stated = dataclasses.replace(study, variant="stated")
+    errors, size, reward_bound = _measured(stated, seeds)
     arguments = (jnp.asarray(SAMPLES, float), np.log(size), reward_bound, DELTA)
     corrected = np.asarray(theory.reward_error_bound(*arguments, flavour="corrected"))
     printed = np.asarray(theory.reward_error_bound(*arguments, flavour="printed"))
     bound = corrected / (10.0**MISTAKE if study.wrong else 1.0)
     failures = np.sum(errors > bound[:, None], axis=1)
     quantile = np.quantile(errors, 1 - DELTA, axis=1)
-    each = judge.together(JUDGED)
+    each = judge.together(JUDGED, confidence)
     slope, interval = _slope(errors, study.rng(1), each)
     loose = float(np.min(corrected / quantile))
     note = (
@@ -115,14 +120,14 @@ def reward_error(study: Study) -> Finding:
 
 
 # The control changes the bound only.
-@functools.lru_cache(maxsize=1)
-def _measured(study: Study) -> tuple[np.ndarray, int, float]:
+@functools.lru_cache(maxsize=4)
+def _measured(study: Study, seeds: int) -> tuple[np.ndarray, int, float]:
     """Errors (sizes, seeds), the number of policies in the class, and its R."""
     axis = np.round(np.arange(-REACH, REACH + SPACING / 2, SPACING), 10)
     grid = np.stack([np.zeros(axis.size**2), *(g.ravel() for g in np.meshgrid(axis, axis))], 1)
     # |beta log pi/pi_t| <= R binds the normalised rewards; differences up to 2 need R up to 2.
     reward_bound = float(np.max(np.ptp(grid, axis=1)))
-    return _errors(study.rng(), grid, study.pick(400, 4000)), len(grid), reward_bound
+    return _errors(study.rng(), grid, seeds), len(grid), reward_bound
 
 
 def _errors(rng: np.random.Generator, grid: np.ndarray, seeds: int) -> np.ndarray:
@@ -149,10 +154,9 @@ def _slope(
     x = np.log(SAMPLES)
     again = [
         judge.slope(x, np.log(errors[:, rows].mean(axis=1)))[0]
-        for rows in bootstrap(rng, errors.shape[1], 2000)
+        for rows in resampled_rows(errors.shape[1], 2000, rng)
     ]
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(again, [tail, 100 - tail])
+    low, high = percentile_ends(again, confidence)
     return judge.slope(x, np.log(errors.mean(axis=1)))[0], (float(low), float(high))
 
 

@@ -17,9 +17,9 @@ from apo_sim.claims.verdict import Finding, Study
 from apo_sim.losses import SPPO
 from apo_sim.momentum import Constant
 from apo_sim.running import run
+from apo_sim.statistics import mean_and_half, mean_estimate
 from apo_sim.studies.caption import caption
 from apo_sim.studies.game_kinds import KINDS, three_arms
-from apo_sim.studies.intervals import mean_and_half
 
 ALPHA, NEGATIVE = 0.9, -0.3
 BETAS = (1.0, 5.0, 50.0)
@@ -90,10 +90,10 @@ def momentum_on_cycles(study: Study) -> Finding:
     last = [_last(keys, alpha) for alpha in (ALPHA, 0.0)]
     ends = dict(zip((ALPHA, 0.0), (float(each.mean()) for each in last), strict=True))
     found = judge.estimates(cells)
-    facts: dict[str, Any] = {f"change at {name}": list(cell) for name, cell in found.items()}
+    facts: dict[str, Any] = {f"change at {name}": cell for name, cell in found.items()}
     facts |= {
-        "change at alpha -0.3, β = 5, T = 2000": _with_interval(negative.values),
-        "change on games with a best arm, β = 5, T = 2000": _with_interval(best_arm.values),
+        "change at alpha -0.3, β = 5, T = 2000": mean_estimate(negative.values),
+        "change on games with a best arm, β = 5, T = 2000": mean_estimate(best_arm.values),
         "exploitability at the matched beta, β = 5, T = 2000": float(matched.mean()),
         "exploitability without momentum, β = 5, T = 2000": float(plain.mean()),
         "exploitability of the last policy, α = 0, β = 5, T = 2000": ends[0.0],
@@ -117,10 +117,6 @@ def momentum_on_cycles(study: Study) -> Finding:
         ),
         draw=lambda figure: _draw(figure, judged),
     )
-
-
-def _with_interval(samples: np.ndarray) -> list[float]:
-    return [float(samples.mean()), *judge.mean_interval(samples)]
 
 
 def _change(keys: jax.Array, kind: int, alpha: float = ALPHA) -> xr.DataArray:

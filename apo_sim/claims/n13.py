@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy import stats
 
 from apo_sim.claims import _noise_law, judge
 from apo_sim.claims._noise_law import Cell, Measured
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
+from apo_sim.statistics import standard_error, t_quantile
 from apo_sim.studies.caption import caption
 from apo_sim.theory.leading_order import TRUSTED, LeadingOrder
 
@@ -158,7 +158,7 @@ class _Effects(NamedTuple):
 def _effects(data: _Data, runs: Measured, fewer: float = 1.0) -> _Effects:
     samples = np.array([_noise_law.with_samples(c, c.samples / fewer).samples for c in data.cells])
     each = samples[:, None, None] * (runs.gap - runs.linear - data.law.exact_gap[:, None])
-    return _Effects(each, each.mean(axis=1), each.std(axis=1, ddof=1) / each.shape[1] ** 0.5)
+    return _Effects(each, each.mean(axis=1), standard_error(each, axis=1))
 
 
 def _judged(data: _Data, coefficient: np.ndarray | None = None, where: Any = None) -> Finding:
@@ -167,7 +167,7 @@ def _judged(data: _Data, coefficient: np.ndarray | None = None, where: Any = Non
     c = (data.law.coefficient if coefficient is None else coefficient)[where]
     effects = _effects(data, data.runs)
     mean, error = effects.mean[where], effects.error[where]
-    width = float(stats.t.ppf(0.5 + judge.together(c.size) / 2, effects.each.shape[1] - 1))
+    width = t_quantile(judge.together(c.size), effects.each.shape[1] - 1)
     cells = judge.upper_bound(
         np.maximum(np.abs(mean - c) - width * error, 0.0) / np.abs(c),
         TOLERANCE,

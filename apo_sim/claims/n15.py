@@ -14,6 +14,7 @@ from apo_sim.claims.n13 import HORIZONS
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
+from apo_sim.statistics import percentile_ends, resampled_rows
 from apo_sim.studies.caption import caption
 
 ITERATIONS = HORIZONS[-1]
@@ -178,9 +179,9 @@ def _still(effort: str, seed: int) -> np.ndarray:
 
 def _measured_exponent(gaps: np.ndarray) -> tuple[float, float, float]:
     """Least-squares exponent of the standard deviation, with a bootstrap interval over seeds."""
-    rows = np.random.default_rng(0).integers(gaps.shape[1], size=(1000, gaps.shape[1]))
+    rows = resampled_rows(gaps.shape[1])
     draws = [_slope(np.log(gaps[:, row].std(axis=1, ddof=1))) for row in rows]
-    low, high = np.percentile(draws, [2.5, 97.5])
+    low, high = percentile_ends(draws)
     return _slope(np.log(gaps.std(axis=1, ddof=1))), float(low), float(high)
 
 

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 from jaxtyping import Array
 from matplotlib.figure import Figure
-from scipy import stats
 
 from apo_sim import theory
 from apo_sim.claims import _noise_law, judge
@@ -17,6 +16,7 @@ from apo_sim.claims._noise_law import Cell
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
+from apo_sim.statistics import standard_error, t_quantile
 from apo_sim.studies.caption import caption
 from apo_sim.sweep.lanes import over_lanes
 from apo_sim.theory.leading_order import TRUSTED
@@ -190,7 +190,7 @@ def _of_arms(
     )
     at = np.array(HORIZONS) - 1
     gain, cost = (exact[:1] - exact[1:])[..., at], (c[1:] - c[:1])[..., at]
-    error = change.std(axis=3, ddof=1) / seeds**0.5
+    error = standard_error(change, axis=3)
     return change.mean(axis=3), error, cost / gain, gain
 
 
@@ -200,7 +200,7 @@ def _keys(key: Array, seeds: int) -> Array:
 
 
 def _width(data: _Data, cells: int) -> float:
-    return float(stats.t.ppf(0.5 + judge.together(cells) / 2, data.seeds - 1))
+    return t_quantile(judge.together(cells), data.seeds - 1)
 
 
 def _law_is_right(data: _Data) -> Finding:
@@ -305,8 +305,8 @@ def _ties_cross(study: Study, sign: float) -> Finding:
     change = _tied(study.effort, study.seed)
     runs = change.shape[1]
     change = sign * change * np.where(np.arange(len(change)) % 2, 1.0, -1.0)[:, None]
-    width = float(stats.t.ppf(0.5 + judge.together(len(change)) / 2, runs - 1))
-    mean, error = change.mean(axis=1), change.std(axis=1, ddof=1) / runs**0.5
+    width = t_quantile(judge.together(len(change)), runs - 1)
+    mean, error = change.mean(axis=1), standard_error(change, axis=1)
     high = (mean + width * error) / np.abs(mean)
     finding = judge.upper_bound(
         high,

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from apo_sim.claims import judge
+from apo_sim.claims.adaptive import until_decided
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
@@ -87,7 +88,10 @@ def certificate(study: Study) -> Finding:
         >>> describe("N17").title
         'A certificate from the labels'
     """
-    seeds = study.pick(75, 500)
+    return until_decided(study, functools.partial(_look, study), quick=75, full=500)
+
+
+def _look(study: Study, seeds: int, confidence: float) -> Finding:
     found = _coverage(dataclasses.replace(study, variant="stated"), seeds)
     cells = (
         {("asymptotic", HARD, 2_000): _failures(found[HARD, 2_000], 0.5)["asymptotic"]}
@@ -104,7 +108,7 @@ def certificate(study: Study) -> Finding:
             int(failed.sum()),
             failed.size,
             DELTA,
-            confidence=judge.together(len(judged)),
+            confidence=judge.together(len(judged), confidence),
             witness={"version": cell[0], "family": cell[1], "N": cell[2]},
         )
         for cell, failed in judged.items()
@@ -162,7 +166,7 @@ class Curves:
 
 
 # Only the runs are shared by the variants: what they do with the certificates differs.
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=3)
 def _coverage(study: Study, seeds: int) -> dict[tuple[str, int], Runs]:
     """The runs of every family and number of samples, all of them independent."""
     families = [name for name in FAMILIES if name not in CONTEXTS or study.effort == "full"]

@@ -13,8 +13,8 @@ from apo_sim.claims._studies import Runs, Setting, sampled, uniform_bandits
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
+from apo_sim.statistics import log_log_slope, percentile_ends, resampled_rows
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import CONFIDENCE, log_log_slope
 
 ARMS, ITERATIONS, SAMPLES = 5, 20, 1000
 BETAS, ALPHAS = (1e4, 100.0, 5.0), (0.0, 0.3, 0.6, 0.9)
@@ -132,9 +132,7 @@ def _exponent(runs: Runs, terms: _Terms) -> tuple[float, float, float]:
     def slope(columns: np.ndarray) -> np.ndarray:
         return log_log_slope(size, errors[:, columns].mean(axis=-1))
 
-    rows = np.random.default_rng(0).integers(errors.shape[1], size=(1000, errors.shape[1]))
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(slope(rows), [tail, 100 - tail])
+    low, high = percentile_ends(slope(resampled_rows(errors.shape[1])))
     return float(slope(np.arange(errors.shape[1]))), float(low), float(high)
 
 

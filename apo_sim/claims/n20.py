@@ -11,8 +11,9 @@ from apo_sim.claims._studies import Runs, Setting, sampled, uniform_bandits
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
+from apo_sim.estimate import Estimate
+from apo_sim.statistics import percentile_ends, resampled_rows
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import CONFIDENCE
 
 ARMS, BETA, ALPHAS, SAMPLES = 5, 5.0, (0.3, 0.6, 0.9), (100, 1000)
 TOLERANCE = 1e-9
@@ -68,7 +69,7 @@ def noise_of_expo(study: Study) -> Finding:
     error = np.abs(after - expected) / np.maximum(largest, np.finfo(float).tiny)
     facts = _facts(runs)
     strongest, few = ALPHAS[-1], SAMPLES[-1]
-    ratio, low, high = facts[f"error of the gap, α = {strongest}, N = {few}"]
+    ratio, low, high = facts[f"error of the gap, α = {strongest}, N = {few}"].figures
     return dataclasses.replace(
         judge.identity(
             error,
@@ -98,10 +99,10 @@ def _centred(log_policy: np.ndarray) -> np.ndarray:
     return log_policy - log_policy.mean(axis=-1, keepdims=True)
 
 
-def _facts(runs: Runs) -> dict[str, list[float]]:
+def _facts(runs: Runs) -> dict[str, Estimate]:
     """By how much the mean error of the gap grows, with ends of intervals for all cells at once."""
     names = [f"error of the gap, α = {alpha}, N = {n}" for alpha in ALPHAS for n in SAMPLES]
-    tail = 50 * (1 - judge.together(len(names), CONFIDENCE))
+    confidence = judge.together(len(names))
     best = runs.true_reward.max(axis=1, keepdims=True)
 
     def gap(log_policy: np.ndarray) -> np.ndarray:
@@ -112,14 +113,14 @@ def _facts(runs: Runs) -> dict[str, list[float]]:
         return gap(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
 
     found = {}
-    rows = np.random.default_rng(0).integers(best.size, size=(4000, best.size))
+    rows = resampled_rows(best.size, draws=4000)
     for place, name in enumerate(names):
         alpha = ALPHAS[place // len(SAMPLES)]
         before = np.abs(gap(runs.log_policy[place, :, 1]) - exact(BETA))
         after = np.abs(gap(runs.behaviour[place, :, 1]) - exact(BETA / (1 + alpha)))
-        resampled = after[rows].mean(axis=1) / before[rows].mean(axis=1)
-        ends = np.percentile(resampled, [tail, 100 - tail])
-        found[name] = [float(after.mean() / before.mean()), *(float(end) for end in ends)]
+        ratios = after[rows].mean(axis=1) / before[rows].mean(axis=1)
+        low, high = map(float, percentile_ends(ratios, confidence))
+        found[name] = Estimate(float(after.mean() / before.mean()), low, high, "ratio", best.size)
     return found
 
 

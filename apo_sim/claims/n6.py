@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,6 +15,8 @@ from apo_sim.claims._studies import Setting, sampled, uniform_bandits
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
+from apo_sim.estimate import Estimate
+from apo_sim.statistics import percentile_ends, resampled_rows
 from apo_sim.studies.caption import caption
 
 ARMS, BETA, FAST = 5, 5.0, 1.0
@@ -153,9 +156,9 @@ def _identity(setting: Setting) -> tuple[float, ...]:
     return float(setting.samples), float(setting.alpha), *betas.tolist()
 
 
-def _facts(gaps: Gaps) -> dict[str, float | list[float]]:
+def _facts(gaps: Gaps) -> dict[str, Any]:
     """Mean gaps of all contenders, and what momentum's weights alone account for."""
-    facts: dict[str, float | list[float]] = {}
+    facts: dict[str, Any] = {}
     for (beta, alpha, n, t, name), gap in gaps.items():
         if n:
             where = "" if beta == BETA else f"β = {beta:g}, "
@@ -173,24 +176,22 @@ def _facts(gaps: Gaps) -> dict[str, float | list[float]]:
         for n in SAMPLES
         for name in CONTENDERS[1:]
     }
-    return facts | {name: list(cell) for name, cell in judge.estimates(difference).items()}
+    return facts | judge.estimates(difference, unit="reward")
 
 
-def _share(own: np.ndarray, matched: np.ndarray, reversed_: np.ndarray) -> list[float]:
+def _share(own: np.ndarray, matched: np.ndarray, reversed_: np.ndarray) -> Estimate:
     """How much of (matched - own) is (matched - reversed), with a 95 % bootstrap interval."""
-    rows = np.random.default_rng(0).integers(own.size, size=(2000, own.size))
 
     def share(rows: np.ndarray) -> np.ndarray:
         a, b, c = (values[rows].mean(axis=-1) for values in (own, matched, reversed_))
         return np.asarray((b - c) / (b - a))
 
-    low, high = np.percentile(share(rows), [2.5, 97.5])
-    return [float(share(np.arange(own.size))), float(low), float(high)]
+    low, high = percentile_ends(share(resampled_rows(own.size, draws=2000)))
+    return Estimate(float(share(np.arange(own.size))), float(low), float(high), "share", own.size)
 
 
-def _text(share: float | list[float]) -> str:
-    assert isinstance(share, list)
-    middle, low, high = (f"{100 * part:.0f}" for part in share)
+def _text(share: Estimate) -> str:
+    middle, low, high = (f"{100 * part:.0f}" for part in share.figures)
     return f"{middle} % [{low}, {high}]"
 
 

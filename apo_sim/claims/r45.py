@@ -15,9 +15,10 @@ from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
+from apo_sim.estimate import Estimate
+from apo_sim.statistics import bootstrap, log_log_slope
 from apo_sim.studies import scaling_exponents
 from apo_sim.studies.caption import caption
-from apo_sim.studies.intervals import bootstrap, log_log_slope
 
 ARMS, SAMPLES = 10, 1000.0
 BETAS, HORIZONS, ALPHAS = (1e4, 100.0, 5.0), (20, 100), (0.0, 0.6, 0.9)
@@ -136,7 +137,7 @@ def _changed(errors: xr.DataArray, study: Study) -> xr.DataArray:
     return errors.copy(data=np.stack(columns, axis=1) * steps[:, :, None, None, None])
 
 
-def _exponents(errors: xr.DataArray) -> dict[str, judge.Estimate]:
+def _exponents(errors: xr.DataArray) -> dict[str, Estimate]:
     """The exponent in gamma_T of every cell, with intervals that cover all of them at once."""
     cells = errors.isel(alpha=0, seed=0).size
     found = {}
@@ -147,10 +148,14 @@ def _exponents(errors: xr.DataArray) -> dict[str, judge.Estimate]:
         exponents = slope(here.transpose(..., "seed").values)
         for place in np.ndindex(exponents.shape):
             quantity, beta = here.quantity.values[place[0]], here.beta.values[place[1]]
-            found[_name(str(quantity), float(beta), t)] = judge.Estimate(
-                *(float(part[place]) for part in (exponents, *ends))
+            found[_name(str(quantity), float(beta), t)] = _exponent(
+                exponents[place], ends[0][place], ends[1][place], here.sizes["seed"]
             )
     return found
+
+
+def _exponent(value: Any, low: Any, high: Any, seeds: int) -> Estimate:
+    return Estimate(float(value), float(low), float(high), "exponent", seeds)
 
 
 def _slope(steps: np.ndarray, errors: np.ndarray) -> np.ndarray:
@@ -178,7 +183,7 @@ def _fall(data: xr.Dataset, beta: float, iterations: int) -> float:
     return 1 - _growth(data, "paper_optimisation", beta, iterations)
 
 
-def _facts(data: xr.Dataset, found: Mapping[str, judge.Estimate]) -> dict[str, Any]:
+def _facts(data: xr.Dataset, found: Mapping[str, Estimate]) -> dict[str, Any]:
     facts: dict[str, Any] = {
         f"growth of gamma_T, T = {t}": _step(t) for t in HORIZONS
     }  # fmt: skip
@@ -187,7 +192,7 @@ def _facts(data: xr.Dataset, found: Mapping[str, judge.Estimate]) -> dict[str, A
             for quantity in QUANTITIES:
                 name = _name(quantity, beta, t)
                 facts[f"growth of {name}"] = _growth(data, quantity, beta, t)
-                facts[f"exponent of {name}"] = list(found[name])
+                facts[f"exponent of {name}"] = found[name]
             lost = _growth(data, "paper_optimisation", beta, t)
             facts[f"growth of the optimisation error, β = {beta:,g}, T = {t}"] = lost
     return facts

@@ -5,23 +5,22 @@ import importlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import (
     POSITIVE,
-    SOURCES,
     VARIANT_OF,
     ClaimError,
     Control,
     Finding,
+    Statement,
     Study,
     Verdict,
     check_id,
-    plain,
 )
+from apo_sim.claims.words import Effort, Outcome, Source
 from apo_sim.errors import InvalidArgument, UnknownName
-from apo_sim.plain_kinds import as_text
+from apo_sim.plain_kinds import as_text, one_of
 
 Check = Callable[[Study], Finding]
 
@@ -29,36 +28,24 @@ _modules: dict[str, str] = {}
 _claims: dict[str, "Claim"] = {}
 
 
-@dataclass(frozen=True)
-class Declaration:
+@dataclass(frozen=True, kw_only=True)
+class Declaration(Statement):
     """What a claim says of itself: all but the check that judges it.
 
     Attributes:
-        id: short name, such as `"N2"`.
-        title: a few words.
-        source: who says it: `"paper"`, `"reviews"` or `"ours"`.
-        statement: the claim in words and LaTeX, between dollars.
-        scope: the problems and settings it is made for, and its quantifier.
         control: what the negative control makes wrong.
         repair: the true statement in place of one that fails, if there is one.
         power: the effect that is planted to see whether an undecided check can decide.
-        defect: what is at fault where several claims fail for one reason, in the same words.
         errata: what is wrong in the paper, if anything, in words and LaTeX.
     """
 
-    id: str
-    title: str
-    source: str
-    statement: str
-    scope: Scope | None
     control: str
-    repair: str | None
-    power: str | None
-    defect: str | None
-    errata: str | None
+    repair: str | None = None
+    power: str | None = None
+    errata: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim(Declaration):
     """A declaration and the check that judges it.
 
@@ -73,7 +60,7 @@ def claim(
     *,
     id: str,
     title: str,
-    source: str,
+    source: Source | str,
     statement: str,
     control: str,
     scope: Scope | None = None,
@@ -95,7 +82,7 @@ def claim(
     Args:
         id: short name.
         title: a few words.
-        source: `"paper"`, `"reviews"` or `"ours"`.
+        source: a `Source`, or its word: `"paper"`, `"reviews"` or `"ours"`.
         statement: the claim in words and LaTeX, between dollars.
         control: what `study.wrong` makes wrong.
         scope: problems and settings it is made for, with its quantifier.
@@ -126,8 +113,7 @@ def claim(
         ('holds', 'fails')
         >>> forget("square")
     """
-    if source not in SOURCES:
-        raise UnknownName("source", source, SOURCES)
+    named = Source(one_of(Source)("source", source))
     check_id(id)
 
     def declare(function: Check) -> Check:
@@ -137,7 +123,17 @@ def claim(
                 "id", id, f"is taken by {'.'.join(_place(other.check))}", "choose another id"
             )
         _claims[id] = Claim(
-            id, title, source, statement, scope, control, repair, power, defect, errata, function
+            id=id,
+            title=title,
+            source=named,
+            statement=statement,
+            scope=scope,
+            control=control,
+            repair=repair,
+            power=power,
+            defect=defect,
+            errata=errata,
+            check=function,
         )
         return function
 
@@ -200,14 +196,14 @@ def describe(id: str) -> Claim:
     return _claims[id]
 
 
-def check(id: str, effort: str = "quick", seed: int = 0) -> Verdict:
+def check(id: str, effort: Effort | str = Effort.QUICK, seed: int = 0) -> Verdict:
     """Check a claim with its negative control, and with the positive one that its verdict needs.
 
     All run in float64, whatever JAX is set to outside.
 
     Args:
         id: the claim, such as `"N2"`.
-        effort: `"quick"` (seconds) or `"full"` (minutes).
+        effort: an `Effort`, or its word: `"quick"` (seconds) or `"full"` (minutes).
         seed: all randomness is folded from it and from the id.
 
     Returns:
@@ -230,24 +226,13 @@ def check(id: str, effort: str = "quick", seed: int = 0) -> Verdict:
     started = time.perf_counter()
     with jax.enable_x64(True):
         finding = _find(claim, study)
-        control = _control(claim, study, "control")
-        positive = POSITIVE.get(finding.verdict)
-        others = {positive: _control(claim, study, positive)} if positive else {}
-    seconds = time.perf_counter() - started
-    figures = {f.name: getattr(finding, f.name) for f in dataclasses.fields(finding)}
-    draw = figures.pop("draw")
-    figures = plain(figures, id)
-    if figures["interval"] is not None:
-        figures["interval"] = tuple(figures["interval"])
-    assert control is not None
+        needed = ("control", POSITIVE.get(Outcome(finding.verdict)))
+        controls = {name: _control(claim, study, name) for name in needed if name}
     return Verdict(
-        **_declared(claim),
-        control=control,
-        **others,
-        seconds=round(seconds, 3),
-        figure=None,
-        draw=draw,
-        **figures,
+        _statement(claim),
+        finding,
+        {name: control for name, control in controls.items() if control is not None},
+        seconds=round(time.perf_counter() - started, 3),
     )
 
 
@@ -260,47 +245,26 @@ def _control(claim: Claim, study: Study, name: str) -> Control | None:
     return {"what": what, "verdict": _find(claim, variant).verdict}
 
 
-def _declared(claim: Claim) -> dict[str, Any]:
+def _statement(claim: Claim) -> Statement:
     """What a verdict takes over from the declaration of its claim."""
-    scope = None if claim.scope is None else dataclasses.asdict(claim.scope)
-    named = {name: getattr(claim, name) for name in ("id", "title", "source", "statement")}
-    return {**named, "scope": scope, "defect": claim.defect}
+    return Statement(**{f.name: getattr(claim, f.name) for f in dataclasses.fields(Statement)})
 
 
 def broken(id: str, reason: str) -> Verdict:
     """The entry of a claim whose check could not be run to its end."""
-    declared: dict[str, Any]
     try:
         claim = describe(id)
-        declared, control = _declared(claim), claim.control
+        statement, control = _statement(claim), claim.control
     except Exception:  # the module itself may be what is broken
-        declared = {"id": id, "title": id, "source": "", "statement": ""}
-        control = ""
-    return Verdict(
-        **declared,
-        verdict=None,
-        measured=None,
-        bound=None,
-        ratio=None,
-        interval=None,
-        unit="",
-        instances=0,
-        counterexample=None,
-        control={"what": control, "verdict": None},
-        seconds=0.0,
-        figure=None,
-        note=reason,
-    )
+        statement, control = Statement(id, id, "", ""), ""
+    return Verdict(statement, None, {"control": {"what": control, "verdict": None}}, reason=reason)
 
 
 def _find(claim: Claim, study: Study) -> Finding:
     finding = claim.check(study)
     if not isinstance(finding, Finding):
         raise ClaimError(f"claim {claim.id}: returned a {type(finding).__name__}, not a Finding")
-    fields = {f.name: getattr(finding, f.name) for f in dataclasses.fields(finding)}
-    del fields["draw"]
-    plain(fields, claim.id)
-    return finding
+    return finding.as_plain(claim.id)
 
 
 def _place(function: Check) -> tuple[str, str]:

@@ -6,16 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from apo_sim.errors import InvalidArgument, UnknownName
+from apo_sim.claims.words import Quantifier
+from apo_sim.errors import InvalidArgument
+from apo_sim.plain_kinds import one_of
 
-# How a claim is quantified over its scope, and what that means for the verdict.
-QUANTIFIERS = {
-    "for all": "every instance of the scope counts, and the worst one decides",
-    "with probability": "at most a share delta of the data sets may contradict it",
-    "on average": "the mean over problems and data decides, in every cell of the scope",
-    "exists": "one instance of the scope decides",
-    "where": "each cell of the scope is decided by itself, and the answer is a map",
-}
 SHOWN = 7  # so many values are listed one by one
 
 Values = str | float | int | Sequence[float | int | str] | np.ndarray | None
@@ -30,7 +24,7 @@ class Scope:
     very constants that it uses.
 
     Attributes:
-        quantifier: one of `QUANTIFIERS`.
+        quantifier: a `Quantifier`, or its word.
         problems: what is drawn or searched, in words.
         arms: numbers of arms K.
         iterations: numbers of updates T.
@@ -48,7 +42,7 @@ class Scope:
         ('0.1, 1, 5', None)
     """
 
-    quantifier: str
+    quantifier: Quantifier | str
     problems: str
     arms: Values = None
     iterations: Values = None
@@ -57,8 +51,8 @@ class Scope:
     alpha: Values = None
 
     def __post_init__(self) -> None:
-        if self.quantifier not in QUANTIFIERS:
-            raise UnknownName("quantifier", self.quantifier, tuple(QUANTIFIERS))
+        quantifier = one_of(Quantifier)("quantifier", self.quantifier)
+        object.__setattr__(self, "quantifier", quantifier)
         for field in dataclasses.fields(self)[2:]:
             text = _text(field.name, getattr(self, field.name))
             object.__setattr__(self, field.name, text)

@@ -103,7 +103,7 @@ def statistical_term(study: Study) -> Finding:
         return dataclasses.replace(rate, cells=len(cells))
     ratios = {name: cell.log_bound - shift - cell.log_trivial for name, cell in cells.items()}
     found = judge.estimates(ratios)
-    most, least = (pick(found.values()).value for pick in (max, min))
+    most, least = (pick(each.value for each in found.values()) for pick in (max, min))
     closest = max(float(np.max(cell.distance / 10.0**cell.log_bound)) for cell in cells.values())
     return judge.where(
         found,
@@ -180,7 +180,7 @@ def _draw(figure: Figure, found: dict[str, judge.Estimate]) -> None:
         for arms, colour in colours.items():
             for alpha, style in zip(ALPHAS, ("-", "--"), strict=True):
                 names = [name_of(arms, horizon, beta, SAMPLES[-1], alpha) for beta in BETAS]
-                value, low, high = np.array([found[name] for name in names]).T
+                value, low, high = np.array([found[name].figures for name in names]).T
                 axes.errorbar(
                     BETAS,
                     value,

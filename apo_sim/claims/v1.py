@@ -10,6 +10,7 @@ from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
+from apo_sim.estimate import Estimate
 from apo_sim.studies import ring
 from apo_sim.studies.ring import EXTRAPOLATION, NEAR, STANDARD
 from apo_sim.studies.ring_protocol import ALPHA, BETA, ITERATIONS, REPORTED, SEGMENT, Protocol
@@ -73,9 +74,9 @@ def ring_task(study: Study) -> Finding:
             unit="log of the average regret, extrapolation over standard",
             witness={"segment": int(segment), "log_regret": [p.mean() for p in pair]},
         )
-        ratios[f"extrapolation over standard, segment {segment}"] = np.exp(
-            [pair[0].mean() - pair[1].mean(), *judge.mean_interval(pair[0] - pair[1], together)]
-        ).tolist()
+        ratios[f"extrapolation over standard, segment {segment}"] = _ratio(
+            pair[0], pair[1], together
+        )
         findings.append(found)
         ahead.append(found.verdict == "holds")
     farthest = float(table.factor.max())
@@ -108,6 +109,13 @@ def ring_task(study: Study) -> Finding:
         ),
         draw=lambda figure: ring.draw(figure, data),
     )
+
+
+def _ratio(first: np.ndarray, second: np.ndarray, confidence: float) -> Estimate:
+    """The ratio behind two means of logarithms over the same networks."""
+    logs = [first.mean() - second.mean(), *judge.mean_interval(first - second, confidence)]
+    value, low, high = map(float, np.exp(logs))
+    return Estimate(value, low, high, "ratio", first.size)
 
 
 def _as_reported(data: xr.Dataset) -> xr.Dataset:

@@ -13,6 +13,8 @@ from apo_sim.claims._studies import Setting, sampled, uniform_bandits
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
+from apo_sim.estimate import Estimate
+from apo_sim.statistics import percentile_ends, resampled_rows
 from apo_sim.studies.caption import caption
 
 ARMS, BETAS, ALPHA, ITERATIONS = 10, (1.0, 5.0), 0.9, 20
@@ -85,10 +87,8 @@ def averaging_against_extrapolation(study: Study) -> Finding:
         instances=error.shape[0] * 2 * error.shape[2],
         facts=facts,
         note=r"Both weigh every reward alike (N19); they differ by who collects the data. "
-        rf"At $\beta = {BETAS[0]:g}$ averaging's error is {early[0]:.2f} [{early[1]:.2f}, "
-        f"{early[2]:.2f}] times extrapolation's at T = {HORIZONS[0]} and {late[0]:.1f} "
-        f"[{late[1]:.1f}, {late[2]:.1f}] times at T = {HORIZONS[-1]}, over {error.shape[2]:,} "
-        r"seeds.",
+        rf"At $\beta = {BETAS[0]:g}$ averaging's error is {early:.2f} times extrapolation's at T = "
+        f"{HORIZONS[0]} and {late:.1f} times at T = {HORIZONS[-1]}, over {error.shape[2]:,} seeds.",
         draw=lambda figure: _draw(figure, error),
     )
 
@@ -119,21 +119,20 @@ def _measured(study: Study) -> np.ndarray:
     return error.reshape(len(BETAS), 3, *error.shape[1:])
 
 
-def _facts(error: np.ndarray) -> dict[str, list[float]]:
+def _facts(error: np.ndarray) -> dict[str, Estimate]:
     """The ratio of the mean errors, with intervals for all cells at once."""
     seeds = error.shape[2]
-    rows = np.random.default_rng(0).integers(seeds, size=(4000, seeds))
-    tail = 50 * (1 - judge.together(len(BETAS) * len(HORIZONS)))
+    rows = resampled_rows(seeds, draws=4000)
+    confidence = judge.together(len(BETAS) * len(HORIZONS))
     found = {}
     for row, beta in enumerate(BETAS):
         for place, t in enumerate(HORIZONS):
             first, second = error[row, AVERAGING, :, place], error[row, EXTRAPOLATION, :, place]
             ratios = first[rows].mean(axis=1) / second[rows].mean(axis=1)
-            ends = np.percentile(ratios, [tail, 100 - tail])
-            found[f"averaging over extrapolation, β = {beta:g}, T = {t}"] = [
-                float(first.mean() / second.mean()),
-                *(float(end) for end in ends),
-            ]
+            low, high = map(float, percentile_ends(ratios, confidence))
+            found[f"averaging over extrapolation, β = {beta:g}, T = {t}"] = Estimate(
+                float(first.mean() / second.mean()), low, high, "ratio", seeds
+            )
     return found
 
 
@@ -158,7 +157,10 @@ def _draw(figure: Figure, error: np.ndarray) -> None:
                 Line2D([], [], color=colour, ls=style[1:], marker=style[0], ms=5, label=label)
             )
         ratios = np.array(
-            [facts[f"averaging over extrapolation, β = {beta:g}, T = {t}"] for t in HORIZONS]
+            [
+                facts[f"averaging over extrapolation, β = {beta:g}, T = {t}"].figures
+                for t in HORIZONS
+            ]
         ).T
         ends = [ratios[0] - ratios[1], ratios[2] - ratios[0]]
         right.errorbar(x + 0.1 * (row - 0.5), ratios[0], ends, fmt="o", color=colour)

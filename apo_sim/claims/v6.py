@@ -13,6 +13,7 @@ from apo_sim.claims import judge
 from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
+from apo_sim.estimate import Estimate
 from apo_sim.families import lattice, ring_bandit, sequence_bandit
 from apo_sim.losses import DPO
 from apo_sim.momentum import Constant
@@ -90,14 +91,14 @@ def parameters_approximate(study: Study) -> Finding:
     logs = {name: np.log(missed / moved) for name, (missed, moved) in totals.items()}
     if study.planted:
         logs = {name: each - each.mean() + np.log(PLANTED) for name, each in logs.items()}
-    cells = {name: judge.Estimate(*np.exp(cell)) for name, cell in judge.estimates(logs).items()}
+    cells = {name: _share(log) for name, log in judge.estimates(logs).items()}
     of_mean = {name: float(missed.sum() / moved.sum()) for name, (missed, moved) in totals.items()}
     first = {
         f"{name}, α = {alpha:g}": float(np.exp(np.mean(np.log(missed[:, 0] / moved[:, 0]))))
         for (name, alpha), (missed, moved) in found.items()
     }
     astray = {name: int(np.sum(missed > moved)) for name, (missed, moved) in totals.items()}
-    facts: dict[str, Any] = {f"share missed, {name}": list(cell) for name, cell in cells.items()}
+    facts: dict[str, Any] = {f"share missed, {name}": cell for name, cell in cells.items()}
     facts |= {f"share of the mean, {name}": share for name, share in of_mean.items()}
     facts |= {f"share missed first, {name}": share for name, share in first.items()}
     facts |= {f"networks astray, {name}": count for name, count in astray.items()}
@@ -198,6 +199,11 @@ def _figure(found: dict[tuple[str, float], tuple[np.ndarray, np.ndarray]]) -> An
         panels[0].legend(loc="lower left", fontsize=7.5)
 
     return draw
+
+
+def _share(log: Estimate) -> Estimate:
+    value, low, high = map(float, np.exp(log.figures))
+    return Estimate(value, low, high, "share", log.n)
 
 
 def _geometric(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

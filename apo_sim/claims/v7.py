@@ -76,7 +76,7 @@ def more_iterations(study: Study) -> Finding:
         found,
         unit="cells where more iterations help",
         instances=sum(each.size for each in changes.values()),
-        facts={f"change at {name}": list(cell) for name, cell in found.items()},
+        facts={f"change at {name}": cell for name, cell in found.items()},
         note=(
             f"With fresh labels in each {ITERATIONS} iterations in place of {FIRST} change the gap "
             f"by {', '.join(f'{cell.value:+.3f}' for cell in fresh)} at "

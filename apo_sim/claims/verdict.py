@@ -5,30 +5,32 @@ import math
 import re
 import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, SupportsFloat, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, TypedDict, TypeVar
 
 import numpy as np
 
-from apo_sim.claims.scope import QUANTIFIERS, Scope
-from apo_sim.errors import InvalidArgument, UnknownName
+from apo_sim.claims.scope import Scope
+from apo_sim.claims.words import Effort, Outcome, Quantifier, Source, Variant
+from apo_sim.errors import InvalidArgument
+from apo_sim.estimate import FIGURES, Estimate
 from apo_sim.plain_kinds import as_seed, as_text, one_of
 
 if TYPE_CHECKING:
     import jax
 
-VERDICTS = ("holds", "fails", "depends", "vacuous", "not reproduced")
-EFFORTS = ("quick", "full")
-SOURCES = ("paper", "reviews", "ours")
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-VARIANTS = ("stated", "wrong", "repaired", "planted")
 
 # The positive control that a verdict needs beside the negative one, and the variant that runs it.
 # Each must come out "holds": a check that says "fails" must be able to pass the true statement,
 # and one that does not decide must be able to see an effect of the size that matters.
-POSITIVE = {"fails": "repair", "depends": "power", "not reproduced": "power"}
-VARIANT_OF = {"control": "wrong", "repair": "repaired", "power": "planted"}
+POSITIVE = {
+    Outcome.FAILS: "repair",
+    Outcome.DEPENDS: "power",
+    Outcome.NOT_REPRODUCED: "power",
+}
+VARIANT_OF = {"control": Variant.WRONG, "repair": Variant.REPAIRED, "power": Variant.PLANTED}
 
 T = TypeVar("T")
 
@@ -43,11 +45,12 @@ class Study:
 
     Attributes:
         claim: id of the claim, which the randomness is folded from.
-        effort: `"quick"` (seconds) or `"full"` (minutes).
+        effort: an `Effort`, or its word: `"quick"` (seconds) or `"full"` (minutes).
         seed: seed of the whole run.
-        variant: `"stated"` for the claim as it stands; `"wrong"` for its negative control, the
-            same check with one thing made wrong; `"repaired"` for the statement that is true in
-            place of one that fails; `"planted"` for an effect of stated size put into the data.
+        variant: a `Variant`, or its word: `"stated"` for the claim as it stands; `"wrong"` for its
+            negative control, the same check with one thing made wrong; `"repaired"` for the
+            statement that is true in place of one that fails; `"planted"` for an effect of stated
+            size put into the data.
 
     Example:
         >>> study = Study("N2", effort="quick", seed=0)
@@ -58,30 +61,30 @@ class Study:
     """
 
     claim: str
-    effort: str = "quick"
+    effort: Effort | str = Effort.QUICK
     seed: int = 0
-    variant: str = "stated"
+    variant: Variant | str = Variant.STATED
 
     def __post_init__(self) -> None:
         as_text("claim", self.claim)
-        one_of(EFFORTS)("effort", self.effort)
-        one_of(VARIANTS)("variant", self.variant)
+        object.__setattr__(self, "effort", one_of(Effort)("effort", self.effort))
+        object.__setattr__(self, "variant", one_of(Variant)("variant", self.variant))
         as_seed("seed", self.seed)
 
     @property
     def wrong(self) -> bool:
         """Whether this is the negative control: one thing must be made wrong."""
-        return self.variant == "wrong"
+        return self.variant == Variant.WRONG
 
     @property
     def repaired(self) -> bool:
         """Whether the repaired statement is to be judged, by the same check."""
-        return self.variant == "repaired"
+        return self.variant == Variant.REPAIRED
 
     @property
     def planted(self) -> bool:
         """Whether an effect of stated size, in favour of the claim, is to be put into the data."""
-        return self.variant == "planted"
+        return self.variant == Variant.PLANTED
 
     @property
     def key(self) -> "jax.Array":
@@ -111,7 +114,7 @@ class Study:
 
     def pick(self, quick: T, full: T) -> T:
         """One of the two, by the effort."""
-        return quick if self.effort == "quick" else full
+        return quick if self.effort == Effort.QUICK else full
 
 
 @dataclass(frozen=True)
@@ -119,9 +122,9 @@ class Finding:
     """What one run of a check found.
 
     Attributes:
-        verdict: `"holds"`, `"fails"`, `"depends"` (yes in some cells of the scope and not in
-            others: `regions` says which), `"vacuous"` (holds, but says nothing anywhere it was
-            tried) or `"not reproduced"` (the data decide neither way).
+        verdict: an `Outcome`, or its word: `"holds"`, `"fails"`, `"depends"` (yes in some cells of
+            the scope and not in others: `regions` says which), `"vacuous"` (holds, but says nothing
+            anywhere it was tried) or `"not reproduced"` (the data decide neither way).
         measured: the figure measured, in `unit`; the worst one, for a bound.
         bound: what it is held against, in the same unit.
         ratio: measured / bound, left out where the bound is not positive.
@@ -133,20 +136,24 @@ class Finding:
         regions: of a question that is answered cell by cell: `"yes"`, `"no"` and `"undecided"`,
             each from the name of a cell to its figure and the ends of its interval.
         counterexample: the instance that refutes the claim, as plain data.
-        facts: figures by name, for what quotes them: README, notebooks, tests.
+        facts: figures by name, for what quotes them: README, notebooks, tests. Those that are
+            random are an `Estimate` each.
         note: choices, allowances and caveats, in at most three sentences.
         draw: fills an empty matplotlib figure.
 
     Example:
         >>> Finding("holds", measured=1.0, bound=4.0).ratio
         0.25
+        >>> finding = Finding("holds", 0.1, 0.2, interval=(0.05, 0.15), unit="share", instances=9)
+        >>> finding.estimates["measured"]
+        Estimate(value=0.1, low=0.05, high=0.15, unit='share', n=9)
     """
 
-    verdict: str
+    verdict: Outcome | str
     measured: SupportsFloat | None = None
     bound: SupportsFloat | None = None
     ratio: SupportsFloat | None = None
-    interval: tuple[SupportsFloat, SupportsFloat] | None = None
+    interval: tuple[SupportsFloat | None, SupportsFloat | None] | None = None
     unit: str = ""
     instances: int = 1
     cells: int = 1
@@ -154,19 +161,45 @@ class Finding:
     counterexample: Mapping[str, Any] | None = None
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     note: str = ""
-    draw: Callable[[Any], object] | None = None
+    draw: Callable[[Any], object] | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if self.verdict not in VERDICTS:
-            raise UnknownName("verdict", self.verdict, VERDICTS)
+        object.__setattr__(self, "verdict", one_of(Outcome)("verdict", self.verdict))
         for field in ("measured", "bound", "ratio"):
             value = getattr(self, field)
             object.__setattr__(self, field, None if value is None else float(value))
         if self.interval is not None:
-            low, high = self.interval
-            object.__setattr__(self, "interval", (float(low), float(high)))
+            ends = (None if end is None else float(end) for end in self.interval)
+            object.__setattr__(self, "interval", tuple(ends))
         if self.ratio is None:
             object.__setattr__(self, "ratio", ratio_of(self.measured, self.bound))
+
+    @property
+    def estimates(self) -> dict[str, Estimate]:
+        """All that is random by name: what was measured, the facts, and the cells of the map."""
+        found = {name: fact for name, fact in self.facts.items() if isinstance(fact, Estimate)}
+        if self.measured is not None and self.interval is not None:
+            figures = revived([self.measured, *self.interval])
+            found = {"measured": Estimate(*figures, self.unit, self.instances), **found}
+        for cells in (self.regions or {}).values():
+            found |= {name: Estimate(*revived(figures)) for name, figures in cells.items()}
+        return found
+
+    def as_plain(self, claim: str) -> "Finding":
+        """The same of plain data: finite or None, lists for arrays.
+
+        Raises:
+            ClaimError: for NaN, and for what JSON cannot hold.
+        """
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        draw, facts = fields.pop("draw"), fields.pop("facts")
+        fields = plain(fields, claim)
+        plain(facts, claim, "facts")
+        kept = {
+            name: fact if isinstance(fact, Estimate) else plain(fact, claim, f"facts.{name}")
+            for name, fact in facts.items()
+        }
+        return Finding(**_paired(fields), facts=kept, draw=draw)
 
 
 class Control(TypedDict):
@@ -177,44 +210,173 @@ class Control(TypedDict):
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """A claim, the finding on it and on its controls: one entry of `claims.json`.
+class Statement:
+    """What is claimed, by whom, and where.
 
-    Attributes are those of `Finding` and of the claim, with numbers that are finite or None, and
-        control: what was made wrong and the verdict on it, which must be `"fails"`.
-        repair: for a claim that fails, the repaired statement and the verdict on it, which must
-            be `"holds"`; None where the claim does not fail or declares no repair.
-        power: for a claim that depends or is not reproduced, the effect that was planted and the
-            verdict on it, which must be `"holds"`; None as for `repair`.
-        seconds: time the check and its controls took.
-        figure: path of the figure inside the results folder.
-    `verdict` is None for a check that could not be run to its end; the note says why.
+    Attributes:
+        id: short name, such as `"N2"`.
+        title: a few words.
+        source: who says it: `"paper"`, `"reviews"` or `"ours"`; empty where that is not known.
+        statement: the claim in words and LaTeX, between dollars.
+        scope: the problems and settings it is made for, and its quantifier.
+        defect: what is at fault where several claims fail for one reason, in the same words.
     """
 
     id: str
     title: str
-    source: str
+    source: Source | Literal[""]
     statement: str
-    verdict: str | None
-    measured: float | None
-    bound: float | None
-    ratio: float | None
-    interval: tuple[float | None, float | None] | None
-    unit: str
-    instances: int
-    counterexample: dict[str, Any] | None
-    control: Control
-    seconds: float
-    figure: str | None
-    note: str
-    scope: dict[str, Any] | None = None
-    cells: int = 1
-    regions: dict[str, dict[str, Any]] | None = None
-    repair: Control | None = None
-    power: Control | None = None
+    scope: Scope | None = None
     defect: str | None = None
-    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
-    draw: Callable[[Any], object] | None = dataclasses.field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim, the finding on it and on its controls: one entry of `claims.json`.
+
+    What the three have is read here, too: `verdict.title`, `verdict.measured`, `verdict.repair`.
+
+    Attributes:
+        claim: what was judged.
+        finding: what the check found, of plain data; None for one that could not be run to its end.
+        controls: what was changed and what the check then said, by name: `"control"`, made wrong,
+            must be `"fails"`; `"repair"`, the repaired statement of a claim that fails, and
+            `"power"`, the effect planted where nothing is decided, must be `"holds"`.
+        seconds: time the check and its controls took.
+        figure: path of the figure inside the results folder.
+        reason: why the check could not be run to its end.
+    """
+
+    claim: Statement
+    finding: Finding | None
+    controls: Mapping[str, Control]
+    seconds: float = 0.0
+    figure: str | None = None
+    reason: str = ""
+
+    @property
+    def id(self) -> str:
+        """Short name of the claim."""
+        return self.claim.id
+
+    @property
+    def title(self) -> str:
+        """The claim in a few words."""
+        return self.claim.title
+
+    @property
+    def source(self) -> Source | Literal[""]:
+        """Who says it."""
+        return self.claim.source
+
+    @property
+    def statement(self) -> str:
+        """The claim in words and LaTeX."""
+        return self.claim.statement
+
+    @property
+    def scope(self) -> dict[str, Any] | None:
+        """Where it is made, as plain data."""
+        return None if self.claim.scope is None else dataclasses.asdict(self.claim.scope)
+
+    @property
+    def defect(self) -> str | None:
+        """What is at fault."""
+        return self.claim.defect
+
+    @property
+    def verdict(self) -> Outcome | None:
+        """How it came out; None for a check that could not be run to its end."""
+        return None if self.finding is None else Outcome(self.finding.verdict)
+
+    @property
+    def measured(self) -> float | None:
+        """The figure measured, in `unit`."""
+        return self._found("measured")
+
+    @property
+    def bound(self) -> float | None:
+        """What it is held against."""
+        return self._found("bound")
+
+    @property
+    def ratio(self) -> float | None:
+        """Measured / bound."""
+        return self._found("ratio")
+
+    @property
+    def interval(self) -> tuple[float | None, float | None] | None:
+        """Ends of the interval of `measured`."""
+        return self._found("interval")
+
+    @property
+    def unit(self) -> str:
+        """What the figures are in."""
+        return self._found("unit", "")
+
+    @property
+    def instances(self) -> int:
+        """How many were tried."""
+        return self._found("instances", 0)
+
+    @property
+    def cells(self) -> int:
+        """How many were judged side by side."""
+        return self._found("cells", 1)
+
+    @property
+    def regions(self) -> dict[str, dict[str, Any]] | None:
+        """The map of a question that is answered cell by cell."""
+        return self._found("regions")
+
+    @property
+    def counterexample(self) -> dict[str, Any] | None:
+        """The instance that refutes the claim."""
+        return self._found("counterexample")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Figures by name, as plain data: those that are random are [value, low, high]."""
+        return plain(self._found("facts", {}), self.id)
+
+    @property
+    def estimates(self) -> dict[str, Estimate]:
+        """All that is random by name, with its interval, unit and number of members."""
+        return self._found("estimates", {})
+
+    @property
+    def note(self) -> str:
+        """Choices, allowances and caveats; or why there is no finding."""
+        return self._found("note", self.reason)
+
+    @property
+    def draw(self) -> Callable[[Any], object] | None:
+        """Fills an empty matplotlib figure."""
+        return self._found("draw")
+
+    @property
+    def control(self) -> Control:
+        """What was made wrong, and the verdict on it."""
+        return self.controls["control"]
+
+    @property
+    def repair(self) -> Control | None:
+        """The repaired statement and the verdict on it, where the claim fails."""
+        return self.controls.get("repair")
+
+    @property
+    def power(self) -> Control | None:
+        """The planted effect and the verdict on it, where the claim is undecided."""
+        return self.controls.get("power")
+
+    def undrawn(self) -> "Verdict":
+        """The same without the function that draws, which other processes cannot be sent."""
+        if self.finding is None:
+            return self
+        return dataclasses.replace(self, finding=dataclasses.replace(self.finding, draw=None))
+
+    def _found(self, name: str, missing: Any = None) -> Any:
+        return missing if self.finding is None else getattr(self.finding, name)
 
     @property
     def sound(self) -> bool:
@@ -227,8 +389,9 @@ class Verdict:
 
         Example:
             >>> from apo_sim.claims import check
-            >>> verdict = dataclasses.replace(check("LD.2"), verdict="fails")
-            >>> verdict.flaw
+            >>> verdict = check("LD.2")
+            >>> false = dataclasses.replace(verdict.finding, verdict="fails")
+            >>> dataclasses.replace(verdict, finding=false).flaw
             'it fails, and no repaired statement shows that the check can pass'
         """
         if self.verdict is None:
@@ -247,8 +410,10 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """The entry of `claims.json`: plain data, every number finite or None."""
-        entry = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        del entry["draw"]
+        entry = {name: getattr(self, name) for name in _TYPES}
+        facts = {} if self.finding is None else self.finding.facts
+        random = {name: fact for name, fact in facts.items() if isinstance(fact, Estimate)}
+        entry["estimates"] = {name: dataclasses.asdict(fact) for name, fact in random.items()}
         return plain(entry, self.id)
 
     @classmethod
@@ -265,19 +430,62 @@ class Verdict:
             >>> Verdict.from_json(verdict.to_json()) == verdict
             True
         """
-        known = {field.name for field in dataclasses.fields(cls)} - {"draw"}
-        if not isinstance(entry, Mapping) or set(entry) != known:
+        if not isinstance(entry, Mapping) or set(entry) != set(_TYPES):
             raise InvalidArgument("entry", entry, "has other fields", "write it by to_json")
         check_id(entry["id"])
         for name, value in entry.items():
             if not _TYPES[name](value):
                 raise InvalidArgument(name, value, "is of another type", "write it by to_json")
-        fields = dict(entry)
-        if fields["interval"] is not None:
-            fields["interval"] = tuple(fields["interval"])
-        if fields["figure"] not in (None, f"figures/{fields['id']}.svg"):
-            raise InvalidArgument("figure", fields["figure"], "is elsewhere", "write it by to_json")
-        return cls(**fields)
+        if entry["figure"] not in (None, f"figures/{entry['id']}.svg"):
+            raise InvalidArgument("figure", entry["figure"], "is elsewhere", "write it by to_json")
+        controls = {name: entry[name] for name in VARIANT_OF if entry[name] is not None}
+        return cls(
+            _statement(entry),
+            _finding(entry),
+            controls,
+            seconds=entry["seconds"],
+            figure=entry["figure"],
+            reason="" if entry["verdict"] else entry["note"],
+        )
+
+
+def _statement(entry: Mapping[str, Any]) -> Statement:
+    named = {field.name: entry[field.name] for field in dataclasses.fields(Statement)}
+    named["source"] = named["source"] and Source(named["source"])
+    named["scope"] = named["scope"] and Scope(**named["scope"])
+    return Statement(**named)
+
+
+def _finding(entry: Mapping[str, Any]) -> Finding | None:
+    if entry["verdict"] is None:
+        return None
+    named = {f.name: entry[f.name] for f in dataclasses.fields(Finding) if f.name in entry}
+    random = {
+        name: Estimate(*revived([record[part] for part in FIGURES]), record["unit"], record["n"])
+        for name, record in entry["estimates"].items()
+    }
+    return Finding(**_paired({**named, "facts": {**named["facts"], **random}}))
+
+
+def _paired(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a finding that were JSON data, with a tuple of two ends for their list."""
+    ends = fields["interval"]
+    return fields if ends is None else {**fields, "interval": tuple(ends)}
+
+
+def revived(figures: Any) -> tuple[float, float, float]:
+    """Value, lower and upper end of plain data, where None stands for what is infinite.
+
+    Example:
+        >>> revived([0.5, None, 0.6])
+        (0.5, -inf, 0.6)
+    """
+    value, low, high = figures
+    return (
+        math.inf if value is None else value,
+        -math.inf if low is None else low,
+        math.inf if high is None else high,
+    )
 
 
 def _is_text(value: Any) -> bool:
@@ -314,7 +522,7 @@ def _is_control(value: Any) -> bool:
         isinstance(value, Mapping)
         and set(value) == {"what", "verdict"}
         and _is_text(value["what"])
-        and (value["verdict"] is None or value["verdict"] in VERDICTS)
+        and (value["verdict"] is None or _is_word(Outcome)(value["verdict"]))
     )
 
 
@@ -323,9 +531,24 @@ def _is_scope(value: Any) -> bool:
     return (
         isinstance(value, Mapping)
         and set(value) == names
-        and value["quantifier"] in QUANTIFIERS
+        and _is_word(Quantifier)(value["quantifier"])
         and _is_text(value["problems"])
         and all(text is None or _is_text(text) for text in value.values())
+    )
+
+
+def _is_word(words: Iterable[str]) -> Callable[[Any], bool]:
+    known = tuple(words)
+    return lambda value: isinstance(value, str) and value in known
+
+
+def _is_estimate(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and set(value) == {*FIGURES, "unit", "n"}
+        and all(_is_number(value[name]) for name in FIGURES)
+        and _is_text(value["unit"])
+        and (value["n"] is None or _is_count(value["n"]))
     )
 
 
@@ -340,22 +563,31 @@ def _or_none(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or check(value)
 
 
-# What an entry of `claims.json` may hold, so that nothing is made of a file that is something else.
+# What an entry of `claims.json` holds, in its order, so that nothing is made of a file that is
+# something else.
 _TYPES: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("id", "title", "statement", "unit", "note"), _is_text),
+    **dict.fromkeys(("id", "title"), _is_text),
+    "source": lambda value: value == "" or _is_word(Source)(value),
+    "statement": _is_text,
+    "verdict": _or_none(_is_word(Outcome)),
     **dict.fromkeys(("measured", "bound", "ratio"), _is_number),
-    "seconds": lambda value: value is not None and _is_number(value) and value >= 0,
-    **dict.fromkeys(("instances", "cells"), _is_count),
-    **dict.fromkeys(("defect", "figure"), _or_none(_is_text)),
-    **dict.fromkeys(("repair", "power"), _or_none(_is_control)),
-    "source": lambda value: value in (*SOURCES, ""),
-    "verdict": lambda value: value is None or value in VERDICTS,
     "interval": _or_none(lambda value: _is_figures(value, 2)),
+    "unit": _is_text,
+    "instances": _is_count,
     "counterexample": _or_none(lambda value: isinstance(value, Mapping) and _is_plain(value)),
     "control": _is_control,
+    "seconds": lambda value: value is not None and _is_number(value) and value >= 0,
+    "figure": _or_none(_is_text),
+    "note": _is_text,
     "scope": _or_none(_is_scope),
+    "cells": _is_count,
     "regions": _or_none(_is_map),
+    **dict.fromkeys(("repair", "power"), _or_none(_is_control)),
+    "defect": _or_none(_is_text),
     "facts": lambda value: isinstance(value, Mapping) and _is_plain(value),
+    "estimates": lambda value: (
+        isinstance(value, Mapping) and all(map(_is_estimate, value.values()))
+    ),
 }
 
 
@@ -409,7 +641,7 @@ def plain(value: Any, claim: str, where: str = "") -> Any:
     """`value` as JSON data: arrays become lists, infinities None, and NaN an error.
 
     Args:
-        value: numbers, strings, arrays, and dicts, lists and tuples of them.
+        value: numbers, strings, arrays, estimates, and dicts, lists and tuples of them.
         claim: the claim it belongs to, for the message.
         where: the path to `value` inside the finding, for the message.
 
@@ -420,8 +652,12 @@ def plain(value: Any, claim: str, where: str = "") -> Any:
         >>> plain({"p": np.array([0.5, np.inf])}, "N2")
         {'p': [0.5, None]}
     """
-    if value is None or isinstance(value, str | bool):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return str(value)  # the text of a word
+    if isinstance(value, Estimate):
+        return plain(value.figures, claim, where)
     if isinstance(value, Mapping):
         return {str(k): plain(v, claim, f"{where}.{k}".lstrip(".")) for k, v in value.items()}
     if isinstance(value, list | tuple):

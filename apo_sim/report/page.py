@@ -16,7 +16,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from apo_sim.claims.registry import describe
-from apo_sim.claims.scope import QUANTIFIERS, Scope
+from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Verdict
 from apo_sim.report import documentation, explorer, subjects, transformer_section
 from apo_sim.report.figure import Figure, read_figure
@@ -84,7 +84,6 @@ def render_page(ledger: Ledger, folder: Path) -> str:
         summary=_summary(ledger),
         defects=_defects(ledger),
         seconds=duration(sum((v.seconds for v in ledger.verdicts), start=0.0)),
-        quantifiers=QUANTIFIERS,
         transformer=transformer_section.section(folder),
         sources=_sources(ledger),
         methods=_methods(entries),

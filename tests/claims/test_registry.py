@@ -26,7 +26,7 @@ OURS = [f"N{i}" for i in range(1, 13)]
 OURS += ["R4.4", "N13", "N14", "N15", "N16", "N17", *(f"N{i}" for i in range(18, 24)), "V1b"]
 KEYS = ["id", "title", "source", "statement", "verdict", "measured", "bound", "ratio", "interval"]
 KEYS += ["unit", "instances", "counterexample", "control", "seconds", "figure", "note"]
-KEYS += ["scope", "cells", "regions", "repair", "power", "defect", "facts"]
+KEYS += ["scope", "cells", "regions", "repair", "power", "defect", "facts", "estimates"]
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ def test_a_map_is_shown_cell_by_cell(tmp_path):
 
 def test_a_defect_that_claims_share_is_counted_once(tmp_path):
     (verdict,) = ledger_of("fake-false").verdicts
-    twin = dataclasses.replace(verdict, id="fake-twin")
+    twin = dataclasses.replace(verdict, claim=dataclasses.replace(verdict.claim, id="fake-twin"))
     ledger = new_ledger([verdict, twin], seed=0, effort="quick")
     text = page.render_page(ledger, tmp_path)
     assert "One defect, 2 claims." in text and "it is not &lt;so&gt;" in text
