@@ -18,7 +18,10 @@ from apo_sim.llm.data.prompts import Prompt, read  # noqa: E402
 from apo_sim.llm.data.rankers import Length, Pairwise, Ranker, RewardModel, Verifiable  # noqa: E402
 from apo_sim.llm.data.rankers import named as ranker  # noqa: E402
 from apo_sim.llm.data.responses import Sampling  # noqa: E402
+from apo_sim.llm.evaluation.benchmark import Benchmark, Scores, evaluate  # noqa: E402
 from apo_sim.llm.evaluation.certificates import certify, logged_pairs  # noqa: E402
+from apo_sim.llm.evaluation.generated_maths import GeneratedGSMSymbolic  # noqa: E402
+from apo_sim.llm.evaluation.instruction_following import InstructionFollowing  # noqa: E402
 from apo_sim.llm.models.loading import Model, load, save  # noqa: E402
 from apo_sim.llm.models.lora import LoRA  # noqa: E402
 from apo_sim.llm.models.memory import memory  # noqa: E402
@@ -33,9 +36,12 @@ from apo_sim.llm.training.source import PromptsLeftOut  # noqa: E402
 from apo_sim.llm.training.step import FineTuning, StepDiverged  # noqa: E402
 
 __all__ = [
+    "Benchmark",
     "BetaWithoutEffect",
     "BradleyTerry",
     "FineTuning",
+    "GeneratedGSMSymbolic",
+    "InstructionFollowing",
     "Length",
     "LoRA",
     "Model",
@@ -48,6 +54,7 @@ __all__ = [
     "Ranker",
     "RewardModel",
     "Sampling",
+    "Scores",
     "StageLost",
     "StepDiverged",
     "StepsRounded",
@@ -56,6 +63,7 @@ __all__ = [
     "certify",
     "chipo",
     "chosen_prompts",
+    "evaluate",
     "expo",
     "generate",
     "ipo_per_token",

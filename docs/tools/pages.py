@@ -40,6 +40,7 @@ HOW_TO = {
     "conform.md": "Find out what a loss is",
     "language_model.md": "Train a language model",
     "explain.md": "Explain a run that looks wrong",
+    "evaluate.md": "Evaluate a language model",
     "your_own.md": "Bring your own",
     "first_claim.md": "Your first claim",
 }

@@ -1,7 +1,7 @@
-"""What can be asked of `apo-sim`: a file a subcommand, which has its options and their help.
+"""The subcommands of `apo-sim`: one file each, with its options and their help.
 
-This table is the list of subcommands and their order. What is done for one is in the module of
-the same name in `apo_sim.cli.commands`. Nothing here may import JAX, nor what does.
+The table below lists the subcommands in their order. The code that runs one is in the module of the
+same name in `apo_sim.cli.commands`. Nothing here may import JAX, directly or indirectly.
 """
 
 from typing import Annotated, Any, Union
@@ -12,6 +12,7 @@ from apo_sim.cli.options.advise_options import Advise
 from apo_sim.cli.options.claims_options import Claims
 from apo_sim.cli.options.completion_options import Completion
 from apo_sim.cli.options.conform_options import Conform
+from apo_sim.cli.options.evaluate_options import Evaluate
 from apo_sim.cli.options.explain_options import Explain
 from apo_sim.cli.options.llm_options import Llm
 from apo_sim.cli.options.show_options import Show
@@ -26,6 +27,7 @@ SUBCOMMANDS: dict[str, type] = {
     "conform": Conform,
     "sweep": Sweep,
     "llm": Llm,
+    "evaluate": Evaluate,
     "explain": Explain,
     "completion": Completion,
 }

@@ -5,6 +5,7 @@ response is judged one way now and another way later. Here every setting is aske
 """
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -125,6 +126,41 @@ length_constraints:number_words; pass 'less than' or 'at least'
             "asks for a paragraph beyond the last",
             "pass nth_paragraph up to num_paragraphs",
         )
+
+
+def check_signature(name: str, verifier: type, given: Mapping[str, Any]) -> None:
+    """Refuse settings that the class of an instruction does not know, or lacks and would draw.
+
+    Args:
+        name: of an instruction of IFBench, whose settings are not listed here.
+        verifier: the class that describes and verifies it.
+        given: settings.
+
+    Raises:
+        InvalidArgument: a setting that is missing or unknown.
+
+    Example:
+        >>> from apo_sim.llm.data.verifiers import of_ifbench
+        >>> check_signature("count:numbers", of_ifbench()["count:numbers"], {})
+        Traceback (most recent call last):
+        ...
+        apo_sim.errors.InvalidArgument: kwargs = {} lacks N of count:numbers; pass N
+    """
+    parameters = inspect.signature(verifier.build_description).parameters  # type: ignore[attr-defined]
+    wanted = [n for n, p in parameters.items() if p.kind != p.VAR_KEYWORD and n != "self"]
+    found = given_settings(given)
+    for setting in wanted:
+        if setting not in found:
+            raise InvalidArgument("kwargs", found, f"lacks {setting} of {name}", f"pass {setting}")
+    takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
+    for setting in found:
+        if setting not in wanted and not takes_any:
+            raise InvalidArgument(
+                "kwargs",
+                found,
+                f"has {setting!r}, which {name} knows nothing of",
+                f"pass {', '.join(wanted) or 'no settings'}",
+            )
 
 
 def given_settings(given: Mapping[str, Any]) -> dict[str, Any]:

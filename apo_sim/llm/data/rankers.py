@@ -10,7 +10,12 @@ import numpy as np
 
 from apo_sim.checks import as_function, check_positive, check_single
 from apo_sim.errors import InvalidArgument, UnknownName
-from apo_sim.llm.data.instruction_settings import check_settings, given_settings
+from apo_sim.llm.data.instruction_settings import (
+    SETTINGS,
+    check_settings,
+    check_signature,
+    given_settings,
+)
 from apo_sim.llm.data.prompts import Prompt
 from apo_sim.llm.data.verifiers import verifiers
 
@@ -74,7 +79,7 @@ class Verifiable:
     Raises:
         InvalidArgument: a share that is negative or not finite.
 
-    Source: IFEval (Zhou et al. 2023), by the package if-verifiable.
+    Source: IFEval (Zhou et al. 2023), IFBench (Pyatkin et al. 2025), by the package if-verifiable.
 
     Example:
         >>> prompt = Prompt("Answer without commas.", ("punctuation:no_comma",), ({},))
@@ -112,13 +117,21 @@ def followed(prompt: Prompt, response: str) -> tuple[np.ndarray, np.ndarray]:
         [False]
     """
     verifiable(prompt)
-    verdicts, _ = _common().evaluate_instructions(
-        response=response,
-        instruction_id_list=list(prompt.instructions),
-        kwargs_list=[given_settings(entry) for entry in prompt.kwargs],
-        prompt=prompt.text,
-        instruction_registry=verifiers(),
-    )
+    try:
+        verdicts, _ = _common().evaluate_instructions(
+            response=response,
+            instruction_id_list=list(prompt.instructions),
+            kwargs_list=[given_settings(entry) for entry in prompt.kwargs],
+            prompt=prompt.text,
+            instruction_registry=verifiers(),
+        )
+    except LookupError as error:  # of NLTK, by instructions of IFBench
+        raise InvalidArgument(
+            "instructions",
+            prompt.instructions,
+            "need data of NLTK's that is not installed",
+            f"{_NLTK}, or leave such prompts out",
+        ) from error
     if not verdicts:  # there is no answer, or it is still to come after the thinking
         nothing = np.zeros(len(prompt.instructions), bool)
         return nothing, nothing
@@ -138,13 +151,16 @@ def verifiable(prompt: Prompt) -> None:
     for name, settings in zip(prompt.instructions, prompt.kwargs, strict=True):
         if name not in known:
             raise UnknownName("instruction", name, known)
-        check_settings(name, settings)
+        if name in SETTINGS:
+            check_settings(name, settings)
+        else:
+            check_signature(name, known[name], settings)
         if name in _NEED_PUNKT and not _has_punkt():
             raise InvalidArgument(
                 "instruction",
                 name,
                 "needs NLTK's tokenizer, which is not installed",
-                "python -m nltk.downloader punkt punkt_tab, or leave such prompts out",
+                f"{_NLTK}, or leave such prompts out",
             )
 
 
@@ -276,6 +292,7 @@ def check_scores(scores: Any, responses: Sequence[Any]) -> np.ndarray:
     return found
 
 
+_NLTK = "python -m nltk.downloader punkt punkt_tab stopwords averaged_perceptron_tagger_eng"
 # Sentences and words are told apart by a model that comes apart from the package.
 _NEED_PUNKT = frozenset(
     {"length_constraints:number_sentences", "change_case:capital_word_frequency"}

@@ -1,8 +1,9 @@
-"""if-verifiable's instructions, where they take a word for what it is and not for a pattern."""
+"""if-verifiable's instructions: IFEval's, which take a word for a word here, and IFBench's."""
 
 import functools
 import importlib
 import re
+import unittest.mock
 from typing import Any
 
 
@@ -20,7 +21,20 @@ def verifiers() -> dict[str, Any]:
     is none, and "a.b" finds "aXb"), and in the place of a letter beyond a to z, such as IFEval's
     own "#", it draws another one at random.
     """
-    return {**registry(), **_mended()}
+    return {**registry(), **_mended(), **of_ifbench()}
+
+
+@functools.cache
+def of_ifbench() -> dict[str, Any]:
+    """IFBench's instructions, as they come: from an id to the class that verifies it.
+
+    Their module fetches NLTK's data as soon as it is imported; here it does so only where the user
+    has (`python -m nltk.downloader`), and whoever needs what is missing is told.
+    """
+    with unittest.mock.patch("nltk.download"):
+        return importlib.import_module(
+            "if_verifiable.ifbench.instructions_registry"
+        ).INSTRUCTION_DICT
 
 
 @functools.cache

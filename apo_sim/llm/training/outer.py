@@ -22,13 +22,13 @@ from apo_sim.llm.data.preference_pairs import Pairing, Preference, TopAgainstBot
 from apo_sim.llm.data.prompts import Prompt, as_prompts, folds
 from apo_sim.llm.data.rankers import Ranker
 from apo_sim.llm.data.responses import Sampler, Sampling
-from apo_sim.llm.evaluation.judging import Judge
 from apo_sim.llm.models import stored_parameters
 from apo_sim.llm.models.adapters import trained
 from apo_sim.llm.models.loading import Model
 from apo_sim.llm.models.lora import LoRA
 from apo_sim.llm.training import run_file
 from apo_sim.llm.training.exploration import Explored
+from apo_sim.llm.training.judging import Judge
 from apo_sim.llm.training.objectives import Objective
 from apo_sim.llm.training.parameter_momentum import Extrapolator, go_beyond
 from apo_sim.llm.training.reference import Reference
@@ -223,7 +223,7 @@ def train(
         else:
             place = stack.enter_context(run_file.opened(out, model, mesh, settings))
         trainer = ProximalTrainer(model.network, objective, tuning, model.tokenizer.padding)
-        run = _Run(
+        run = OuterRun(
             model=model,
             trainer=trainer,
             extrapolator=Extrapolator(model.network, momentum, moved),
@@ -245,7 +245,7 @@ def _usable(name: str, given: Any, sampler: Sampler, ranker: Ranker) -> list[Pro
 
 
 @dataclasses.dataclass
-class _Run:
+class OuterRun:
     """The path of the policies, walked from its beginning: what is kept is read, the rest computed.
 
     A run that goes on passes through every policy once more, so that whatever is computed again,
