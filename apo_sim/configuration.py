@@ -1,6 +1,5 @@
 """What results depend on, as plain data: kept beside them, and held against what is asked for."""
 
-import importlib.metadata
 import os
 import platform
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from apo_sim.errors import InvalidArgument
+from apo_sim.version import versions
 
 _LONGEST = 60
 # JAX's settings that change numbers.
@@ -53,9 +53,8 @@ def environment() -> dict[str, str]:
         >>> environment()["jax"] == jax.__version__
         True
     """
-    packages = ("apo-sim", "jax", "jaxlib", "numpy", "optax")
     return {
-        **{name.replace("-", "_"): importlib.metadata.version(name) for name in packages},
+        **versions("apo-sim", "jax", "jaxlib", "numpy", "optax"),
         "platform": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
         "machine": platform.machine(),

@@ -6,3 +6,13 @@ try:
     __version__ = metadata.version("apo-sim")
 except metadata.PackageNotFoundError:  # a source tree that was never installed
     __version__ = "unknown"
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The installed version of each package, by its name with underscores.
+
+    Example:
+        >>> list(versions("numpy", "apo-sim"))
+        ['numpy', 'apo_sim']
+    """
+    return {name.replace("-", "_"): metadata.version(name) for name in packages}

@@ -14,7 +14,7 @@ from script import console, start
 
 from apo_sim.files import write_bytes
 from apo_sim.report import explorer_runs
-from apo_sim.report.ledger import environment
+from apo_sim.report.ledger import surroundings
 from apo_sim.version import __version__
 
 
@@ -40,7 +40,7 @@ def main(options: Options) -> None:
         version=__version__,
         seeds=options.seeds,
         seed=options.seed,
-        environment=json.dumps(environment()),
+        environment=json.dumps(surroundings()),
     )
     write_bytes(options.out, bytes(data.astype(np.float32).to_netcdf(engine="scipy")))
     console.print(f"{options.out}: {options.out.stat().st_size:,} bytes", soft_wrap=True)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import importlib.metadata
 import json
 import os
 import platform
@@ -15,7 +14,7 @@ from typing import Any
 from apo_sim.claims.registry import names
 from apo_sim.claims.verdict import Study, Verdict
 from apo_sim.files import write_text
-from apo_sim.version import __version__
+from apo_sim.version import __version__, versions
 
 PACKAGES = ("jax", "optax", "numpy", "scipy", "matplotlib")
 
@@ -130,7 +129,7 @@ def new_ledger(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seed=seed,
         effort=effort,
-        environment=environment(),
+        environment=surroundings(),
         verdicts=_in_order(verdicts),
         missing=_order(missing),
     )
@@ -144,18 +143,18 @@ def read_ledger(path: Path) -> Ledger | None:
         return None
 
 
-def environment() -> dict[str, str]:
-    """What a figure may depend on besides seed and version.
+def surroundings() -> dict[str, str]:
+    """What a figure may depend on besides seed and version, as far as it is known without JAX.
 
     Example:
-        >>> "numpy" in environment()
+        >>> "numpy" in surroundings()
         True
     """
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpus": str(os.cpu_count()),
-        **{package: importlib.metadata.version(package) for package in PACKAGES},
+        **versions(*PACKAGES),
     }
 
 
