@@ -1,4 +1,4 @@
-"""Ten contenders on a small transformer that has learned a generated language, each with the
+"""Twelve contenders on a small transformer that has learned a generated language, each with the
 learning rate that a small search finds for it: who wins by how much, and what could have been seen.
 
     python experiments/transformer_power.py
@@ -16,7 +16,7 @@ from apo_sim.studies import transformer_power
 
 @dataclass(frozen=True)
 class Options:
-    """Some 230 runs, each of a few seconds; every one is kept, so that the study may be stopped.
+    """Some 260 runs, each of a few seconds; every one is kept, so that the study may be stopped.
 
     Args:
         out: folder of the runs and the figure.

@@ -48,7 +48,7 @@ def response(prompt: str, random: np.random.Generator) -> str:
 
     Example:
         >>> response("w3 w4 w5", np.random.default_rng(0))
-        'w5 w6 w7 w8 w8 w7 w6 w7 w9 w11 w12'
+        'w4 w4 w4 w3 w2 w1'
     """
     words = min(int(random.geometric(ENDS)), LONGEST)
     first = int(prompt.split()[0][1:])
@@ -66,7 +66,7 @@ def learned(seed: int = 0, *, steps: int = 800, batch: int = 64) -> Model:
 
     Example:
         >>> learned(steps=1, batch=2).parameters
-        18624
+        20640
     """
     model = tiny.model(seed, embed_dim=32, hidden_dim=64, head_dim=8)
     random = np.random.default_rng(seed)

@@ -1,6 +1,5 @@
 """What paired differences say, and what they could have said: interval, power, least effect."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +8,7 @@ from scipy import stats
 
 from apo_sim.checks import as_count
 from apo_sim.errors import InvalidArgument
-from apo_sim.statistics import CONFIDENCE
+from apo_sim.statistics import CONFIDENCE, t_quantile
 
 POWER = 0.8
 
@@ -24,7 +23,6 @@ class Difference(NamedTuple):
         error: its standard error.
         freedom: degrees of freedom of the error.
         level: of the test, after the correction.
-        seen: the effect that would be told from zero with probability `POWER`.
     """
 
     mean: float
@@ -33,7 +31,26 @@ class Difference(NamedTuple):
     error: float
     freedom: int
     level: float
-    seen: float
+
+    def power(self, effect: float) -> float:
+        """The probability that a true effect of this size, above 0, is told from zero.
+
+        Source: the noncentral t distribution.
+
+        Example:
+            >>> found = difference_of(np.array([[0.1, 0.2, 0.3]]))
+            >>> round(found.power(0.1), 3), found.power(1.0) > 0.99
+            (0.179, True)
+        """
+        beyond = t_quantile(1 - self.level, self.freedom)
+        return float(stats.nct.sf(beyond, self.freedom, effect / self.error))
+
+    @property
+    def seen(self) -> float:
+        """The effect that would be told from zero with probability `POWER`."""
+        most = self.error * (2 * t_quantile(1 - self.level, self.freedom) + 3)
+        found = scipy.optimize.brentq(lambda effect: self.power(effect) - POWER, 0.0, most)
+        return float(found)  # type: ignore[arg-type]
 
 
 def difference_of(values: np.ndarray, comparisons: int = 1) -> Difference:
@@ -47,14 +64,14 @@ def difference_of(values: np.ndarray, comparisons: int = 1) -> Difference:
     Raises:
         InvalidArgument: fewer than two members, or members that all agree.
 
-    Source: ours; the interval is Student's, power that of the noncentral t distribution.
+    Source: ours; the interval is Student's.
 
     Example:
         >>> values = np.array([[0.1, 0.2, 0.3], [0.2, 0.3, 0.4]])
         >>> found = difference_of(values)
         >>> round(found.mean, 3), round(found.low, 3), round(found.high, 3), found.freedom
         (0.25, 0.137, 0.363, 4)
-        >>> round(power(found, found.seen), 3)
+        >>> round(found.power(found.seen), 3)
         0.8
     """
     strata, members = values.shape
@@ -64,33 +81,6 @@ def difference_of(values: np.ndarray, comparisons: int = 1) -> Difference:
     if error == 0.0:
         raise InvalidArgument("values", values, "do not scatter", "pass more members")
     freedom, level = strata * (members - 1), (1 - CONFIDENCE) / as_count("comparisons", comparisons)
-    reach = float(stats.t.ppf(1 - level / 2, freedom)) * error
+    reach = t_quantile(1 - level, freedom) * error
     mean = float(values.mean())
-    seen = error * _noncentrality(freedom, level)
-    return Difference(mean, mean - reach, mean + reach, error, freedom, level, seen)
-
-
-def power(difference: Difference, effect: float) -> float:
-    """The probability that a true effect of this size is told from zero.
-
-    Example:
-        >>> found = difference_of(np.array([[0.1, 0.2, 0.3]]))
-        >>> round(power(found, 0.0), 3), power(found, 10.0) > 0.999
-        (0.05, True)
-    """
-    return _found(effect / difference.error, difference.freedom, difference.level)
-
-
-def _found(shift: float, freedom: int, level: float) -> float:
-    beyond = float(stats.t.ppf(1 - level / 2, freedom))
-    if shift == 0.0:
-        return level
-    law = stats.nct(freedom, abs(shift))
-    return float(law.sf(beyond) + law.cdf(-beyond))
-
-
-def _noncentrality(freedom: int, level: float) -> float:
-    """The shift, in standard errors, that is found with probability `POWER`."""
-    most = 2.0 * float(stats.t.ppf(1 - level / 2, freedom)) + math.e
-    found = scipy.optimize.brentq(lambda z: _found(z, freedom, level) - POWER, 1e-6, most)
-    return float(found)  # type: ignore[arg-type]
+    return Difference(mean, mean - reach, mean + reach, error, freedom, level)

@@ -12,10 +12,10 @@ import jax
 from apo_sim.llm import FineTuning, Model, Ranker, Sampling
 from apo_sim.llm.data.prompts import as_prompts, folds
 from apo_sim.llm.data.responses import Sampler
-from apo_sim.llm.evaluation.judging import Judge, Row
 from apo_sim.llm.models import stored_parameters
+from apo_sim.llm.training.judging import Judge, Row
 from apo_sim.llm.training.objectives import Objective, as_objective
-from apo_sim.llm.training.outer import _Run
+from apo_sim.llm.training.outer import OuterRun
 from apo_sim.llm.training.parameter_momentum import Extrapolator, go_beyond
 from apo_sim.llm.training.source import Sampled
 from apo_sim.llm.training.step import ProximalTrainer
@@ -66,7 +66,7 @@ class RepeatedTraining:
             asked, judged = as_prompts("prompts", prompts), as_prompts("held_out", held_out)
             judge = Judge(self.model, trainer, judged, self.sampler, ranker, seed)
             judge.reference(place / "reference", _unseen)
-            run = _Run(
+            run = OuterRun(
                 model=self.model,
                 trainer=trainer,
                 extrapolator=Extrapolator(network, momentum),

@@ -20,8 +20,9 @@ class Contender:
         loss: DPO, KTO or SimPO.
         alpha: extrapolation after every iteration.
         matched: plain iteration at the matched beta of this alpha.
-        longer: plain iteration at DPO's learning rate over one less this alpha; no search of its
-            own.
+        longer: plain iteration at DPO's learning rate over one less this alpha.
+        as_far: plain iteration at the learning rate with which it goes as far from the reference,
+            in KL, as this contender does with its own.
         beyond: what counts is where ExPO leads from pi_hat_T.
     """
 
@@ -29,6 +30,7 @@ class Contender:
     alpha: float = 0.0
     matched: float = 0.0
     longer: float = 0.0
+    as_far: str = ""
     beyond: bool = False
 
     def method(self, beta: float, iterations: int) -> dict[str, Any]:
@@ -58,6 +60,11 @@ class Contender:
         return Constant(self.alpha) if self.alpha else NoMomentum()
 
     @property
+    def searched(self) -> bool:
+        """Whether its learning rate is its own choice, and not that of others."""
+        return not self.longer and not self.as_far
+
+    @property
     def plain(self) -> bool:
         """Whether its runs are those of plain DPO, which are run once for DPO and ExPO."""
         return self.loss == "DPO" and not self.alpha and not self.matched
@@ -84,11 +91,14 @@ CONTENDERS = {
     "matched β .9": Contender(matched=0.9),
     "longer .3": Contender(longer=0.3),
     "longer .9": Contender(longer=0.9),
+    "as far as .3": Contender(as_far="APO .3"),
+    "as far as .9": Contender(as_far="APO .9"),
     "ExPO": Contender(beyond=True),
     "KTO": Contender(loss="KTO"),
     "SimPO": Contender(loss="SimPO"),
 }
-# Fixed before the first run; intervals are corrected for how many there are.
+# Intervals are corrected for how many there are. All were fixed before the first run, but for those
+# who go as far: they came after the search, and before its winners were compared.
 COMPARISONS = (
     ("APO .3", "DPO"),
     ("APO .9", "DPO"),
@@ -96,6 +106,8 @@ COMPARISONS = (
     ("APO .9", "matched β .9"),
     ("APO .3", "longer .3"),
     ("APO .9", "longer .9"),
+    ("APO .3", "as far as .3"),
+    ("APO .9", "as far as .9"),
     ("ExPO", "DPO"),
     ("KTO", "DPO"),
     ("SimPO", "DPO"),

@@ -1,11 +1,13 @@
-"""Momentum on a small transformer, with runs enough to see what it does: ten contenders, all tuned.
+"""Momentum on a small transformer, with runs enough to see what it does: twelve contenders.
 
 A transformer of 20,000 parameters learns a generated language: what its size costs is realism, and
 what it buys is many runs. Three rankers hardly ever tie, so that every prompt gives a pair. Each
-contender's learning rate is the best of the same few, on other prompts and with other seeds. Every
-seed has prompts of its own to train and to judge on, and all contenders meet the same: intervals of
-paired differences over the seeds cover the prompts too. They are corrected for the number of
-comparisons, and beside each stands the effect that the study had 80 % power to see.
+contender's learning rate is its best of the same few, on other prompts and with other seeds; two
+kinds of plain training follow another's: with a rate 1/(1 - alpha) as large, and with the one that
+goes as far from the reference. Every seed has prompts of its own to train and to judge on, and all
+contenders meet the same: intervals of paired differences over the seeds cover the prompts too. They
+are corrected for the number of comparisons, and beside each stands the effect that the study had
+80 % power to see.
 """
 
 import json
@@ -14,13 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from apo_sim.checks import as_count, as_seed
 from apo_sim.errors import InvalidArgument
 from apo_sim.files import cannot_write, writable_folder, write_text
 from apo_sim.progress import bar
 from apo_sim.statistics import several
-from apo_sim.studies.transformer_contenders import CONTENDERS, Contender
+from apo_sim.studies.caption import caption
+from apo_sim.studies.paired_power import Difference, difference_of
+from apo_sim.studies.transformer_contenders import COMPARISONS, CONTENDERS, Contender
 from apo_sim.studies.transformer_twin import predicted
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
@@ -65,19 +71,26 @@ def measure(
         progress: show a bar, on a terminal.
 
     Returns:
-        `configuration`; `rates`, the chosen ones by contender; `search` and `runs`: contender,
+        `configuration`; `rates`, the chosen ones by contender; `predicted`, what a table of the
+        same N, T and beta leads to (`transformer_twin`); `search` and `runs`: contender,
         ranker, seed, rate, pairs of every iteration and figures of pi_hat_T (of ExPO where that
         leads): win rate over the reference, score, tokens, KL to the reference in nats.
 
     Raises:
-        InvalidArgument: a folder of another study, contenders without DPO.
+        InvalidArgument: a folder of another study; contenders that are unknown, or without those
+            that set their learning rates.
     """
     several(seeds)
     as_seed("seed", seed)
     as_count("tuning", tuning)
-    if "DPO" not in contenders or not set(contenders) <= set(CONTENDERS):
+    chosen = {name: CONTENDERS[name] for name in contenders if name in CONTENDERS}
+    needed = {"DPO", *(one.as_far for one in chosen.values() if one.as_far)}
+    if len(chosen) < len(contenders) or not needed <= set(chosen):
         raise InvalidArgument(
-            "contenders", contenders, "lack DPO or name others", f"pass some of {list(CONTENDERS)}"
+            "contenders",
+            contenders,
+            "name others, or lack DPO or whom one of them follows",
+            f"pass some of {list(CONTENDERS)}",
         )
     configuration = {
         "prompts": prompts,
@@ -89,8 +102,7 @@ def measure(
         "seed": seed,
     }
     runs = _Runs(Path(writable_folder("out", out)), configuration)
-    chosen = {name: CONTENDERS[name] for name in contenders}
-    searched = {name: one for name, one in chosen.items() if not one.longer}
+    searched = {name: one for name, one in chosen.items() if one.searched}
     tried = len(searched) * len(rates) * tuning * len(runs.rankers)
     number = tried + len(chosen) * seeds * len(runs.rankers)
     with bar("runs", number, 0, progress) as tick:
@@ -105,13 +117,24 @@ def measure(
         for name, one in chosen.items():
             if one.longer:
                 best[name] = best["DPO"] / (1.0 - one.longer)
+            if one.as_far:
+                best[name] = _as_far(search, one.as_far, best[one.as_far])
+        best = {name: best[name] for name in chosen}
         found = [
             runs.of(name, one, ranker, member, best[name], tick)
             for member in range(seed, seed + seeds)
             for ranker in runs.rankers
             for name, one in chosen.items()
         ]
-    results = {"configuration": configuration, "rates": best, "search": search, "runs": found}
+    results = {
+        "configuration": configuration,
+        "rates": best,
+        "predicted": predicted(
+            chosen, samples=prompts, iterations=iterations, beta=beta, responses=RESPONSES
+        ),
+        "search": search,
+        "runs": found,
+    }
     _write(runs.folder / "results.json", results)
     return results
 
@@ -122,10 +145,23 @@ def _best(search: Sequence[Results]) -> dict[str, float]:
     rates = dict.fromkeys(run["rate"] for run in search)
 
     def won(name: str, rate: float) -> float:
-        here = [run for run in search if (run["contender"], run["rate"]) == (name, rate)]
-        return float(np.mean([run["win_rate"] for run in here]))
+        return searched(search, name, rate, "win_rate")
 
     return {name: max(rates, key=lambda rate: won(name, rate)) for name in names}
+
+
+def _as_far(search: Sequence[Results], name: str, rate: float) -> float:
+    """The learning rate at which DPO's KL is that of a contender, as powers between those tried."""
+    rates = sorted({run["rate"] for run in search})
+    kls = [searched(search, "DPO", one, "kl") for one in rates]
+    log_rate = np.interp(np.log(searched(search, name, rate, "kl")), np.log(kls), np.log(rates))
+    return float(np.exp(log_rate))
+
+
+def searched(search: Sequence[Results], name: str, rate: float, figure: str) -> float:
+    """A figure of a contender at a learning rate of the search, over rankers and seeds."""
+    here = [run for run in search if (run["contender"], run["rate"]) == (name, rate)]
+    return float(np.mean([run[figure] for run in here]))
 
 
 class _Runs:
@@ -217,7 +253,7 @@ def read(path: str | Path = SHIPPED) -> Results:
     """
     try:
         results = json.loads(Path(path).read_text())
-        assert results["rates"] and results["configuration"]["held_out"]
+        assert results["rates"] and results["predicted"] and results["configuration"]["held_out"]
         assert all(np.isfinite(run["win_rate"]) for run in results["runs"] + results["search"])
     except (OSError, ValueError, KeyError, AssertionError, TypeError) as error:
         raise InvalidArgument(
@@ -254,18 +290,6 @@ def differences(results: Results) -> dict[tuple[str, str], Difference]:
     }
 
 
-def prediction(results: Results) -> dict[str, tuple[float, float]]:
-    """What a table of the same N, T and beta leads to: win rates and half their intervals."""
-    given, present = results["configuration"], results["rates"]
-    return predicted(
-        {name: one for name, one in CONTENDERS.items() if name in present},
-        samples=given["prompts"],
-        iterations=given["iterations"],
-        beta=given["beta"],
-        responses=RESPONSES,
-    )
-
-
 def finding(results: Results) -> str:
     """What came out, in words."""
     given, found = results["configuration"], differences(results)
@@ -282,7 +306,8 @@ def finding(results: Results) -> str:
             f"{final(results, name).mean():.3f}, KL {final(results, name, 'kl').mean():.2f} nats."
         )
     lines += [_compared(*pair, one) for pair, one in found.items()]
-    tables = prediction(results)
+    lines += [_step_length(results, name) for name in results["rates"] if CONTENDERS[name].alpha]
+    tables = results["predicted"]
     for (name, rival), one in found.items():
         if name in tables and rival in tables:
             lead = tables[name][0] - tables[rival][0]
@@ -295,9 +320,30 @@ def _compared(name: str, rival: str, one: Difference) -> str:
     word = "beyond" if one.low > 0 or one.high < 0 else "within"
     return (
         f"{name} against {rival}: {one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}], {word} the "
-        f"noise; 80 % power to see {one.seen:.3f}, {100 * power(one, _EFFECT):.0f} % to see "
+        f"noise; 80 % power to see {one.seen:.3f}, {100 * one.power(_EFFECT):.0f} % to see "
         f"{_EFFECT:g}."
     )
+
+
+def _step_length(results: Results, name: str) -> str:
+    """What momentum wins at the least learning rate of the search, and what its distance does."""
+    search, rates = results["search"], results["configuration"]["rates"]
+
+    def at_least(contender: str, figure: str) -> float:
+        return searched(search, contender, rates[0], figure)
+
+    lead = at_least(name, "win_rate") - at_least("DPO", "win_rate")
+    words = (
+        f"At a learning rate of {rates[0]:g}, in the search, {name} wins {lead:+.3f} more than DPO "
+        f"and goes {at_least(name, 'kl') / at_least('DPO', 'kl'):.1f} times as far"
+    )
+    if len(rates) == 1:
+        return f"{words}."
+    kls, wins = (
+        [searched(search, "DPO", rate, figure) for rate in rates] for figure in ("kl", "win_rate")
+    )
+    as_far = float(np.interp(np.log(at_least(name, "kl")), np.log(kls), wins))
+    return f"{words}; of DPO gone as far it wins {at_least(name, 'win_rate') - as_far:+.3f} more."
 
 
 def draw(figure: Figure, results: Results) -> None:
@@ -328,7 +374,7 @@ def _draw_rates(axes: Axes, results: Results) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set(title="win rate over the reference")
-    axes.legend(fontsize=7.5, loc="lower left")
+    axes.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.4, -0.08), ncols=3)
 
 
 def _draw_differences(axes: Axes, found: dict[tuple[str, str], Difference]) -> None:
@@ -347,16 +393,10 @@ def _draw_steps(axes: Axes, results: Results) -> None:
     search = results["search"]
     for place, name in enumerate(dict.fromkeys(run["contender"] for run in search)):
         points = [
-            np.mean(
-                [(run["kl"], run["win_rate"]) for run in search if _is(run, name, rate)], axis=0
-            )
+            [searched(search, name, rate, figure) for figure in ("kl", "win_rate")]
             for rate in results["configuration"]["rates"]
         ]
         style = "o-" if place < 7 else "s--"
         axes.plot(*np.transpose(points), style, color=f"C{place % 7}", ms=3.5, lw=1.2, label=name)
     axes.set(xscale="log", xlabel="KL to the reference, nats", title="win rate by distance gone")
     axes.legend(fontsize=7.5)
-
-
-def _is(run: Results, name: str, rate: float) -> bool:
-    return (run["contender"], run["rate"]) == (name, rate)

@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from apo_sim.momentum import Constant, step_beyond
 from apo_sim.preferences import BestAgainstWorst
 from apo_sim.problems import Bandit
 from apo_sim.running import run
+from apo_sim.statistics import CONFIDENCE, t_quantile
 from apo_sim.studies.transformer_contenders import EXPO, Contender
 
 ARMS = 40
@@ -58,30 +60,29 @@ def predicted(
         >>> bool(0.5 < found["DPO"][0] < 1.0)
         True
     """
-    keys = jax.random.split(jax.random.key(0), seeds)
-    found = {}
+    ranker = BestAgainstWorst(responses)
+
+    def wins(key, alpha, weights, expo):
+        problem = twin()
+        solution = run(
+            problem,
+            momentum=Constant(alpha),
+            beta=weights,
+            iterations=iterations,
+            samples=samples,
+            key=key,
+            ranker=ranker,
+        )
+        beyond = step_beyond(solution.final_log_policy, problem.log_ref, expo)
+        return jnp.sum(jax.nn.softmax(beyond) * problem.reward)
+
+    # One program for all: plain iteration is extrapolation by nothing.
+    every = jax.jit(jax.vmap(wins, in_axes=(0, None, None, None)))
+    keys, found = jax.random.split(jax.random.key(0), seeds), {}
     for name, one in contenders.items():
-        if one.loss != "DPO" or one.longer:
-            continue
-        given = one.method(beta, iterations)
-        momentum, weights = given["momentum"], jnp.asarray(given["beta"])
-
-        def wins(key, momentum=momentum, weights=weights, beyond=one.beyond):
-            problem = twin()
-            log_policy = run(
-                problem,
-                momentum=momentum,
-                beta=weights,
-                iterations=iterations,
-                samples=samples,
-                key=key,
-                ranker=BestAgainstWorst(responses),
-            ).final_log_policy
-            if beyond:
-                log_policy += EXPO * (log_policy - problem.log_ref)
-            return jnp.sum(jax.nn.softmax(log_policy) * problem.reward)
-
-        rates = np.asarray(jax.vmap(wins)(keys))
-        half = 1.96 * rates.std(ddof=1) / seeds**0.5
-        found[name] = (float(rates.mean()), float(half))
+        if one.loss == "DPO" and one.searched:
+            weights = jnp.asarray(one.method(beta, iterations)["beta"])
+            rates = np.asarray(every(keys, one.alpha, weights, EXPO if one.beyond else 0.0))
+            half = t_quantile(CONFIDENCE, seeds - 1) * rates.std(ddof=1) / seeds**0.5
+            found[name] = (float(rates.mean()), float(half))
     return found
