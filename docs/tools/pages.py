@@ -29,15 +29,15 @@ NOT_PUBLIC = {"apo_sim.cli"}
 BY_HAND = """
 * [Start here](index.md)
 * [The ideas](ideas.md)
-* [What was found](findings.md)
+* [Findings](findings.md)
 """
 HOW_TO = {
     "run.md": "Run the method on a table",
     "network.md": "Train a network",
     "sweep.md": "Sweep, on one core or a cluster",
-    "advise.md": "Ask for advice",
+    "advise.md": "Choose an extrapolation",
     "certificate.md": "Certify a run",
-    "conform.md": "Find out what a loss is",
+    "conform.md": "Identify a loss",
     "language_model.md": "Train a language model",
     "explain.md": "Explain a run that looks wrong",
     "evaluate.md": "Evaluate a language model",
