@@ -76,7 +76,7 @@ def clopper_pearson(
     whole = round(successes, 9)  # thirds may sum to a little less than one, or more
     if not 0 <= whole <= trials:
         raise InvalidArgument(
-            "successes", successes, f"is no count out of {trials}", "pass 0 <= successes <= trials"
+            "successes", successes, f"is not a count out of {trials}", "pass 0 <= successes <= trials"
         )
     low, high = (
         stats.binomtest(count, trials).proportion_ci(confidence, "exact")
@@ -323,6 +323,21 @@ def crossed(values: np.ndarray, confidence: float = CONFIDENCE, unit: str = "") 
     known = total**2 / parts.sum() if parts.sum() > 0 else float(freedom.max())
     half = float(stats.t.ppf(0.5 + confidence / 2, known)) * (total / values.size) ** 0.5
     return Estimate(mean, mean - half, mean + half, unit, values.size)
+
+
+def ratio_estimate(
+    pair: xr.DataArray, confidence: float = CONFIDENCE, draws: int = 1000
+) -> Estimate:
+    """The ratio of two means over the same seeds, (2, seed), with a bootstrap interval.
+
+    Example:
+        >>> ratio_estimate(xr.DataArray([[2.0, 4.0], [1.0, 2.0]], dims=("part", "seed")))
+        Estimate(value=2.0, low=2.0, high=2.0, unit='ratio', n=2)
+    """
+    pair = pair.transpose(..., "seed")
+    low, high = bootstrap(ratio_of_means, pair, draws=draws, confidence=confidence)
+    value = float(ratio_of_means(pair.values))
+    return Estimate(value, float(low), float(high), "ratio", pair.sizes["seed"])
 
 
 def several(seeds: int, least: int = 2) -> int:

@@ -136,8 +136,8 @@ def _facts(
         "gamma, from behaviour over from output": float(
             way.sel(momentum=BEHAVIOUR) / way.sel(momentum=OUTPUT)
         ),
-        "scatter as it is": list(stability.ratio(raw.sel(alpha=STABLE))),
-        "scatter for each unit of gamma": list(stability.ratio(fair.sel(alpha=STABLE))),
+        "scatter as it is": stability.ratio(raw.sel(alpha=STABLE)),
+        "scatter for each unit of gamma": stability.ratio(fair.sel(alpha=STABLE)),
         "largest difference to a rival": max(apart),
     }
 

@@ -12,8 +12,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from apo_sim.estimate import Estimate
 from apo_sim.registry import MOMENTA, Family, rule_of
-from apo_sim.statistics import bootstrap, mean_and_half, ratio_of_means, several
+from apo_sim.statistics import mean_and_half, ratio_estimate, several
 from apo_sim.studies.caption import caption
 from apo_sim.studies.kept import place
 from apo_sim.sweep import sweep
@@ -118,7 +119,7 @@ def statistical_error(data: xr.Dataset) -> xr.DataArray:
     return abs(data.gap - data.exact)
 
 
-def times(error: xr.DataArray, first: str, second: str) -> str:
+def times(error: xr.DataArray, first: str, second: str) -> Estimate:
     """The mean error of a rule over that of another, with its interval.
 
     Args:
@@ -128,18 +129,16 @@ def times(error: xr.DataArray, first: str, second: str) -> str:
 
     Example:
         >>> error = xr.DataArray([[2.0, 4.0], [1.0, 2.0]], dims=("rule", "seed"))
-        >>> times(error.assign_coords(rule=["t/(t+3)", "none"]), "t/(t+3)", "none")
-        '2.00 [2.00, 2.00]'
+        >>> times(error.assign_coords(rule=["t/(t+3)", "none"]), "t/(t+3)", "none").figures
+        (2.0, 2.0, 2.0)
     """
-    pair = error.sel(rule=[first, second]).transpose("rule", "seed")
-    low, high = bootstrap(ratio_of_means, pair)
-    return f"{ratio_of_means(pair.values):.2f} [{low:.2f}, {high:.2f}]"
+    return ratio_estimate(error.sel(rule=[first, second]).transpose("rule", "seed"))
 
 
 def _times_at_ends(error: xr.DataArray, first: str, second: str) -> str:
     """The same for the least and for the most labels."""
     return ", ".join(
-        f"{times(error.sel(samples=n), first, second)} at N = {int(n):,}"
+        f"{times(error.sel(samples=n), first, second):.2f} at N = {int(n):,}"
         for n in error.samples.values[[0, -1]]
     )
 

@@ -19,8 +19,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from apo_sim import families
+from apo_sim.estimate import Estimate
 from apo_sim.problems import Bandit
-from apo_sim.statistics import bootstrap, mean_and_half, ratio_of_means, several
+from apo_sim.statistics import mean_and_half, ratio_estimate, several
 from apo_sim.studies.caption import caption
 from apo_sim.studies.kept import place
 from apo_sim.studies.momentum_rules import total_weight
@@ -124,11 +125,18 @@ def steadiest(spread: xr.DataArray) -> xr.DataArray:
     return spread.mean("seed").idxmin("alpha")
 
 
-def ratio(spread: xr.DataArray) -> tuple[float, float, float]:
-    """The mean scatter of momentum from behaviour over that of the method, and its interval."""
-    pair = spread.sel(momentum=["from_behaviour", "constant"]).transpose("momentum", "seed")
-    low, high = bootstrap(ratio_of_means, pair)
-    return float(ratio_of_means(pair.values)), float(low), float(high)
+def ratio(spread: xr.DataArray) -> Estimate:
+    """The mean scatter of momentum from behaviour over that of the method."""
+    pair = spread.sel(momentum=["from_behaviour", "constant"])
+    return ratio_estimate(pair.transpose("momentum", "seed"))
+
+
+def ratios(data: xr.Dataset) -> dict[str, Estimate]:
+    """The ratio after `EARLY` updates at the largest alpha, raw and for the way it has come."""
+    early = scatter(data.sel(samples=_middle(data))).sel(iteration=EARLY)
+    alpha = float(data.alpha.max())
+    parts = {"raw": early, "for each unit of gamma": early / moved(data, EARLY)}
+    return {name: ratio(part.sel(alpha=alpha)) for name, part in parts.items()}
 
 
 def finding(data: xr.Dataset) -> str:
@@ -137,11 +145,7 @@ def finding(data: xr.Dataset) -> str:
     spread = scatter(data.sel(samples=n))
     late = data.sizes["iteration"]
     alpha = float(data.alpha.max())
-    early = spread.sel(iteration=EARLY)
-    raw, fair = (
-        "{:.3f} [{:.3f}, {:.3f}]".format(*ratio(part.sel(alpha=alpha)))
-        for part in (early, early / moved(data, EARLY))
-    )
+    raw, fair = (f"{found:.3f}" for found in ratios(data).values())
     ranks = [
         f"{float(steadiest(spread.sel(iteration=t, momentum='constant'))):g} at t = {t}"
         for t in (EARLY, late)

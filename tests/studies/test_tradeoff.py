@@ -45,10 +45,16 @@ def test_the_step_is_the_ratio_of_the_total_weights():
 
 
 def test_the_finding_tells_both_errors_early_and_late():
-    text = tradeoff.finding(planted(2.0))
-    assert text.count("optimisation error × 0.1 [0.1, 0.1]") == 2
-    assert "T = 3: gamma_T × 1.9" in text and "T = 20: gamma_T × 6" in text
-    assert text.count("at N = 1,000") == 2 and "N4" not in text
+    data = planted(2.0)
+    found = tradeoff.growths(data)
+    assert list(found) == [3, 20]
+    for t, growth in found.items():
+        assert growth.step == pytest.approx(np.sum(theory.weights(0.9, t)) / t)
+        assert growth.optimisation.figures == pytest.approx((0.1,) * 3)
+        for each in growth.statistical.values():
+            assert each.low < each.value < each.high and each.n == data.sizes["seed"]
+            assert each.value == pytest.approx(2.0, rel=0.3)
+        assert f"{growth.statistical[1000]:.2g} at N = 1,000" in tradeoff.finding(data)
 
 
 def test_the_figure_draws():
