@@ -4,6 +4,7 @@ from apo_sim.conformance.conversion import Converted, convert
 from apo_sim.conformance.identify import Identification, identify
 from apo_sim.conformance.loading import load
 from apo_sim.conformance.naming import Difference
+from apo_sim.conformance.policy_updates import Update, identify_update
 from apo_sim.conformance.recipe import on_log_probabilities
 from apo_sim.conformance.target import Target
 
@@ -12,8 +13,10 @@ __all__ = [
     "Difference",
     "Identification",
     "Target",
+    "Update",
     "convert",
     "identify",
+    "identify_update",
     "load",
     "on_log_probabilities",
 ]

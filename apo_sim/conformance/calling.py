@@ -1,5 +1,6 @@
 """How somebody's loss is called: what its arguments stand for, and in which framework it counts."""
 
+import contextlib
 import dataclasses
 import importlib
 import inspect
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from apo_sim.conformance.inputs import LENGTHS, NAMES, POSITIONS, Inputs
+from apo_sim.conformance.inputs import LENGTHS, NAMES, POSITIONS
 from apo_sim.errors import InvalidArgument
 
 # Step of a central difference, of numbers that are tens.
@@ -53,14 +54,14 @@ class Call:
         lengths = LENGTHS if "lengths" in self.by_name else ()
         return frozenset((*POSITIONS, *anchors, *lengths))
 
-    def __call__(self, inputs: Inputs) -> Any:
+    def __call__(self, inputs: Any) -> Any:
         if self.pointwise:
             return self._of(inputs, "chosen") + self._of(inputs, "rejected")
         arguments = [getattr(inputs, field) for field in self.by_position]
         named = {name: getattr(inputs, field) for name, field in self.by_name.items()}
         return _first(self.loss(*arguments, **named, **self.settings))
 
-    def _of(self, inputs: Inputs, which: str) -> Any:
+    def _of(self, inputs: Any, which: str) -> Any:
         policy = getattr(inputs, f"policy_{which}")
         fields = {
             "policy_logps": policy,
@@ -133,7 +134,7 @@ def bind(loss: Any, settings: Mapping[str, Any]) -> Call:
         return Call(loss, by_name, (*POSITIONS, *LENGTHS)[: len(rest)], given)
     if len(rest) == 4 and set(by_name.values()) <= set(NAMES.values()):
         return Call(loss, by_name, POSITIONS, given)
-    raise InvalidArgument("loss", loss, f"takes other arguments ({', '.join(rest)})", _REMEDY)
+    raise InvalidArgument("loss", loss, f"takes different arguments ({', '.join(rest)})", _REMEDY)
 
 
 _OF_POINTS = ("policy_logps", "ref_logps", "reference_logps", "labels", "lengths")
@@ -144,7 +145,7 @@ class Observed:
     """What a loss answered.
 
     Attributes:
-        inputs: the pairs it was asked about, those it has a finite answer to.
+        inputs: the `Inputs`, or `Draws`, it was asked about, those it has a finite answer to.
         values: its value for each, shape (rows,).
         gradient: by log pi of winner and loser, shape (rows, 2).
         anchor_gradient: by log pi of the response to another prompt, shape (rows,).
@@ -154,7 +155,7 @@ class Observed:
         coupled: whether the value of a pair depends on what else is in the batch.
     """
 
-    inputs: Inputs
+    inputs: Any
     values: np.ndarray
     gradient: np.ndarray
     anchor_gradient: np.ndarray
@@ -164,11 +165,17 @@ class Observed:
     coupled: bool
 
 
-def observe(call: Call, inputs: Inputs) -> Observed:
+def observe(call: Call, inputs: Any, traced: bool = False) -> Observed:
     """Values and gradients of a loss.
 
     A loss that returns one number for a batch, or whose pairs depend on each other, is asked about
     each pair alone.
+
+    Args:
+        call: the loss.
+        inputs: what it is asked about.
+        traced: whether JAX is tried first even where NumPy would do, since a loss that stops a
+            gradient shows that to JAX only.
 
     Raises:
         InvalidArgument: it fails in every framework, or half of its answers are not finite.
@@ -180,7 +187,7 @@ def observe(call: Call, inputs: Inputs) -> Observed:
         >>> observed.framework, observed.values.shape, observed.coupled
         ('numpy', (8,), False)
     """
-    counts = _framework(call, inputs)
+    counts = _framework(call, inputs, traced)
     coupled, whole = _coupled(counts, inputs)
     if coupled or not whole:
         one = [counts.differentiate(inputs.rows(slice(i, i + 1))) for i in range(_rows(inputs))]
@@ -196,7 +203,7 @@ def observe(call: Call, inputs: Inputs) -> Observed:
         inputs.rows(finite),
         values[finite],
         gradient[finite, :2],
-        gradient[finite, 2],
+        gradient[finite, 2:].sum(axis=1),
         call.takes,
         counts.name,
         counts.tolerance,
@@ -204,11 +211,11 @@ def observe(call: Call, inputs: Inputs) -> Observed:
     )
 
 
-def _rows(inputs: Inputs) -> int:
-    return len(inputs.policy_chosen)
+def _rows(inputs: Any) -> int:
+    return len(getattr(inputs, inputs.variables[0]))
 
 
-def _coupled(counts: "_Numpy", inputs: Inputs) -> tuple[bool, bool]:
+def _coupled(counts: "_Numpy", inputs: Any) -> tuple[bool, bool]:
     """Whether pairs depend on each other, and whether a batch answers for each of them."""
     few = inputs.rows(slice(0, 4))
     alone = np.concatenate([counts.values(few.rows(slice(i, i + 1))) for i in range(4)])
@@ -227,22 +234,19 @@ class _Numpy:
     name: str = "numpy"
     tolerance: float = _OF_DIFFERENCES
 
-    def values(self, inputs: Inputs) -> np.ndarray:
+    def values(self, inputs: Any) -> np.ndarray:
         with np.errstate(all="ignore"):
             return _by_pair(np.asarray(self.call(inputs), dtype=float), _rows(inputs))
 
-    def differentiate(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
-        return self.values(inputs), np.stack([self._slope(inputs, f) for f in _WITH_RESPECT], 1)
+    def differentiate(self, inputs: Any) -> tuple[np.ndarray, np.ndarray]:
+        return self.values(inputs), np.stack([self._slope(inputs, f) for f in inputs.variables], 1)
 
-    def _slope(self, inputs: Inputs, field: str) -> np.ndarray:
+    def _slope(self, inputs: Any, field: str) -> np.ndarray:
         ends = [
             self.values(dataclasses.replace(inputs, **{field: getattr(inputs, field) + step}))
             for step in (2 * _STEP, _STEP, -_STEP, -2 * _STEP)
         ]
         return (8 * (ends[1] - ends[2]) - (ends[0] - ends[3])) / (12 * _STEP)
-
-
-_WITH_RESPECT = ("policy_chosen", "policy_rejected", "policy_kl")
 
 
 def _by_pair(values: np.ndarray, rows: int) -> np.ndarray:
@@ -254,24 +258,24 @@ def _by_pair(values: np.ndarray, rows: int) -> np.ndarray:
 class _Jax(_Numpy):
     """Gradients by JAX, in double precision."""
 
-    def values(self, inputs: Inputs) -> np.ndarray:
+    def values(self, inputs: Any) -> np.ndarray:
         with jax.enable_x64(True):
             result = self.call(_each(inputs, jnp.asarray))
             if jnp.asarray(result).dtype == jnp.float32:
                 self.tolerance = _SINGLE
             return _by_pair(np.asarray(result, dtype=float), _rows(inputs))
 
-    def differentiate(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    def differentiate(self, inputs: Any) -> tuple[np.ndarray, np.ndarray]:
         values = self.values(inputs)
         with jax.enable_x64(True):
             given = _each(inputs, jnp.asarray)
 
             def total(*parts):
-                changed = dict(zip(_WITH_RESPECT, parts, strict=True))
+                changed = dict(zip(inputs.variables, parts, strict=True))
                 return jnp.sum(self.call(dataclasses.replace(given, **changed)))
 
-            parts = tuple(getattr(given, field) for field in _WITH_RESPECT)
-            slopes = jax.grad(total, argnums=(0, 1, 2))(*parts)
+            parts = tuple(getattr(given, field) for field in given.variables)
+            slopes = jax.grad(total, argnums=tuple(range(len(parts))))(*parts)
             return values, np.stack([np.asarray(slope) for slope in slopes], axis=1)
 
 
@@ -280,7 +284,7 @@ class _Torch(_Numpy):
 
     double: bool = True
 
-    def _given(self, inputs: Inputs) -> tuple[Inputs, list[Any]]:
+    def _given(self, inputs: Any) -> tuple[Any, list[Any]]:
         torch = importlib.import_module("torch")
         dtype = torch.float64 if self.double else torch.float32
 
@@ -288,10 +292,10 @@ class _Torch(_Numpy):
             return torch.as_tensor(np.array(values), dtype=dtype if values.dtype == float else None)
 
         given = _each(inputs, tensor)
-        parts = [getattr(given, field).requires_grad_() for field in _WITH_RESPECT]
+        parts = [getattr(given, field).requires_grad_() for field in given.variables]
         return given, parts
 
-    def _result(self, inputs: Inputs) -> tuple[Any, list[Any]]:
+    def _result(self, inputs: Any) -> tuple[Any, list[Any]]:
         torch = importlib.import_module("torch")
         given, parts = self._given(inputs)
         result = self.call(given)
@@ -299,11 +303,11 @@ class _Torch(_Numpy):
             self.tolerance = _SINGLE
         return result, parts
 
-    def values(self, inputs: Inputs) -> np.ndarray:
+    def values(self, inputs: Any) -> np.ndarray:
         result, _ = self._result(inputs)
         return _by_pair(result.detach().double().numpy(), _rows(inputs))
 
-    def differentiate(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    def differentiate(self, inputs: Any) -> tuple[np.ndarray, np.ndarray]:
         result, parts = self._result(inputs)
         result.sum().backward()
         slopes = [
@@ -317,14 +321,19 @@ class _TorchSingle(_Torch):
     double = False
 
 
-def _each(inputs: Inputs, convert: Callable[[np.ndarray], Any]) -> Inputs:
+def _each(inputs: Any, convert: Callable[[np.ndarray], Any]) -> Any:
     fields = dataclasses.fields(inputs)
-    return Inputs(**{f.name: convert(np.asarray(getattr(inputs, f.name))) for f in fields})
+    return type(inputs)(**{f.name: convert(np.asarray(getattr(inputs, f.name))) for f in fields})
 
 
-def _framework(call: Call, inputs: Inputs) -> _Numpy:
+def _framework(call: Call, inputs: Any, traced: bool) -> _Numpy:
     """The first one in which the loss returns what belongs to it."""
     pair, failure = inputs.rows(slice(0, 2)), None
+    if traced:
+        with contextlib.suppress(Exception):  # whatever a stranger's function raises
+            way = _Jax(call, "jax", _DOUBLE)
+            way.differentiate(pair)
+            return way
     try:
         with np.errstate(all="ignore"):
             result = call(pair)
@@ -346,7 +355,7 @@ def _framework(call: Call, inputs: Inputs) -> _Numpy:
         else:
             return way
     if failure is None or result is not None:
-        raise InvalidArgument("loss", call.loss, "returns no numbers", _REMEDY)
+        raise InvalidArgument("loss", call.loss, "does not return numbers", _REMEDY)
     raise InvalidArgument("loss", call.loss, f"fails ({_line(failure)})", _REMEDY)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -57,6 +57,9 @@ class Inputs:
     ref_kl: Any
     log_normalizer: Any
     chosen_from_ref: Any
+
+    # With respect to which a loss is differentiated; the last is that of the anchor.
+    variables: ClassVar[tuple[str, ...]] = ("policy_chosen", "policy_rejected", "policy_kl")
 
     def rows(self, index: Any) -> "Inputs":
         """Some of the rows."""
