@@ -30,10 +30,11 @@ def memory(
 ) -> Memory:
     """What a model of so many parameters takes.
 
-    On the devices: the parameters before and after a step, the gradient, and RMSProp's mean of
-    squares; with LoRA the parameters alone, which no step changes. In the hosts' memory: pi_hat_t
-    for the extrapolation and, while policies are judged, the reference policy and the policy that
-    waits (with LoRA only adapters wait). Momentum adds nothing on the devices.
+    On the devices: the parameters, the gradient, and RMSProp's mean of squares; with LoRA the
+    parameters alone, which no step changes. In the hosts' memory: pi_hat_t for the extrapolation
+    and, while policies are judged, the reference policy and the policy that waits (with LoRA only
+    adapters wait). Momentum adds nothing on the devices. Not counted is what XLA gathers: each
+    device may see all of a layer's weights at a time, and without remat those of all layers.
 
     Args:
         parameters: how many.
@@ -48,20 +49,20 @@ def memory(
 
     Example:
         >>> memory(134_515_008).device
-        2.0
+        1.5
     """
     check_single("parameters", parameters, "pass one number")
     check_positive("parameters", parameters)
     if parameters > _MOST:
         raise InvalidArgument(
-            "parameters", parameters, "is more than any model has", "pass how many there are"
+            "parameters", parameters, "is more than any model has", "pass the number of parameters"
         )
     if dtype not in BYTES:
         raise UnknownName("dtype", dtype, BYTES)
     as_count("devices", devices)
     copy = parameters * BYTES[dtype] / 2**30
     return Memory(
-        device=round((1 if lora else 4) * copy / devices, 1),
+        device=round((1 if lora else 3) * copy / devices, 1),
         host=round(3 * copy, 1),
         disk=round(3 * copy, 1),
     )

@@ -362,6 +362,17 @@ class ProximalTrainer:
             )
         return log
 
+    def program(self, pairs: Sequence[Preference]) -> jax.stages.Compiled:
+        """The compiled program that works through a part of a batch of pairs as long as these.
+
+        Its `memory_analysis` says what a device has to hold: arguments (policy and optimiser, which
+        the results take the place of) and scratch (gradient and activations).
+        """
+        at, _ = self._begin(None, "")
+        _, _, still = nnx.split(self.model, self._trained, ...)
+        first = next(self._parts(batches(pairs, self.tuning.batch, beta=1.0, padding=self.padding)))
+        return self._descend.lower(at, still, _shared(first), 1.0).compile()
+
     def _parts(self, arrays: Iterable[Batch]) -> Iterator[Batch]:
         """What this process sees of each part of every batch."""
         pieces = self.tuning.accumulate * jax.process_count()
