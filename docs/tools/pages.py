@@ -39,6 +39,7 @@ HOW_TO = {
     "certificate.md": "Certify a run",
     "conform.md": "Identify a loss",
     "language_model.md": "Train a language model",
+    "llm_scale.md": "Train it on several devices",
     "explain.md": "Explain a run that looks wrong",
     "evaluate.md": "Evaluate a language model",
     "your_own.md": "Bring your own",
