@@ -318,7 +318,7 @@ def _edge(call: Call, draws: Draws, reward: float, pulled: np.ndarray) -> float:
         ends = sorted((ratios[last], ratios[beyond]))
         if ends[1] - ends[0] < _FINE:
             return float(np.mean(ends))
-        ratios = np.linspace(*ends, 40)
+        ratios = np.linspace(ends[0], ends[1], 40)
         pulled = _pulled(call, draws, reward, ratios)
 
 

@@ -120,9 +120,11 @@ def singles(given: Tables, log_opponent: np.ndarray) -> Draws:
         (72,)
     """
     won = np.einsum("xij,xj->xi", given.preference, np.exp(log_opponent))
-    log_probs = [given.of_sequences(one).ravel() for one in (given.policy, given.old, given.ref)]
+    policy, old, ref = (
+        given.of_sequences(one).ravel() for one in (given.policy, given.old, given.ref)
+    )
     rewards = given.rewards.ravel()
-    return Draws(*log_probs, rewards, won.ravel(), log_probs[0], log_probs[1], rewards)
+    return Draws(policy, old, ref, rewards, won.ravel(), policy, old, rewards)
 
 
 def pairs(given: Tables) -> Draws:

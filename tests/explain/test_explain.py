@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -171,7 +172,8 @@ def test_beta_and_dtype_that_are_told_count(tmp_path, displaced):
     (tmp_path / "config.json").write_text(json.dumps({"torch_dtype": "bfloat16"}))
     assert explain(dead).effects == {Effect.LOST_UPDATES}
     assert explain(dead, dtype="float32").effects == {Effect.DEAD_LEARNING_RATE}
-    for name, value in (("beta", -1.0), ("beta", "x"), ("dtype", "int4")):
+    hostile: Any = (("beta", -1.0), ("beta", "x"), ("dtype", "int4"))
+    for name, value in hostile:
         with pytest.raises(InvalidArgument, match=name):
             explain(dead, **{name: value})
 
@@ -239,9 +241,9 @@ def test_what_cannot_be_judged_is_said(tmp_path, displaced):
         ("log.json", '{"log_history": [1, 2]}', "where a row should be"),
         ("log.json", '{"model": 3}', "no list called"),
         ("log.json", '{"log_history": []}', "no figures"),
-        ("log.jsonl", '{"loss": 1}\nloss', "line 2 is no JSON"),
-        ("log.jsonl", "[" * 100_000, "line 1 is no JSON"),
-        ("log.csv", "step,loss\n1,high\n", "loss = 'high' in row 1, which is no number"),
+        ("log.jsonl", '{"loss": 1}\nloss', "line 2 is not JSON"),
+        ("log.jsonl", "[" * 100_000, "line 1 is not JSON"),
+        ("log.csv", "step,loss\n1,high\n", "loss = 'high' in row 1, which is not a number"),
         ("log.csv", "step,loss\n1,2,3\n", "more fields"),
         ("log.csv", "a,b\n1,2\n", "its columns are a, b"),
         ("log.txt", "x", "no kind of log"),
@@ -373,7 +375,7 @@ def test_the_picture_has_a_panel_for_every_scale(tmp_path, displaced):
     assert {"loss", "log-probability, nats", "reward", "entropy, nats"} <= set(panels)
     assert "score" not in panels and figure.get_suptitle() == "a note"
     # Of each log two columns, in each iteration: faint rows once, means twice; and a border.
-    lines = panels["log-probability, nats"].lines
+    lines: Any = panels["log-probability, nats"].lines
     borders = [line for line in lines if line.get_linestyle() == ":" and len(line.get_xdata()) == 2]
     assert len(lines) - len(borders) == 2 * 2 * (1 + 2) and len(borders) == 2
     assert borders[0].get_xdata()[0] == len(displaced)

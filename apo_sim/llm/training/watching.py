@@ -178,7 +178,7 @@ def watched(made: optax.GradientTransformation) -> optax.GradientTransformation:
 
     def init(params: Any) -> Watched:
         # Not one array three times: a step gives each buffer away once.
-        return Watched(*(jnp.zeros(()) for _ in FIGURES), made.init(params))
+        return Watched(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()), made.init(params))
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Watched]:
         dtype = jnp.zeros(()).dtype

@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,7 @@ WEIGHTS = 0.02 * np.random.default_rng(0).normal(size=1000)
 )
 def test_steps_that_the_dtype_swallows_are_foretold(dtype, rate, warned):
     kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
-    weights = WEIGHTS.astype(kind)
+    weights: Any = WEIGHTS.astype(kind)
     expected = np.mean(weights + np.asarray(rate, kind) == weights)
     trained = {"weights": jnp.asarray(weights)}
     assert lost_share(trained, rate) == pytest.approx(expected, abs=1e-6)
@@ -85,7 +86,7 @@ def test_a_beta_without_effect_is_foretold():
 
 def test_only_losses_that_begin_straight_are_judged():
     rates = np.full(10, 1e-4)
-    for objective in (llm.simpo(), llm.xpo(), llm.Objective(apo.IPO()), llm.objective("kto")):
+    for objective in (llm.simpo(), llm.xpo(), llm.Objective(apo.IPO()), llm.Objective(apo.SPPO())):
         warn_of_beta(objective, 0.1, 1.0, rates)
     with pytest.warns(llm.BetaWithoutEffect):
         warn_of_beta(llm.Objective(), 0.1, 1.0, rates)

@@ -1,6 +1,7 @@
 """What a step notes: figures of pairs, the gradient's norm, updates that the dtype swallows."""
 
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +77,7 @@ def test_entropy_is_a_mean_over_the_tokens_of_both_responses():
     logits = np.random.default_rng(0).normal(scale=4.0, size=(4, 2, 16, 7))
     (batch,) = batches(PAIRS, 4, beta=1.0, padding=0)
     found = mean_entropy(token_entropy(jnp.asarray(logits)), batch)
-    entropies = stats.entropy(softmax(logits, axis=-1), axis=-1)
+    entropies: Any = stats.entropy(softmax(logits, axis=-1), axis=-1)
     given = [[len(pair.winner), len(pair.loser)] for pair in PAIRS]
     counted = [
         (pair.weight, entropies[row, side, :tokens])
