@@ -18,6 +18,11 @@ from apo_sim.claims.verdict import Control as Control
 from apo_sim.claims.verdict import Finding as Finding
 from apo_sim.claims.verdict import Study as Study
 from apo_sim.claims.verdict import Verdict as Verdict
+from apo_sim.claims.words import Effort as Effort
+from apo_sim.claims.words import Origin as Origin
+from apo_sim.claims.words import Quantifier as Quantifier
+from apo_sim.claims.words import Ruling as Ruling
+from apo_sim.estimate import Estimate as Estimate
 
 if TYPE_CHECKING:
     from apo_sim.claims import judge as judge
@@ -26,7 +31,12 @@ __all__ = [
     "Claim",
     "ClaimError",
     "Control",
+    "Effort",
+    "Estimate",
     "Finding",
+    "Origin",
+    "Quantifier",
+    "Ruling",
     "Scope",
     "Study",
     "Verdict",

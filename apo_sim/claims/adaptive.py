@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from apo_sim.claims.verdict import Finding, Study
-from apo_sim.claims.words import Effort, Outcome
+from apo_sim.claims.words import Effort, Ruling
 from apo_sim.statistics import CONFIDENCE, looks
 
 # From a number of seeds, and the confidence that its intervals must have, to what they show.
@@ -52,4 +52,4 @@ def decides(finding: Finding) -> bool:
         (True, False)
     """
     open_cells = (finding.regions or {}).get("undecided")
-    return finding.verdict != Outcome.NOT_REPRODUCED and not open_cells
+    return finding.verdict != Ruling.NOT_REPRODUCED and not open_cells

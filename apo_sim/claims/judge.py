@@ -39,7 +39,7 @@ from apo_sim.claims.kinds import (
     cells_of,
 )
 from apo_sim.claims.verdict import ClaimError, Finding
-from apo_sim.claims.words import Outcome
+from apo_sim.claims.words import Ruling
 from apo_sim.errors import InvalidArgument
 from apo_sim.estimate import FIGURES, Estimate
 from apo_sim.statistics import (
@@ -98,7 +98,7 @@ def identity(
     error = abs(float(flat[worst]))
     holds = error <= float(tolerance)
     return Finding(
-        Outcome.HOLDS if holds else Outcome.FAILS,
+        Ruling.HOLDS if holds else Ruling.FAILS,
         measured=error,
         bound=tolerance,
         unit=unit,
@@ -174,11 +174,11 @@ def upper_bound(
         violated = np.where(np.isposinf(bounds), False, above)
     worst = _worst(values, bounds, violated)
     if violated.any():
-        verdict = Outcome.FAILS
+        verdict = Ruling.FAILS
     elif trivial is not None and np.all(bounds >= _broadcast_to(trivial, bounds.shape)):
-        verdict = Outcome.VACUOUS
+        verdict = Ruling.VACUOUS
     else:
-        verdict = Outcome.HOLDS
+        verdict = Ruling.HOLDS
     return Finding(
         verdict,
         measured=values[worst],
@@ -186,7 +186,7 @@ def upper_bound(
         interval=interval,
         unit=unit,
         instances=values.size if instances is None else instances,
-        counterexample=_counterexample(witness, worst) if verdict is Outcome.FAILS else None,
+        counterexample=_counterexample(witness, worst) if verdict is Ruling.FAILS else None,
         note=note,
         draw=draw,
     )
@@ -260,7 +260,7 @@ def compare(
         interval=interval,
         unit=unit,
         instances=a.size if paired else a.size + b.size,
-        counterexample=_counterexample(witness, 0) if verdict is Outcome.FAILS else None,
+        counterexample=_counterexample(witness, 0) if verdict is Ruling.FAILS else None,
         note=note,
         draw=draw,
     )
@@ -321,7 +321,7 @@ def close(
         interval=(low, high),
         unit=unit,
         instances=instances,
-        counterexample=_counterexample(witness, 0) if verdict is Outcome.FAILS else None,
+        counterexample=_counterexample(witness, 0) if verdict is Ruling.FAILS else None,
         note=note,
         draw=draw,
     )
@@ -376,7 +376,7 @@ def failure_rate(
         interval=interval,
         unit=unit,
         instances=trials,
-        counterexample=_counterexample(witness, 0) if verdict is Outcome.FAILS else None,
+        counterexample=_counterexample(witness, 0) if verdict is Ruling.FAILS else None,
         note=note,
         draw=draw,
     )
@@ -459,14 +459,14 @@ def where(
         >>> finding.verdict, list(finding.regions["yes"]), list(finding.regions["undecided"])
         ('depends', ['T = 20'], ['T = 3'])
     """
-    answers = {Outcome.HOLDS: "yes", Outcome.FAILS: "no", Outcome.NOT_REPRODUCED: "undecided"}
+    answers = {Ruling.HOLDS: "yes", Ruling.FAILS: "no", Ruling.NOT_REPRODUCED: "undecided"}
     regions: dict[str, dict[str, list[float]]] = {answer: {} for answer in answers.values()}
     for name, cell in cells.items():
         answer = answers[_decide((cell.low, cell.high), low, high)]
         regions[answer][name] = list(cell.figures)
     counts = {answer: len(named) for answer, named in regions.items()}
     unanimous = next((v for v, answer in answers.items() if counts[answer] == len(cells)), None)
-    verdict = unanimous or Outcome.DEPENDS
+    verdict = unanimous or Ruling.DEPENDS
     worst = max(cells, key=lambda name: max(cells[name].value - high, low - cells[name].value))
     return Finding(
         verdict,
@@ -476,7 +476,7 @@ def where(
         instances=instances,
         cells=len(cells),
         regions=regions,
-        counterexample=_cell(worst, cells[worst]) if verdict is Outcome.FAILS else None,
+        counterexample=_cell(worst, cells[worst]) if verdict is Ruling.FAILS else None,
         facts=facts or {},
         note=note,
         draw=draw,
@@ -495,13 +495,13 @@ def worst(findings: Sequence[Finding]) -> Finding:
         ('not reproduced', 2)
     """
     order = (
-        Outcome.FAILS,
-        Outcome.NOT_REPRODUCED,
-        Outcome.DEPENDS,
-        Outcome.VACUOUS,
-        Outcome.HOLDS,
+        Ruling.FAILS,
+        Ruling.NOT_REPRODUCED,
+        Ruling.DEPENDS,
+        Ruling.VACUOUS,
+        Ruling.HOLDS,
     )
-    decisive = min(findings, key=lambda finding: order.index(Outcome(finding.verdict)))
+    decisive = min(findings, key=lambda finding: order.index(Ruling(finding.verdict)))
     return dataclasses.replace(decisive, cells=sum(finding.cells for finding in findings))
 
 
@@ -627,13 +627,13 @@ def climb(
     return Climb(params, float(all_values[winner]), all_params, all_values, trace)
 
 
-def _decide(interval: Interval, low: float, high: float) -> Outcome:
+def _decide(interval: Interval, low: float, high: float) -> Ruling:
     """Whether an interval is inside [low, high], outside, or across an end."""
     if low <= interval[0] and interval[1] <= high:
-        return Outcome.HOLDS
+        return Ruling.HOLDS
     if interval[0] > high or interval[1] < low:
-        return Outcome.FAILS
-    return Outcome.NOT_REPRODUCED
+        return Ruling.FAILS
+    return Ruling.NOT_REPRODUCED
 
 
 def _cell(name: str, estimate: Estimate) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from apo_sim.claims.verdict import (
     Verdict,
     check_id,
 )
-from apo_sim.claims.words import Effort, Outcome, Source
+from apo_sim.claims.words import Effort, Origin, Ruling
 from apo_sim.errors import InvalidArgument, UnknownName
 from apo_sim.plain_kinds import as_text, one_of
 
@@ -60,7 +60,7 @@ def claim(
     *,
     id: str,
     title: str,
-    source: Source | str,
+    source: Origin | str,
     statement: str,
     control: str,
     scope: Scope | None = None,
@@ -82,7 +82,7 @@ def claim(
     Args:
         id: short name.
         title: a few words.
-        source: a `Source`, or its word: `"paper"`, `"reviews"` or `"ours"`.
+        source: an `Origin`, or its word: `"paper"`, `"reviews"` or `"ours"`.
         statement: the claim in words and LaTeX, between dollars.
         control: what `study.wrong` makes wrong.
         scope: problems and settings it is made for, with its quantifier.
@@ -113,14 +113,14 @@ def claim(
         ('holds', 'fails')
         >>> forget("square")
     """
-    named = Source(one_of(Source)("source", source))
+    named = Origin(one_of(Origin)("source", source))
     check_id(id)
 
     def declare(function: Check) -> Check:
         other = _claims.get(id)
         if other is not None and _place(other.check) != _place(function):
             raise InvalidArgument(
-                "id", id, f"is taken by {'.'.join(_place(other.check))}", "choose another id"
+                "id", id, f"is already used by {'.'.join(_place(other.check))}", "choose another id"
             )
         _claims[id] = Claim(
             id=id,
@@ -226,7 +226,7 @@ def check(id: str, effort: Effort | str = Effort.QUICK, seed: int = 0) -> Verdic
     started = time.perf_counter()
     with jax.enable_x64(True):
         finding = _find(claim, study)
-        needed = ("control", POSITIVE.get(Outcome(finding.verdict)))
+        needed = ("control", POSITIVE.get(Ruling(finding.verdict)))
         controls = {name: _control(claim, study, name) for name in needed if name}
     return Verdict(
         _statement(claim),

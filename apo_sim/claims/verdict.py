@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, TypedDict, TypeVa
 import numpy as np
 
 from apo_sim.claims.scope import Scope
-from apo_sim.claims.words import Effort, Outcome, Quantifier, Source, Variant
+from apo_sim.claims.words import Effort, Origin, Quantifier, Ruling, Variant
 from apo_sim.errors import InvalidArgument
 from apo_sim.estimate import FIGURES, Estimate
 from apo_sim.plain_kinds import as_seed, as_text, one_of
@@ -26,9 +26,9 @@ ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Each must come out "holds": a check that says "fails" must be able to pass the true statement,
 # and one that does not decide must be able to see an effect of the size that matters.
 POSITIVE = {
-    Outcome.FAILS: "repair",
-    Outcome.DEPENDS: "power",
-    Outcome.NOT_REPRODUCED: "power",
+    Ruling.FAILS: "repair",
+    Ruling.DEPENDS: "power",
+    Ruling.NOT_REPRODUCED: "power",
 }
 VARIANT_OF = {"control": Variant.WRONG, "repair": Variant.REPAIRED, "power": Variant.PLANTED}
 
@@ -122,7 +122,7 @@ class Finding:
     """What one run of a check found.
 
     Attributes:
-        verdict: an `Outcome`, or its word: `"holds"`, `"fails"`, `"depends"` (yes in some cells of
+        verdict: a `Ruling`, or its word: `"holds"`, `"fails"`, `"depends"` (yes in some cells of
             the scope and not in others: `regions` says which), `"vacuous"` (holds, but says nothing
             anywhere it was tried) or `"not reproduced"` (the data decide neither way).
         measured: the figure measured, in `unit`; the worst one, for a bound.
@@ -149,7 +149,7 @@ class Finding:
         Estimate(value=0.1, low=0.05, high=0.15, unit='share', n=9)
     """
 
-    verdict: Outcome | str
+    verdict: Ruling | str
     measured: SupportsFloat | None = None
     bound: SupportsFloat | None = None
     ratio: SupportsFloat | None = None
@@ -164,7 +164,7 @@ class Finding:
     draw: Callable[[Any], object] | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "verdict", one_of(Outcome)("verdict", self.verdict))
+        object.__setattr__(self, "verdict", one_of(Ruling)("verdict", self.verdict))
         for field in ("measured", "bound", "ratio"):
             value = getattr(self, field)
             object.__setattr__(self, field, None if value is None else float(value))
@@ -224,7 +224,7 @@ class Statement:
 
     id: str
     title: str
-    source: Source | Literal[""]
+    source: Origin | Literal[""]
     statement: str
     scope: Scope | None = None
     defect: str | None = None
@@ -265,7 +265,7 @@ class Verdict:
         return self.claim.title
 
     @property
-    def source(self) -> Source | Literal[""]:
+    def source(self) -> Origin | Literal[""]:
         """Who says it."""
         return self.claim.source
 
@@ -285,9 +285,9 @@ class Verdict:
         return self.claim.defect
 
     @property
-    def verdict(self) -> Outcome | None:
+    def verdict(self) -> Ruling | None:
         """How it came out; None for a check that could not be run to its end."""
-        return None if self.finding is None else Outcome(self.finding.verdict)
+        return None if self.finding is None else Ruling(self.finding.verdict)
 
     @property
     def measured(self) -> float | None:
@@ -451,7 +451,7 @@ class Verdict:
 
 def _statement(entry: Mapping[str, Any]) -> Statement:
     named = {field.name: entry[field.name] for field in dataclasses.fields(Statement)}
-    named["source"] = named["source"] and Source(named["source"])
+    named["source"] = named["source"] and Origin(named["source"])
     named["scope"] = named["scope"] and Scope(**named["scope"])
     return Statement(**named)
 
@@ -522,7 +522,7 @@ def _is_control(value: Any) -> bool:
         isinstance(value, Mapping)
         and set(value) == {"what", "verdict"}
         and _is_text(value["what"])
-        and (value["verdict"] is None or _is_word(Outcome)(value["verdict"]))
+        and (value["verdict"] is None or _is_word(Ruling)(value["verdict"]))
     )
 
 
@@ -567,9 +567,9 @@ def _or_none(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
 # something else.
 _TYPES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("id", "title"), _is_text),
-    "source": lambda value: value == "" or _is_word(Source)(value),
+    "source": lambda value: value == "" or _is_word(Origin)(value),
     "statement": _is_text,
-    "verdict": _or_none(_is_word(Outcome)),
+    "verdict": _or_none(_is_word(Ruling)),
     **dict.fromkeys(("measured", "bound", "ratio"), _is_number),
     "interval": _or_none(lambda value: _is_figures(value, 2)),
     "unit": _is_text,

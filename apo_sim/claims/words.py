@@ -7,7 +7,7 @@ class Word(StrEnum):
     """One of a few words, which is that text wherever text is wanted: in JSON, in comparisons.
 
     Example:
-        >>> Outcome.HOLDS == "holds", Outcome("holds")
+        >>> Ruling.HOLDS == "holds", Ruling("holds")
         (True, 'holds')
     """
 
@@ -15,7 +15,7 @@ class Word(StrEnum):
         return repr(self.value)
 
 
-class Outcome(Word):
+class Ruling(Word):
     """What a check says of its claim."""
 
     HOLDS = "holds"
@@ -32,7 +32,7 @@ class Effort(Word):
     FULL = "full"
 
 
-class Source(Word):
+class Origin(Word):
     """Who says what is claimed: the paper, its reviewers, or this library."""
 
     PAPER = "paper"
