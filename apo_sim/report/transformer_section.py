@@ -12,6 +12,7 @@ from apo_sim.explain.course import Course
 from apo_sim.explain.log import Collector, Log
 from apo_sim.report import style
 from apo_sim.report.figure import Figure, embed
+from apo_sim.report.transformer_power_section import Powered, powered
 from apo_sim.studies import transformer
 
 # Where `experiments/llm_run.py` writes by default, within the results.
@@ -35,6 +36,7 @@ class Section:
         seen: what `explain` says of each log, in a line.
         own: whether these are results of this machine, and not those of the package.
         command: makes them again.
+        powered: the study with more runs, of a smaller model.
     """
 
     finding: list[str]
@@ -48,6 +50,7 @@ class Section:
     seen: list[str]
     own: bool
     command: str
+    powered: Powered
 
 
 def section(folder: Path) -> Section:
@@ -87,6 +90,7 @@ def _section(results: transformer.Results, *, own: bool) -> Section:
         seen=[f"{name}: {one.summary}." for name, one in found.items()],
         own=own,
         command="python experiments/llm_run.py",
+        powered=powered(),
     )
 
 

@@ -1,13 +1,13 @@
-"""Momentum on a small transformer, with runs enough to see what it does: twelve contenders.
+"""Momentum on a small transformer, with enough runs to see what it does: twelve contenders.
 
-A transformer of 20,000 parameters learns a generated language: what its size costs is realism, and
-what it buys is many runs. Three rankers hardly ever tie, so that every prompt gives a pair. Each
-contender's learning rate is its best of the same few, on other prompts and with other seeds; two
-kinds of plain training follow another's: with a rate 1/(1 - alpha) as large, and with the one that
-goes as far from the reference. Every seed has prompts of its own to train and to judge on, and all
-contenders meet the same: intervals of paired differences over the seeds cover the prompts too. They
-are corrected for the number of comparisons, and beside each stands the effect that the study had
-80 % power to see.
+A transformer of 20,000 parameters learns a generated language. The small size costs realism and
+buys many runs. Three rankers hardly ever tie, so every prompt gives a pair. Each contender uses
+the best of the same few learning rates, chosen on other prompts with other seeds. Two kinds of
+plain training take their rate from another contender instead: one multiplies DPO's by 1/(1 -
+alpha), and one goes as far from the reference as APO does. Every seed has its own prompts, both
+to train on and to judge on, and all contenders share them, so the intervals of paired differences
+over seeds also cover the prompts. The intervals are corrected for the number of comparisons, and
+each difference comes with the effect that the study had 80 % power to see.
 """
 
 import json
@@ -353,7 +353,7 @@ def draw(figure: Figure, results: Results) -> None:
         figure,
         "left: mean over rankers and seeds, marks: each ranker; middle: intervals cover all "
         "together at 95 %, grey: less than what the study had 80 % power to see;\n"
-        "right: every run of the search, one seed a point; lines join a method's learning rates",
+        "right: the search, means over the rankers of its seeds; lines join learning rates",
     )
     axes: Any = figure.subplots(1, 3, width_ratios=(1.1, 1.4, 1.3))
     _draw_rates(axes[0], results)
@@ -382,6 +382,7 @@ def _draw_differences(axes: Axes, found: dict[tuple[str, str], Difference]) -> N
         axes.barh(place, 2 * one.seen, left=-one.seen, height=0.7, color="0.88", zorder=0)
         ends = [[one.mean - one.low], [one.high - one.mean]]
         axes.errorbar(one.mean, place, xerr=ends, fmt="o", color="C0", capsize=2, lw=1.6)
+    axes.use_sticky_edges = False
     axes.axvline(0.0, color="0.4", lw=0.8)
     axes.set_yticks(range(len(found)), [f"{name} − {rival}" for name, rival in found])
     axes.invert_yaxis()

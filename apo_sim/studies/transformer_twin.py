@@ -38,7 +38,7 @@ def predicted(
     beta: float,
     responses: int,
     seeds: int = 64,
-) -> dict[str, tuple[float, float]]:
+) -> dict[str, list[float]]:
     """Win rate over the reference that the table leads to, and half its 95 % interval over seeds.
 
     Of the contenders that a table has: those that fit DPO's loss without a learning rate. All
@@ -84,5 +84,5 @@ def predicted(
             weights = jnp.asarray(one.method(beta, iterations)["beta"])
             rates = np.asarray(every(keys, one.alpha, weights, EXPO if one.beyond else 0.0))
             half = t_quantile(CONFIDENCE, seeds - 1) * rates.std(ddof=1) / seeds**0.5
-            found[name] = (float(rates.mean()), float(half))
+            found[name] = [float(rates.mean()), float(half)]
     return found

@@ -1,0 +1,183 @@
+"""The study of a small transformer: what it says of given results, its twin, and a tiny run."""
+
+import copy
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import apo_sim as apo
+from apo_sim.errors import InvalidArgument
+from apo_sim.studies import transformer_power, transformer_twin
+from apo_sim.studies.transformer_contenders import COMPARISONS, CONTENDERS, Contender
+
+pytestmark = pytest.mark.xdist_group("studies")
+
+
+@pytest.fixture(scope="module")
+def results():
+    return transformer_power.read()
+
+
+def test_the_results_of_the_package_are_whole(results):
+    given = results["configuration"]
+    assert set(results["rates"]) == {run["contender"] for run in results["runs"]} == set(CONTENDERS)
+    rankers, seeds = transformer_power.final(results, "DPO").shape
+    assert rankers == 3 and seeds >= 4 and given["iterations"] >= 3 and given["prompts"] >= 200
+    assert {run["seed"] for run in results["runs"]}.isdisjoint(
+        run["seed"] for run in results["search"]
+    )
+    for run in results["runs"]:
+        assert run["rate"] == results["rates"][run["contender"]]
+        # Hardly a tie: nearly every prompt gives a pair.
+        assert sum(run["pairs"]) > 0.8 * given["prompts"] * given["iterations"]
+
+
+def test_the_learning_rate_is_the_best_of_the_search(results):
+    for name in ("DPO", "APO .9", "KTO"):
+        won = {}
+        for run in results["search"]:
+            if run["contender"] == name:
+                won.setdefault(run["rate"], []).append(run["win_rate"])
+        assert results["rates"][name] == max(won, key=lambda rate: np.mean(won[rate]))
+    assert results["rates"]["longer .9"] == pytest.approx(10 * results["rates"]["DPO"])
+
+
+def test_a_planted_lead_is_found_and_no_other(results):
+    """With as much scatter as there was, an effect that the study could see."""
+    planted = copy.deepcopy(results)
+    before = transformer_power.differences(results)["KTO", "DPO"]
+    lead = 2 * before.seen - before.mean
+    for run in planted["runs"]:
+        if run["contender"] == "KTO":
+            run["win_rate"] += lead
+    after = transformer_power.differences(planted)
+    assert after["KTO", "DPO"].low > 0
+    assert "KTO against DPO: +" in transformer_power.finding(planted)
+    same = transformer_power.differences(results)
+    assert all(after[pair] == same[pair] for pair in COMPARISONS if "KTO" not in pair)
+
+
+def test_the_figure_shows_every_contender_and_comparison(results):
+    figure = Figure()
+    transformer_power.draw(figure, results)
+    rates, differences, _ = figure.axes
+    assert [label.get_text() for label in rates.get_yticklabels()] == list(results["rates"])
+    assert len(differences.get_yticklabels()) == len(COMPARISONS)
+
+
+def test_the_page_on_language_models_has_these_figures(results):
+    docs = Path(__file__).parents[2] / "docs/how_to/language_model.md"
+    text = docs.read_text(encoding="utf-8").replace("−", "-")
+    for (name, rival), one in transformer_power.differences(results).items():
+        figures = f"{one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}] | {one.seen:.3f} |"
+        assert f"| {name} - {rival} | {figures}" in text
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "other.json").write_text("[]")
+    with pytest.raises(InvalidArgument, match="are not those of a study"):
+        transformer_power.read(tmp_path / "other.json")
+
+
+def test_the_twins_reward_is_the_win_rate_over_the_reference():
+    twin = transformer_twin.twin()
+    score = np.arange(transformer_twin.ARMS)
+    beats = (score[:, None] > score) + 0.5 * (score[:, None] == score)
+    np.testing.assert_allclose(twin.reward[0], beats @ np.exp(twin.log_ref[0]), atol=1e-12)
+
+
+def test_on_the_twin_a_larger_step_leads_where_beta_is_large():
+    """Exact for all that labels say: what is left between them is the length of the step."""
+    names = {"DPO": Contender(), "APO": Contender(alpha=0.9), "matched": Contender(matched=0.9)}
+    names |= {"again": Contender(), "KTO": Contender(loss="KTO"), "longer": Contender(longer=0.9)}
+    found = transformer_twin.predicted(
+        names, samples=10**8, iterations=3, beta=5.0, responses=2, seeds=4
+    )
+    assert found["again"] == found["DPO"] and set(found) == {"DPO", "APO", "matched", "again"}
+    assert min(found["APO"][0], found["matched"][0]) > found["DPO"][0] + 0.05
+    assert all(half < 1e-4 for _, half in found.values())
+
+
+@pytest.mark.llm
+def test_rankers_hardly_tie_and_the_judge_is_partly_cyclic():
+    from apo_sim.llm import Prompt
+    from apo_sim.studies import generated_language as language
+
+    random = np.random.default_rng(0)
+    for ranker in language.rankers().values():
+        for asked in language.prompts(20, random):
+            texts = [language.response(asked, random) for _ in range(5)]
+            scores = ranker.scores(Prompt(asked), texts)
+            assert len(set(texts)) < 5 or np.ptp(scores) > 0
+    # Three directions of which each beats the next.
+    one, two, three = ("w1", "w11", "w21")
+    asked = "w1 w2 w3"
+    odds = [language.judged(asked, *pair) for pair in ((one, two), (two, three), (three, one))]
+    assert min(odds) > 0.5 or max(odds) < 0.5
+
+
+@pytest.mark.llm
+def test_runs_that_share_their_programs_are_those_of_train(tmp_path):
+    from apo_sim import llm
+    from apo_sim.studies import generated_language as language
+    from apo_sim.studies.repeated_training import RepeatedTraining
+
+    with jax.enable_x64(False):
+        language_model = language.learned(steps=2, batch=4)
+    llm.save(language_model, tmp_path / "model")
+    sampling = llm.Sampling(3, 1.0, 1.0, max_tokens=4, max_prompt=3, batch=12)
+    random = np.random.default_rng(0)
+    asked, judged = language.prompts(8, random), language.prompts(6, random)
+    ranker = llm.Length(-1)
+    runs = RepeatedTraining(llm.load(tmp_path / "model"), sampling, llm.FineTuning(batch=4))
+    settings = {"held_out": judged, "ranker": ranker, "seed": 3, "beta": [0.1, 0.1]}
+    settings |= {"loss": apo.DPO(), "momentum": apo.Constant(0.5), "expo": 0.3}
+    # The second run begins where the first did, at another learning rate.
+    runs.train(asked, learning_rate=1e-2, **settings)
+    rows, pairs = runs.train(asked, learning_rate=1e-3, **settings)
+    outcome = llm.train(
+        llm.load(tmp_path / "model"),
+        asked,
+        iterations=2,
+        sampling=sampling,
+        tuning=llm.FineTuning(batch=4, learning_rate=1e-3),
+        progress=False,
+        **settings,
+    )
+    assert pairs == outcome.pairs
+    for ours, theirs in zip(rows, outcome.rows[-2:], strict=True):
+        for figure in ("win_rate", "kl", "tokens"):
+            np.testing.assert_allclose(ours[figure][0], theirs[figure][0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.llm
+def test_a_study_goes_on_where_it_was_and_refuses_other_settings(tmp_path, monkeypatch):
+    """What is kept needs no training: here all runs are made up."""
+    made = []
+
+    def run(self, one, ranker, seed, rate):
+        made.append((one.runs, ranker, seed, rate))
+        figures = dict.fromkeys(transformer_power.FIGURES, 0.5 + 10 * rate + 0.001 * seed)
+        return {"pairs": [2], "hat": figures, "expo": {**figures, "win_rate": 0.9}}
+
+    monkeypatch.setattr(transformer_power._Runs, "_run", run)
+    monkeypatch.setattr(
+        transformer_power, "predicted", lambda chosen, **settings: {"DPO": [1.0, 0.0]}
+    )
+    settings = {"out": tmp_path, "seeds": 2, "rates": (1e-3, 1e-2), "progress": False}
+    first = transformer_power.measure(**settings)
+    # ExPO's runs are DPO's, wherever they have the same learning rate.
+    number = len(made)
+    assert number == len(set(made)) and first["rates"]["DPO"] == 1e-2
+    assert first["rates"]["ExPO"] == 1e-3  # its runs are equally good everywhere: the first
+    (tmp_path / f"length-target-0-DPO-{1e-2:.6g}.json").unlink()
+    assert transformer_power.measure(**settings) == first and len(made) == number + 1
+    assert json.loads((tmp_path / "results.json").read_text()) == first
+    with pytest.raises(InvalidArgument, match="keeps runs of other settings"):
+        transformer_power.measure(**settings, beta=0.2)
+    with pytest.raises(InvalidArgument, match="or lack DPO"):
+        transformer_power.measure(**settings, contenders=("APO .3",))
