@@ -41,28 +41,28 @@ CONVERSIONS: list[tuple[str, str, dict[str, float]]] = [
     ("f_dpo_alpha", "trl", {"beta": 0.1, "f_alpha_divergence_coef": 0.7}),
 ]
 HEAD = """\
-# TRL's losses, and what they are
+# What TRL's losses are
 
-Written by `python experiments/conformance_table.py`: TRL {version}, every row from a run. Random
-log-probabilities went through the loss inside TRL's own trainer, and value and gradient were
-compared with the library's losses (`apo-sim conform trl:NAME`); error is the largest relative
-difference of the gradient. Parameters are the library's: h = beta log(pi/pi_ref), IPO
-(h_w - h_l - 1/tau)^2, SPPO ((h_w - 1 + b)^2 + (h_l + b)^2) / 2 with b = `log_normalizer`. Of a loss
-that is none of these, what it asks for is the difference D of log-ratios of two responses, the
-first of which wins with probability p.
+Written by `python experiments/conformance_table.py` from TRL {version}; every row comes from a run.
+The loss inside TRL's own trainer was evaluated at random log-probabilities, and its values and
+gradients were compared with those of the library's losses (`apo-sim conform trl:NAME`). The error
+is the largest relative difference of the gradients. Parameters are those of the library: h = beta
+log(pi/pi_ref), IPO (h_w - h_l - 1/tau)^2, SPPO ((h_w - 1 + b)^2 + (h_l + b)^2) / 2 with b =
+`log_normalizer`. For a loss that is none of these, the table gives the difference D of log-ratios
+of two responses that the loss fits, where the first response wins with probability p.
 
-| TRL | set | it is | error | differences |
+| TRL | settings | it is | error | differences |
 |---|---|---|---|---|
 """
 BETWEEN = """
-In TRL {version} there is no trainer for XPO or Nash-MD. The part of CPO's, ORPO's and TPO's losses
-that is the likelihood of a response is left out above. That CPO's ipo and simpo and ORPO take means
-over the tokens was read in their `concatenated_forward`; all else was run.
+TRL {version} has no trainer for XPO or Nash-MD. The likelihood term in the losses of CPO, ORPO and
+TPO is left out above. That CPO's ipo and simpo and ORPO take means over the tokens was read from
+their `concatenated_forward`; everything else was run.
 
-Parameters of other tools, converted by `apo_sim.conformance.convert`; their loss is `factor` times
-the library's with these parameters.
+This table converts parameters of other tools with `apo_sim.conformance.convert`. The other tool's
+loss is `factor` times the library's loss with the converted parameters.
 
-| loss | tool | there | apo_sim | factor |
+| loss | tool | parameters there | apo_sim | factor |
 |---|---|---|---|---|
 """
 
@@ -82,9 +82,9 @@ def row(name: str) -> str:
             wants = (
                 f"{d:.3g} at p = {p:g}" for p, d in found.target.difference.items() if p != 0.95
             )
-            what += f"; a function of D, asks for {', '.join(wants)}"
+            what += f"; a function of D, fits {', '.join(wants)}"
         else:
-            what += "; no function of D"
+            what += "; not a function of D"
     else:
         what, error = f"{found.name}: {_listed(found.parameters)}", f"{found.error:.0e}"
     remarks = [difference.text for difference in found.differences]
