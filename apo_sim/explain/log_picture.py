@@ -107,7 +107,7 @@ def _legend(place: Any, names: list[str], several: bool, logs: Iterable[str]) ->
     ]
     handles += [Line2D([], [], color=f"C{n}", lw=3, label=label) for n, label in enumerate(logs)]
     if handles:
-        place.legend(handles=handles, fontsize=7)
+        place.legend(handles=handles, fontsize=7, frameon=True, framealpha=0.8, edgecolor="none")
 
 
 def _positions(log: Log, series: Series) -> np.ndarray:
