@@ -21,7 +21,7 @@ def run(options: Explain) -> int:
     else:
         say(open_console(), str(found))
     if picture is not None:
-        _draw(picture, options.log, f"{Path(found.source).name}: {found.summary}")
+        _draw(picture, options.log, f"{Path(found.source).name}: {found.summary.partition(';')[0]}")
     return DONE
 
 
