@@ -20,7 +20,7 @@ from apo_sim.errors import InvalidArgument
 from apo_sim.llm.models.adapters import adapted
 from apo_sim.llm.models.llama import Llama
 from apo_sim.llm.models.loading import Model
-from apo_sim.llm.models.meshes import fetched, local_mesh
+from apo_sim.llm.models.meshes import evenly, fetched, local_mesh
 
 _COLDEST = 1e-6
 
@@ -64,7 +64,7 @@ class Sampling:
                 "temperature",
                 self.temperature,
                 f"is below {_COLDEST}",
-                "pass more: at that, the likeliest token is certain already",
+                "pass a larger one: at this temperature, the likeliest token is already certain",
             )
         if self.top_p > 1.0:
             raise InvalidArgument("top_p", self.top_p, "is above 1", "pass a share in (0, 1]")
@@ -132,7 +132,9 @@ class Sampler:
         state = nnx.state(self.model.network)
         layout = nnx.get_named_sharding(state, local_mesh())
         self._own = jax.tree.map(
-            lambda leaf, place: jax.device_put(fetched(leaf), place), state, layout
+            lambda leaf, place: jax.device_put(fetched(leaf), evenly(place, leaf.shape)),
+            state,
+            layout,
         )
         try:
             yield
@@ -152,7 +154,10 @@ class Sampler:
         settings, tokenizer = self.sampling, self.model.tokenizer
         if not 0 < len(prompts) <= settings.batch:
             raise InvalidArgument(
-                "prompts", f"{len(prompts)} prompts", "are no batch", f"pass 1 to {settings.batch}"
+                "prompts",
+                f"{len(prompts)} prompts",
+                "do not form a batch",
+                f"pass 1 to {settings.batch} prompts",
             )
         # Always the same shapes, so that there is one program; the last prompt fills up.
         asked = np.full((settings.batch, settings.max_prompt), tokenizer.padding, np.int32)
@@ -163,7 +168,7 @@ class Sampler:
                 raise InvalidArgument(
                     "prompts",
                     prompt,
-                    f"is of {len(tokens)} tokens, more than max_prompt = {settings.max_prompt}",
+                    f"has {len(tokens)} tokens, more than max_prompt = {settings.max_prompt}",
                     "raise max_prompt, or leave the prompt out",
                 )
             begin = settings.max_prompt - len(tokens)

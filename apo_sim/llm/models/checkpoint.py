@@ -12,7 +12,7 @@ from flax import nnx
 from apo_sim.errors import InvalidArgument
 from apo_sim.llm.models.adapters import effective
 from apo_sim.llm.models.llama import Config, Llama
-from apo_sim.llm.models.meshes import fetched
+from apo_sim.llm.models.meshes import evenly, fetched
 from apo_sim.llm.models.stored_parameters import named
 from apo_sim.llm.models.text import Tokenizer
 
@@ -103,7 +103,7 @@ def check_tensors(source: Path, there: Mapping[str, tuple[int, ...]], config: Co
             raise InvalidArgument(
                 name,
                 str(tuple(there[name])),
-                f"is not of the shape {wanted[name]} that the configuration asks for",
+                f"differs from the shape {wanted[name]} in the configuration",
                 "check config.json against the weights",
             )
     left = sorted(name for name in set(there) - set(wanted) if not name.endswith(_DERIVED))
@@ -111,7 +111,7 @@ def check_tensors(source: Path, there: Mapping[str, tuple[int, ...]], config: Co
         raise InvalidArgument(
             "model",
             str(source),
-            f"holds {left[0]}, which is no part of a Llama of its configuration",
+            f"holds {left[0]}, which a Llama of its configuration does not have",
             "check its configuration, or load it with Tunix and pass llm.Model(network, ...)",
         )
 
@@ -126,9 +126,10 @@ def _check_finite(source: str, name: str, values: np.ndarray) -> None:
         )
 
 
-def _put(values: np.ndarray, place: jax.sharding.Sharding | None) -> jax.Array:
+def _put(values: np.ndarray, place: jax.sharding.NamedSharding | None) -> jax.Array:
     if place is None:
         return jax.device_put(values, jax.local_devices()[0])
+    place = evenly(place, values.shape)
     return jax.make_array_from_callback(values.shape, place, lambda index: values[index])
 
 

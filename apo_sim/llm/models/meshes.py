@@ -1,11 +1,13 @@
 """Meshes of devices, over one host or many, and arrays that are shared out among hosts."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
 
 from apo_sim.checks import as_count
 from apo_sim.errors import InvalidArgument
@@ -43,6 +45,24 @@ def local_mesh() -> jax.sharding.Mesh:
     return jax.sharding.Mesh(devices.reshape(1, -1), AXES)
 
 
+def evenly(place: NamedSharding, shape: Sequence[int]) -> NamedSharding:
+    """The same layout, but where shards would be uneven each device holds all of that axis.
+
+    Two heads of keys cannot be shared out among four devices, which is no reason not to share out
+    the other weights.
+
+    Example:
+        >>> four = jax.sharding.AbstractMesh((1, 4), AXES)
+        >>> tuple(evenly(NamedSharding(four, PartitionSpec("fsdp", "tp")), (8, 2)).spec)
+        ('fsdp', None)
+    """
+    kept = [
+        axis if axis is None or size % place.mesh.shape[axis] == 0 else None
+        for axis, size in zip(place.spec, shape, strict=False)
+    ]
+    return NamedSharding(place.mesh, PartitionSpec(*kept))
+
+
 def fetched(values: Any) -> np.ndarray:
     """An array on this host, gathered from all processes where it is shared out among them."""
     if values.is_fully_addressable:
@@ -74,7 +94,10 @@ def join() -> None:
     number, place = (_number(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
     if not 0 <= place < number:
         raise InvalidArgument(
-            "JAX_PROCESS_ID", place, "is no process of the job", f"number them 0 to {number - 1}"
+            "JAX_PROCESS_ID",
+            place,
+            "is not a process of the job",
+            f"number the processes from 0 to {number - 1}",
         )
     jax.distributed.initialize(address, number, place)
 
