@@ -237,14 +237,26 @@ def test_a_step_goes_on_from_its_own_checkpoint(tmp_path, monkeypatch):
         assert np.array_equal(value, numbers(second.model)[name]), name
 
 
+def test_a_step_takes_no_memory_beside_policy_and_optimiser_for_its_results():
+    network = tiny.model(num_layers=1).network
+    trainer = ProximalTrainer(network, apo.DPO(), FineTuning(batch=4), padding=0)
+    needs = trainer.program(some_pairs(4)).memory_analysis()
+    policy = sum(value.nbytes for value in stored_parameters.of(network).values())
+    assert needs is not None and needs.alias_size_in_bytes >= 2 * policy
+    assert needs.output_size_in_bytes - needs.alias_size_in_bytes < 0.1 * policy
+
+
 def test_accumulated_parts_are_one_batch():
     pairs = some_pairs(7)
     found = []
     for parts in (1, 2):
         tuning = FineTuning(learning_rate=1e-2, batch=4, accumulate=parts, optimizer=optax.sgd)
         trainer = ProximalTrainer(tiny.model(num_layers=1).network, apo.DPO(), tuning, padding=0)
+        held = stored_parameters.of(trainer.model)
         trainer.step(pairs, np.zeros((7, 2)), beta=1.0, seed=1)
         found.append(numbers(trainer.model))
+        # What others hold is not given away, though the step works in place.
+        assert not any(value.is_deleted() for value in held.values())
     for name, value in found[0].items():
         assert np.allclose(value, found[1][name], atol=1e-6), name
 
@@ -311,10 +323,10 @@ def test_bad_input_is_named_before_anything_runs(tmp_path):
         ({"beta": (1.0, 2.0, 3.0)}, "has shape"),
         ({"iterations": 0}, "iterations = 0"),
         ({"prompts": str(file)}, "prompts = 'line 2 of"),
-        ({"prompts": str(tmp_path / "none.jsonl")}, "is not there"),
+        ({"prompts": str(tmp_path / "none.jsonl")}, "does not exist"),
         ({"prompts": []}, "are empty"),
         ({"prompts": ["w1 " * 9]}, "are all too long"),
-        ({"prompts": ["w1"]}, "cannot be shared out among 2 iterations"),
+        ({"prompts": ["w1"]}, "cannot be divided among 2 iterations"),
         ({"ranker": None}, "ranker = None is missing"),
         ({"sampling": dataclasses.replace(SAMPLING, max_tokens=300)}, "exceed the context of 256"),
     ):
@@ -341,8 +353,7 @@ sys.path.insert(0, {tests!r})
 import json, test_train
 import apo_sim as apo
 from apo_sim.llm import mesh
-from apo_sim.llm.models import loading
-from apo_sim.llm.models import tiny
+from apo_sim.llm.models import loading, stored_parameters
 from apo_sim.llm.training.step import FineTuning, ProximalTrainer
 from apo_sim.llm.training.parameter_momentum import Extrapolator
 from contextlib import nullcontext
@@ -350,6 +361,7 @@ from contextlib import nullcontext
 found = {{}}
 for name, place in (("1", None), ("4x2", mesh(4, 2))):
     model = loading.load(sys.argv[1], mesh=place)
+    digest = stored_parameters.digest(model.network)
     pairs = test_train.some_pairs(24)
     tuning = FineTuning(learning_rate=1e-3, batch=8)
     with place or nullcontext():
@@ -361,7 +373,7 @@ for name, place in (("1", None), ("4x2", mesh(4, 2))):
         after = trainer.log_probs(pairs)
     on = len(model.network.layers[0].attn.q_proj.w.get_value().sharding.device_set)
     losses = [step["loss"] for step in log]
-    found[name] = {{"loss": losses, "after": after.tolist(), "devices": on}}
+    found[name] = {{"loss": losses, "after": after.tolist(), "devices": on, "digest": digest}}
 print(json.dumps(found))
 """
 
@@ -373,6 +385,7 @@ def test_a_mesh_of_eight_devices_gives_the_losses_of_one(tmp_path):
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = json.loads(printed.splitlines()[-1])
     assert found["4x2"]["devices"] == 8 and found["1"]["devices"] == 1
+    assert found["4x2"]["digest"] == found["1"]["digest"]
     assert np.allclose(found["1"]["loss"], found["4x2"]["loss"], atol=1e-4)
     assert np.allclose(found["1"]["after"], found["4x2"]["after"], atol=1e-4)
     assert np.ptp(found["1"]["loss"]) > 1e-3
