@@ -222,21 +222,26 @@ class _Penalised(NamedTuple):
 
     def value(self, rewards: Rewards, lanes: Lanes, weight: float) -> PerLane:
         logs = _log_sigmoid(_differences(rewards))
-        return weight * _total(self.wins[lanes], logs) + self._prior(rewards)[0]
+        return weight * _total(self.wins[lanes], logs) + self._prior(rewards)
 
     def derivatives(self, rewards: Rewards, lanes: Lanes, weight: float) -> Derivatives:
         likelihood, gradient, curvature = _slopes(rewards, self.wins[lanes], 0.0)
-        prior, of_prior, its_curvature = self._prior(rewards)
+        of_prior, its_curvature = self._slopes_of_prior(rewards)
         return (
-            weight * likelihood + prior,
+            weight * likelihood + self._prior(rewards),
             weight * gradient + of_prior,
             weight * curvature + its_curvature,
         )
 
-    def _prior(self, rewards: Rewards) -> Derivatives:
+    def _prior(self, rewards: Rewards) -> PerLane:
         if np.isinf(self.bound):
-            return -np.sum(rewards**2, axis=1) / 2, -rewards, _diagonal(np.ones_like(rewards))
+            return -np.sum(rewards**2, axis=1) / 2
         return _box(rewards, self.bound)
+
+    def _slopes_of_prior(self, rewards: Rewards) -> tuple[Rewards, Curvatures]:
+        if np.isinf(self.bound):
+            return -rewards, _diagonal(np.ones_like(rewards))
+        return _slopes_of_box(rewards, self.bound)
 
 
 class _Contrast(NamedTuple):
@@ -251,28 +256,26 @@ class _Contrast(NamedTuple):
     def value(self, rewards: Rewards, lanes: Lanes, weight: float) -> PerLane:
         logs = _log_sigmoid(_differences(rewards)) - self.logs[lanes]
         slack = _total(self.wins[lanes], logs) - self.level[lanes]
-        return self._total(rewards, lanes, weight, slack, _box(rewards, self.bound)[0])
+        return self._total(rewards, lanes, weight, slack)
 
     def derivatives(self, rewards: Rewards, lanes: Lanes, weight: float) -> Derivatives:
         likelihood, gradient, curvature = _slopes(rewards, self.wins[lanes], self.logs[lanes])
         slack = likelihood - self.level[lanes]
-        box, of_box, its_curvature = _box(rewards, self.bound)
+        of_box, its_curvature = _slopes_of_box(rewards, self.bound)
         gradient = gradient / slack[:, None]
         total = curvature / slack[:, None, None] + gradient[:, :, None] * gradient[:, None, :]
         if np.isinf(self.bound):
             total = total + 1.0  # a constant may be added to the rewards
         return (
-            self._total(rewards, lanes, weight, slack, box),
+            self._total(rewards, lanes, weight, slack),
             weight * self.contrasts[lanes] + gradient + of_box,
             total + its_curvature,
         )
 
-    def _total(
-        self, rewards: Rewards, lanes: Lanes, weight: float, slack: PerLane, box: PerLane
-    ) -> PerLane:
+    def _total(self, rewards: Rewards, lanes: Lanes, weight: float, slack: PerLane) -> PerLane:
         inside = slack > 0
         reached = np.sum(self.contrasts[lanes] * rewards, axis=1)
-        barrier = np.log(np.where(inside, slack, 1.0)) + box
+        barrier = np.log(np.where(inside, slack, 1.0)) + _box(rewards, self.bound)
         return np.where(inside, weight * reached + barrier, -np.inf)
 
 
@@ -327,15 +330,20 @@ def _slopes(rewards: Rewards, wins: Wins, base: Wins | float) -> Derivatives:
     return _total(wins, logs - base), gradient, _laplacian(pairs * beats * (1 - beats))
 
 
-def _box(rewards: Rewards, bound: float) -> Derivatives:
+def _box(rewards: Rewards, bound: float) -> PerLane:
     """The barrier of the box, -inf outside of it; 0 for an infinite one."""
     share = rewards / bound
     inside = np.max(np.abs(share), axis=1) < 1
     share = np.where(inside[:, None], share, 0.0)
+    return np.where(inside, np.sum(np.log1p(-(share**2)), axis=1), -np.inf)
+
+
+def _slopes_of_box(rewards: Rewards, bound: float) -> tuple[Rewards, Curvatures]:
+    """The gradient and the negative Hessian of the barrier, inside of the box."""
+    share = rewards / bound
     left = 1 - share**2
     of_arm = 2 / bound**2 * (1 + share**2) / left**2
-    barrier = np.where(inside, np.sum(np.log1p(-(share**2)), axis=1), -np.inf)
-    return barrier, -2 * share / bound / left, _diagonal(of_arm)
+    return -2 * share / bound / left, _diagonal(of_arm)
 
 
 def _total(wins: Wins, logs: Wins) -> PerLane:
