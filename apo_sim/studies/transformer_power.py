@@ -37,6 +37,8 @@ _TUNING = 1_000
 _EFFECT = 0.05
 FIGURES = ("win_rate", "score", "tokens", "kl")
 SHIPPED = Path(__file__).with_suffix(".json")
+# The same contenders at one small learning rate for all, where momentum has a lead to explain.
+SAME_RATE = SHIPPED.with_name("transformer_same_rate.json")
 
 Results = dict[str, Any]
 
@@ -312,7 +314,9 @@ def finding(results: Results) -> str:
         if name in tables and rival in tables:
             lead = tables[name][0] - tables[rival][0]
             inside = "within" if one.low <= lead <= one.high else "outside"
-            lines.append(f"A table predicts {lead:+.4f} for {name} against {rival}: {inside}.")
+            lines.append(
+                f"A table predicts {lead:+.4f} for {name} against {rival}, {inside} the interval."
+            )
     return "\n".join(lines)
 
 

@@ -50,7 +50,7 @@ def test_the_stated_power_is_that_of_simulated_studies():
 
 
 def test_what_has_no_scatter_is_refused():
-    with pytest.raises(InvalidArgument, match="do not scatter"):
+    with pytest.raises(InvalidArgument, match="do not vary"):
         difference_of(np.ones((2, 3)))
-    with pytest.raises(InvalidArgument, match="single members"):
+    with pytest.raises(InvalidArgument, match="single member"):
         difference_of(np.ones((2, 1)))

@@ -46,6 +46,14 @@ def test_the_learning_rate_is_the_best_of_the_search(results):
     assert results["rates"]["longer .9"] == pytest.approx(10 * results["rates"]["DPO"])
 
 
+def test_at_one_small_learning_rate_momentum_leads_and_a_longer_step_leads_it():
+    """What an untuned comparison shows, and its control."""
+    results = transformer_power.read(transformer_power.SAME_RATE)
+    found = transformer_power.differences(results)
+    assert results["rates"]["DPO"] == results["rates"]["APO .9"] == 1e-4
+    assert found["APO .9", "DPO"].low > 0 > found["APO .9", "longer .9"].high
+
+
 def test_a_planted_lead_is_found_and_no_other(results):
     """With as much scatter as there was, an effect that the study could see."""
     planted = copy.deepcopy(results)
@@ -75,6 +83,9 @@ def test_the_page_on_language_models_has_these_figures(results):
     for (name, rival), one in transformer_power.differences(results).items():
         figures = f"{one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}] | {one.seen:.3f} |"
         assert f"| {name} - {rival} | {figures}" in text
+    same = transformer_power.differences(transformer_power.read(transformer_power.SAME_RATE))
+    lead = same["APO .9", "DPO"]
+    assert f"wins {lead.mean:.3f} [{lead.low:.3f}, {lead.high:.3f}] more often" in text
 
 
 def test_other_files_are_refused(tmp_path):
