@@ -225,7 +225,8 @@ def _drawn(
         seen = there & (jnp.arange(last + 1) <= place)
         before = jax.lax.dynamic_slice_in_dim(tokens, place - begin, 1, axis=1)
         here = jax.lax.dynamic_slice_in_dim(positions, place, 1, axis=1)
-        logits, cache = network(before, here, cache, seen[:, None])
+        # Made anew, since adapters write to their modules, which those of outside do not allow.
+        logits, cache = nnx.merge(graph, state)(before, here, cache, seen[:, None])
         found = token(logits, place)
         tokens = jax.lax.dynamic_update_slice_in_dim(
             tokens, found[:, None], place + 1 - begin, axis=1
