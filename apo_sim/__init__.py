@@ -1,10 +1,10 @@
 """A referee for preference-optimisation theory.
 
-State a claim, and it says whether the claim holds, how tight it is and where it is empty. Its
-first subject is Accelerated Preference Optimization (APO).
+State a claim, and the library tells you whether it holds, how tight it is and where it is vacuous.
+Its first subject is Accelerated Preference Optimization (APO).
 
 The public names are those of `__init__.pyi`. Each is imported when it is first used, so that the
-command answers before JAX, which takes seconds, could be there.
+command can answer without waiting seconds for JAX.
 """
 
 import lazy_loader

@@ -47,7 +47,7 @@ def check_momentum(momentum: Any, iterations: int | None = None, first: int | No
         raise InvalidArgument(
             "momentum",
             momentum,
-            "is no momentum rule",
+            "is not a momentum rule",
             "pass an instance such as apo_sim.Constant(0.3), with init and extrapolate",
         )
     if iterations is None or not isinstance(momentum, Schedule):
@@ -75,7 +75,9 @@ def check_differences_only(loss: Any) -> None:
     if values[0] is None or values[1] is None:
         return
     if not (np.isfinite(values[0]) and np.isfinite(values[1])):
-        raise InvalidArgument("loss", loss, "is not finite for small scores", "set it milder")
+        raise InvalidArgument(
+            "loss", loss, "is not finite for small scores", "use less extreme parameters"
+        )
     if values[0].shape != () or abs(values[0] - values[1]) > 1e-4 * (1 + abs(values[0])):
         raise InvalidArgument(
             "loss",
@@ -120,7 +122,7 @@ def check_bound(loss: Any, reward_bound: Any, dtype: Any) -> None:
         raise InvalidArgument(
             "reward_bound",
             reward_bound,
-            f"is one at which the loss is flat in {jnp.dtype(dtype).name}",
+            f"is so large that the loss is flat in {jnp.dtype(dtype).name}",
             f"pass at most {0.45 * -math.log(jnp.finfo(dtype).tiny):.0f}",
         )
 

@@ -302,10 +302,10 @@ def instance_of(types: Any, problem: str, remedy: str) -> Kind:
     """The kind of an object of these types; their class in its place is refused, too.
 
     Example:
-        >>> instance_of(str, "is no name", "pass one")("id", str)
+        >>> instance_of(str, "is not a name", "pass one")("id", str)
         Traceback (most recent call last):
         ...
-        apo_sim.errors.InvalidArgument: id = <class 'str'> is no name; pass one
+        apo_sim.errors.InvalidArgument: id = <class 'str'> is not a name; pass one
     """
 
     def kind(name: str, value: Any) -> Any:
@@ -325,7 +325,7 @@ def sequence_of(kind: Kind, problem: str, remedy: str) -> Kind:
     """A list or a tuple of a kind, as a tuple.
 
     Example:
-        >>> sequence_of(as_count, "are no counts", "pass a list")("sizes", [2, 3])
+        >>> sequence_of(as_count, "are not counts", "pass a list")("sizes", [2, 3])
         (2, 3)
     """
 
@@ -370,7 +370,7 @@ def check_key(name: str, key: Any, iterations: int | None = None) -> None:
     """
     remedy = f"pass {name}=jax.random.key(seed)"
     if not (isinstance(key, jax.Array | Tracer) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-        raise InvalidArgument(name, key, "is no random key", remedy)
+        raise InvalidArgument(name, key, "is not a random key", remedy)
     if key.shape != () and key.shape != (iterations,):
         raise InvalidArgument(name, key, "is several keys", f"{remedy}, or jax.vmap over the keys")
 

@@ -1,4 +1,4 @@
-"""What the library says about bad input: the argument, its value and the remedy."""
+"""Errors for bad input, whose messages give the argument, its value and the remedy."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ _LONGEST = 100
 
 
 class InvalidArgument(ValueError):
-    """An argument that cannot be used, said before anything is compiled.
+    """An argument that cannot be used; raised before anything is compiled.
 
     Attributes:
         argument: name of the argument.
-        value: what was given.
+        value: the value that was passed.
         remedy: what to do instead.
 
     Example:
@@ -33,7 +33,7 @@ class InvalidArgument(ValueError):
 
 
 class UnknownName(InvalidArgument):
-    """A name that nothing answers to; the message offers the nearest known ones.
+    """An unknown name; the message suggests the closest known one.
 
     Example:
         >>> raise UnknownName("claim", "n22", ["N1", "N2"])
@@ -57,7 +57,7 @@ class UnknownName(InvalidArgument):
 
 
 class MissingExtra(ImportError):
-    """A part of the library whose optional packages are not installed.
+    """A part of the library needs optional packages that are not installed.
 
     Example:
         >>> raise MissingExtra("apo_sim.llm", ["flax"], "llm")
@@ -77,10 +77,10 @@ class MissingExtra(ImportError):
 
 
 class Diverged(InvalidArgument):
-    """A run whose numbers are no longer finite.
+    """A run produced numbers that are not finite.
 
     Attributes:
-        iteration: the first one in which that was so, counted from 1.
+        iteration: the first iteration in which that happened, counted from 1.
 
     Example:
         >>> Diverged("beta", 1e-9, 3, "raise it").iteration

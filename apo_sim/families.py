@@ -348,7 +348,7 @@ def lattice(side: int, extent: Any = 1.0) -> Float[Array, "1 arms 2"]:
         [[[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]]]
     """
     if side < 2:
-        raise InvalidArgument("side", side, "leaves one action", "pass an integer >= 2")
+        raise InvalidArgument("side", side, "leaves only one action", "pass an integer >= 2")
     check_room("side", side, (side, side, 2))
     axis = jnp.linspace(-extent, extent, side)
     return jnp.stack(jnp.meshgrid(axis, axis), axis=-1).reshape(1, side**2, 2)
@@ -392,7 +392,7 @@ def sequence_bandit(key: Any, vocabulary: int, length: int, log_ref: Any = None)
         log_ref: reference log-probabilities, shape (1, V^L); uniform if left out.
 
     Raises:
-        InvalidArgument: sizes that are no counts or too large to enumerate, log_ref unusable,
+        InvalidArgument: sizes that are not counts or are too large to enumerate, log_ref unusable,
             no key.
 
     Source: ours, for the reviews' question 7.
@@ -570,7 +570,10 @@ def _as_reference(log_ref: Any, contexts: Any, arms: Any) -> LogPolicy:
     ):
         if asked is not None and as_count(name, asked) != size:
             raise InvalidArgument(
-                name, asked, f"is not that of log_ref, {size}", f"leave {name} out, or change one"
+                name,
+                asked,
+                f"differs from that of log_ref, {size}",
+                f"leave {name} out, or change one of them",
             )
     _count_sizes(*log_ref.shape)
     return as_log_policy("log_ref", log_ref, log_ref.shape)
@@ -604,7 +607,7 @@ def _log_mass(p_star: Any, log_p_star: Any, contexts: int) -> PerContext:
     values = None if given is None else concrete(as_array(name, given))
     if values is not None and np.any(values == certain):
         raise InvalidArgument(
-            name, given, "leaves no mass to the other arms", "pass a probability below 1"
+            name, given, "leaves no mass for the other arms", "pass a probability below 1"
         )
     log_p = log_probability(p_star, log_p_star)
     return _per_context(name, log_p, contexts)

@@ -33,7 +33,7 @@ def as_path(argument: str, value: Any) -> Path:
         >>> as_path("out", "s3://bucket/runs")
         Traceback (most recent call last):
         ...
-        apo_sim.errors.InvalidArgument: out = 's3://bucket/runs' is an address, not a path of this \
+        apo_sim.errors.InvalidArgument: out = 's3://bucket/runs' is an address, not a path on this \
 machine; pass a local folder, and copy it from there
     """
     if not isinstance(value, str | os.PathLike):
@@ -46,13 +46,15 @@ machine; pass a local folder, and copy it from there
         raise InvalidArgument(
             argument,
             text,
-            "is an address, not a path of this machine",
+            "is an address, not a path on this machine",
             "pass a local folder, and copy it from there",
         )
     try:
         return Path(text).expanduser().resolve()
     except (RuntimeError, OSError) as error:  # an unknown user, or links in a circle
-        raise InvalidArgument(argument, text, f"leads nowhere ({error})", "pass another") from None
+        raise InvalidArgument(
+            argument, text, f"cannot be resolved ({error})", "pass another path"
+        ) from None
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -131,7 +133,7 @@ def read_text(argument: str, path: str | Path) -> str:
         Traceback (most recent call last):
         ...
         apo_sim.errors.InvalidArgument: file = '/missing.toml' cannot be read (No such file or \
-directory); pass a file that is there
+directory); pass an existing, readable file
     """
     path = as_path(argument, path)
     try:
@@ -140,7 +142,10 @@ directory); pass a file that is there
         raise InvalidArgument(argument, str(path), "is not text", "save it as UTF-8") from None
     except OSError as error:
         raise InvalidArgument(
-            argument, str(path), f"cannot be read ({error.strerror})", "pass a file that is there"
+            argument,
+            str(path),
+            f"cannot be read ({error.strerror})",
+            "pass an existing, readable file",
         ) from None
 
 
@@ -149,15 +154,15 @@ def cannot_write(argument: str, path: str | Path, error: Exception) -> InvalidAr
 
     Example:
         >>> str(cannot_write("out", "runs", OSError(28, "No space left on device")))
-        "out = 'runs' cannot be written (No space left on device); make room, or choose a folder \
-that you may write to"
+        "out = 'runs' cannot be written (No space left on device); free some space, or choose a \
+folder that you can write to"
     """
     reason = getattr(error, "strerror", None) or str(error)
     return InvalidArgument(
         argument,
         str(path),
         f"cannot be written ({reason})",
-        "make room, or choose a folder that you may write to",
+        "free some space, or choose a folder that you can write to",
     )
 
 
@@ -172,7 +177,7 @@ def writable_folder(argument: str, path: Any) -> Path:
         Traceback (most recent call last):
         ...
         apo_sim.errors.InvalidArgument: out = '/dev/null/results' cannot be written (Not a \
-directory); make room, or choose a folder that you may write to
+directory); free some space, or choose a folder that you can write to
     """
     folder = as_path(argument, path)
     try:

@@ -85,8 +85,8 @@ def identity(argument: str, value: Any) -> str:
         >>> identity("loss", object())
         Traceback (most recent call last):
         ...
-        apo_sim.errors.InvalidArgument: loss = <object object> cannot be told from another; make \
-it a dataclass, or give it a `version`
+        apo_sim.errors.InvalidArgument: loss = <object object> cannot be distinguished \
+from another object; make it a dataclass, or give it a `version`
     """
     digest = fingerprint(argument, value)
     words = _words(value)
@@ -108,7 +108,8 @@ def fingerprint(argument: str, value: Any) -> str:
         raise InvalidArgument(
             argument,
             _Verbatim(what),
-            "cannot be told from another" + ("" if part == what else f" (because of {part})"),
+            "cannot be distinguished from another object"
+            + ("" if part == what else f" (because of {part})"),
             "make it a dataclass, or give it a `version`",
         ) from None
 

@@ -23,23 +23,23 @@ _KEPT_ARRAYS = 6
 Series = Float[Array, " iterations"]
 Policies = Float[Array, "points contexts arms"]
 METHOD = instance_of(
-    Method, "is no method", "pass an instance such as apo_sim.methods.Proximal(...)"
+    Method, "is not a method", "pass an instance such as apo_sim.methods.Proximal(...)"
 )
 
 
 @pytree_dataclass
 class State:
-    """Where a run stands: all that `solve` needs to go on.
+    """The state of a run: everything that `solve` needs to continue it.
 
-    What the method's own state has is an attribute of this one, too.
+    Attributes of the method's own state are attributes of this object too.
 
     Attributes:
-        t: iterations made.
+        t: number of completed iterations.
         method: the method's own state.
-        data: of all iterations so far, added up, for a method that asks for them; else None.
+        data: the sum of the data of all iterations so far, if the method asks for it; else None.
         average: average of pi_hat_1 ... pi_hat_t, shape (X, K), with save="average"; else None.
-        diverged: the first iteration that went wrong, 0 for none, where the method can tell.
-        key: the data are drawn with keys folded from it; or one for each iteration; or None.
+        diverged: the first iteration that diverged, if the method can detect it; 0 for none.
+        key: the key that the data's keys are folded from, or one key per iteration, or None.
     """
 
     t: Int[Array, ""]
@@ -56,13 +56,13 @@ class State:
 
 @pytree_dataclass
 class Path:
-    """The policies that a run went through, kept with ``save="path"``.
+    """The policies and rewards of all iterations, kept with ``save="path"``.
 
     Attributes:
         log_policy: log pi_hat_0 ... pi_hat_T, shape (T+1, X, K).
         behaviour: log pi_0 ... pi_T, shape (T+1, X, K).
-        rewards: r_0 ... r_{T-1}, each up to a constant in y, shape (T, X, K); None for a method
-            that learns none.
+        rewards: r_0 ... r_{T-1}, each up to a constant in y, shape (T, X, K); None if the method
+            does not learn rewards.
     """
 
     log_policy: Policies
@@ -72,24 +72,24 @@ class Path:
 
 @pytree_dataclass
 class Solution:
-    """What a run leaves behind. T iterations, X contexts, K arms.
+    """The results of a run with T iterations, X contexts and K arms.
 
-    What the method reports of its iterations is an attribute of its own name, each of shape (T,);
-    for `apo_sim.run`, `gamma` (total weight on a constant reward after each update, in 1/beta, the
-    momentum rule's own, found by running it on that reward) and `residual` (of the solver of the
-    proximal step, 0 where it has a closed form); for `apo_sim.train`, what is listed there. With
-    ``save="path"`` there are `log_policy`, `behaviour` and `rewards` of `path`, with
-    ``save="average"`` there is `average_suboptimality`, the gap of the average of
-    pi_hat_1 ... pi_hat_t; they are None otherwise.
+    Each series that the method reports is also an attribute, of shape (T,). `apo_sim.run` reports
+    `gamma`, the total weight of a constant reward after each update, in units of 1/beta, found by
+    running the momentum rule on that reward, and `residual`, the residual of the solver of the
+    proximal step, 0 if the step has a closed form. `apo_sim.train` documents its own series. With
+    ``save="path"``, `log_policy`, `behaviour` and `rewards` are those of `path`; with
+    ``save="average"``, `average_suboptimality` is the gap of the average of
+    pi_hat_1 ... pi_hat_t. Otherwise they are None.
 
     Attributes:
         suboptimality: gap of pi_hat_1 ... pi_hat_T, expectation over contexts, shape (T,), in
-            units of the reward (of a game: its exploitability, a probability).
-        tv: total variation of pi_hat_1 ... pi_hat_T to the optimal policy, shape (T,).
+            units of the reward; for a game, the exploitability, which is a probability.
+        tv: total variation between pi_hat_1 ... pi_hat_T and the optimal policy, shape (T,).
         final_log_policy: log pi_hat_T, shape (X, K).
         final_behaviour: log pi_T, shape (X, K).
-        series: what else was measured in every iteration, by name.
-        state: where the run stands; pass it on to continue.
+        series: everything else that was measured in each iteration, by name.
+        state: the state of the run; pass it to `solve` to continue.
         kept: the `path`, or None.
     """
 
@@ -103,10 +103,10 @@ class Solution:
 
     @property
     def path(self) -> Path:
-        """The policies that the run went through.
+        """The policies and rewards of all iterations.
 
         Raises:
-            InvalidArgument: they were not kept.
+            InvalidArgument: the path was not kept.
         """
         if self.kept is None:
             raise InvalidArgument("path", None, "was not kept", 'run again with save="path"')
@@ -121,7 +121,9 @@ class Solution:
             return getattr(kept, name, None)
         if name == "average_suboptimality":
             return None
-        raise AttributeError(f"a run of this method has no {name}; it has {sorted(series or ())}")
+        raise AttributeError(
+            f"a run of this method does not record {name}; it records {sorted(series or ())}"
+        )
 
 
 @checks_itself
@@ -139,24 +141,25 @@ def solve(
 
     Args:
         problem: a `Bandit` or a `Game`.
-        method: see `apo_sim.methods`.
-        iterations: T, at least 1.
-        samples: N, labels an iteration over all contexts, up to 1e12; None for exact preferences.
-        key: a `jax.random.key`, or one for each iteration, shape (iterations,); needed with
-            `samples`, and by a method that begins at random.
-        save: "metrics"; add "path" or "average", alone or as a tuple, to keep more.
-        state: of a `Solution` to continue with the same other arguments, in place of `key`; the
-            result is as if it had never been interrupted.
+        method: the method to run, see `apo_sim.methods`.
+        iterations: number of iterations T, at least 1.
+        samples: number N of labels per iteration, over all contexts, up to 1e12; None for exact
+            preferences.
+        key: a `jax.random.key`, or one for each iteration, shape (iterations,); required with
+            `samples`, and by methods that start from a random state.
+        save: "metrics", "path" or "average", or a tuple of these; the metrics are always kept.
+        state: the state of a `Solution`, to continue that run with otherwise equal arguments and
+            without `key`; the result is the same as that of an uninterrupted run.
 
     Returns:
-        A `Solution`. Works inside `jax.jit` and `jax.vmap`, over problems, keys, samples and the
-        numbers that the method is made with.
+        A `Solution`. The function works inside `jax.jit` and `jax.vmap`, over problems, keys,
+        samples and the numerical parameters of the method.
 
     Raises:
-        InvalidArgument: anything unusable, named, before compilation.
-        Diverged: the policy is not finite any more; with the iteration. (Inside `jax.jit` and
-            `jax.vmap` its numbers are NaN from there on, or the run stays where it was and says
-            so in `state.diverged`.)
+        InvalidArgument: an argument is unusable; raised before compilation, with its name.
+        Diverged: the policy is no longer finite; the error gives the iteration. Inside `jax.jit`
+            and `jax.vmap`, results are NaN from that iteration on, or the run stops moving and
+            records the iteration in `state.diverged`.
 
     Source: ours, in the manner of diffrax.
 
@@ -173,7 +176,7 @@ def solve(
     METHOD("method", method)
     iterations = as_count("iterations", iterations)
     if state is not None and not isinstance(state, State):
-        raise InvalidArgument("state", state, "is no state", "pass the state of a Solution")
+        raise InvalidArgument("state", state, "is not a state", "pass the state of a Solution")
     of_data = key if state is None else state.key
     samples = as_samples(samples, of_data, iterations, problem.log_ref.dtype)
     if (
@@ -184,8 +187,8 @@ def solve(
         raise InvalidArgument(
             "samples",
             samples,
-            "is traced, and sets the size of arrays of this method",
-            "pass a plain integer, outside of jax.vmap and of sweeps",
+            "is traced, but sets array sizes in this method",
+            "pass a plain integer, outside jax.vmap and sweeps",
         )
     kept = frozenset(one_of(SAVE)("save", name) for name in _listed(save))
     check_room("iterations", iterations, _kept_shape(problem, iterations, kept), _KEPT_ARRAYS)
@@ -197,7 +200,10 @@ def solve(
         first = 0 if done is None else int(done)
         if (state.average is None) == ("average" in kept):
             raise InvalidArgument(
-                "save", save, "is not what the run began with", "pass the same as for its beginning"
+                "save",
+                save,
+                "differs from the start of the run",
+                "pass the same value as at the start",
             )
     if isinstance(method, ChecksItself):
         method.check(problem, iterations, samples, first)
@@ -360,7 +366,7 @@ def _refuse_divergence(solution: Solution, method: Any) -> None:
     if iteration:
         if isinstance(method, ExplainsDivergence):
             raise method.divergence(iteration)
-        raise Diverged("method", method, iteration, "look at what its step returns")
+        raise Diverged("method", method, iteration, "check what its step returns")
 
 
 def _first_gone_wrong(solution: Solution) -> int:

@@ -56,7 +56,7 @@ class OneOf:
     def __post_init__(self):
         if not isinstance(self.among, tuple | list) or not self.among:
             raise InvalidArgument(
-                "among", self.among, "are no alternatives", "pass a tuple of one or more"
+                "among", self.among, "has no alternatives", "pass a tuple with at least one"
             )
         object.__setattr__(self, "among", tuple(self.among))
         _check_place(self.which, len(self.among))
@@ -107,7 +107,7 @@ def _check_place(which: Any, count: int) -> None:
         raise InvalidArgument("which", which, "is not an integer", remedy)
     place = concrete(which)
     if place is not None and not 0 <= place < count:
-        raise InvalidArgument("which", which, "is the place of no alternative", remedy)
+        raise InvalidArgument("which", which, "is not the index of an alternative", remedy)
 
 
 def _alike(leaves: tuple[Any, ...]) -> list[Any]:

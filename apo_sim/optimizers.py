@@ -1,7 +1,7 @@
-"""Optimisers of the inner training: optax's, with settings that may be traced.
+"""Optimisers for the inner training: those of optax, with settings that may be traced.
 
-Any `optax.GradientTransformation` serves as well; these three are pytrees, so that one compiled
-program runs many learning rates side by side.
+Any `optax.GradientTransformation` works too; these three are pytrees, so that one compiled program
+can run many learning rates side by side.
 """
 
 from typing import Any, Protocol, runtime_checkable
@@ -79,13 +79,13 @@ class SGD(_Settings):
 
 @pytree_dataclass
 class AdamW(_Settings):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019); the defaults of the reviews.
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), with the reviews' defaults.
 
     Args:
         learning_rate: step size, above 0.
-        b1: share kept of the mean of gradients, in [0, 1).
-        b2: share kept of the mean of their squares, in [0, 1).
-        weight_decay: of the parameters at each step, in units of the step size.
+        b1: decay rate of the mean of the gradients, in [0, 1).
+        b2: decay rate of the mean of their squares, in [0, 1).
+        weight_decay: decay of the parameters at each step, in units of the step size.
 
     Raises:
         InvalidArgument: a setting out of its range.
@@ -119,7 +119,7 @@ class RMSProp(_Settings):
 
     Args:
         learning_rate: step size, above 0.
-        decay: share kept of the mean of squares, in [0, 1).
+        decay: decay rate of the mean of squares, in [0, 1).
 
     Raises:
         InvalidArgument: a setting out of its range.
@@ -155,10 +155,10 @@ class _Optax:
 
 
 def as_optimizer(value: Any) -> Optimizer:
-    """An optimiser that JAX sees through, from one of these or one of optax.
+    """Return an optimiser that is a pytree, from one of these or one of optax.
 
     Raises:
-        InvalidArgument: for what is no optimiser.
+        InvalidArgument: the value is not an optimiser.
 
     Example:
         >>> as_optimizer(SGD(0.1))
@@ -168,7 +168,7 @@ def as_optimizer(value: Any) -> Optimizer:
         raise InvalidArgument(
             "optimizer",
             value,
-            "is no optimiser",
+            "is not an optimiser",
             "pass an instance such as apo_sim.AdamW(1e-3), or one of optax",
         )
     made_of_functions = isinstance(value, optax.GradientTransformation) or opaque(value)

@@ -16,7 +16,7 @@ def as_text(name: str, value: Any) -> str:
     except UnicodeEncodeError:  # half of a character
         written = False
     if written is False:
-        raise InvalidArgument(name, value, "is no text", "pass a string")
+        raise InvalidArgument(name, value, "is not text", "pass a string")
     return value
 
 
@@ -44,5 +44,5 @@ def as_seed(name: str, value: Any) -> int:
     # NumPy's integers are of this kind, too, and its truth values are not.
     integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not integer or not 0 <= int(value) < 2**32:
-        raise InvalidArgument(name, value, "is no seed", "pass an integer in [0, 2**32)")
+        raise InvalidArgument(name, value, "is not a valid seed", "pass an integer in [0, 2**32)")
     return int(value)

@@ -1,7 +1,7 @@
-"""Problems: who is preferred to whom, and where the policy starts.
+"""Problems: which responses are preferred, and where the policy starts.
 
 A `Bandit` has a latent reward and Bradley-Terry preferences; a `Game` has any preference
-matrix. Both answer the same questions, so everything above works on either.
+matrix. Both have the same interface, so everything built on them works with either.
 """
 
 from typing import Any
@@ -70,8 +70,8 @@ class _Contextual:
 class Bandit(_Contextual):
     """A contextual bandit with a latent reward and Bradley-Terry preferences.
 
-    P(y > y' | x) = sigmoid(r*(x, y) - r*(x, y')), as in the paper's section 3. The theory wants
-    r* in [-1, 1]; other finite rewards are allowed, and its bounds then need their own R.
+    P(y > y' | x) = sigmoid(r*(x, y) - r*(x, y')), as in the paper's section 3. The theory assumes
+    r* in [-1, 1]; other finite rewards are allowed, but its bounds then need a matching R.
 
     Args:
         reward: r*, shape (contexts, arms).
@@ -222,7 +222,7 @@ class Game(_Contextual):
 
 Problem = Bandit | Game
 PROBLEM = instance_of(
-    Bandit | Game, "is no problem", "pass apo_sim.Bandit(...) or apo_sim.Game(...)"
+    Bandit | Game, "is not a problem", "pass apo_sim.Bandit(...) or apo_sim.Game(...)"
 )
 
 
@@ -255,14 +255,17 @@ def dominance_gap(
 
 def _check_arms(name: str, value: Any, arms: int) -> None:
     if arms < 2:
-        raise InvalidArgument(name, value, "has one arm only", "pass at least two arms")
+        raise InvalidArgument(name, value, "has only one arm", "pass at least two arms")
 
 
 def _check_span(given: Any, reward: Array) -> None:
     values = concrete(reward)
     if values is not None and np.max(np.ptp(values / 2, axis=1)) > np.finfo(values.dtype).max / 4:
         raise InvalidArgument(
-            "reward", given, "spans more than a float holds", "pass rewards of a smaller range"
+            "reward",
+            given,
+            "spans a range too large for a float",
+            "pass rewards of a smaller range",
         )
 
 
@@ -272,7 +275,7 @@ def _check_antisymmetric(preference: Array) -> None:
         return
     if np.any((values < 0) | (values > 1)):
         raise InvalidArgument(
-            "preference", preference, "leaves [0, 1]", "pass probabilities P(i beats j)"
+            "preference", preference, "lies outside [0, 1]", "pass the probabilities P(i beats j)"
         )
     error = np.abs(values + np.swapaxes(values, 1, 2) - 1).max()
     if error > tolerance(preference.dtype):
@@ -318,6 +321,6 @@ def _check_probs(name: str, probs: Array) -> None:
         raise InvalidArgument(
             name,
             probs,
-            f"is no distribution (sum {values.sum():.6g}, least {values.min():.3g})",
+            f"is not a distribution (sum {values.sum():.6g}, least {values.min():.3g})",
             "divide non-negative weights by their sum",
         )

@@ -1,4 +1,4 @@
-"""The labels of a run once more: a run does not keep its data, and its key says what they were."""
+"""Draw the labels of a run again: a run does not keep its data, but its key determines them."""
 
 import functools
 from typing import Any
@@ -16,27 +16,27 @@ from apo_sim.problems import PROBLEM, Problem
 from apo_sim.pytree import boxed, unboxed
 from apo_sim.self_checking import checks_itself
 
-_SOLUTION = instance_of(Solution, "is no run", "pass what apo.run or apo.solve returned")
+_SOLUTION = instance_of(Solution, "is not a run", "pass what apo.run or apo.solve returned")
 
 
 @checks_itself
 def replayed_counts(
     problem: Problem, solution: Solution, *, samples: Any, method: Any = None
 ) -> Float[Array, "iterations contexts arms arms"]:
-    """Draw the win counts of a run again, by the key and the behaviour policies that it kept.
+    """Draw the win counts of a run again, from its key and its behaviour policies.
 
     Args:
-        problem: what was run.
+        problem: the problem of the run.
         solution: a sampled run with ``save="path"``.
-        samples: N of the run.
-        method: of `apo_sim.solve`, whose ranker labels the pairs; Bradley-Terry labels of pairs
-            of the behaviour policy, the default of `apo_sim.run`, if left out.
+        samples: the number N of samples of the run.
+        method: the method passed to `apo_sim.solve`, whose ranker labels the pairs; by default, as
+            in `apo_sim.run`, Bradley-Terry labels on pairs from the behaviour policy.
 
     Returns:
         wins[t, x, i, j], how often i beat j in iteration t, shape (iterations, X, K, K).
 
     Raises:
-        InvalidArgument: something that is no problem, run, method or number of samples; a run
+        InvalidArgument: something that is not a problem, run, method or number of samples; a run
             without its path or of exact preferences; a method that counts no pairs.
 
     Example:
@@ -55,13 +55,15 @@ def replayed_counts(
     behaviour = solution.path.behaviour[:-1]
     iterations, key = behaviour.shape[0], solution.state.key
     if behaviour.shape[1:] != problem.log_ref.shape:
-        raise InvalidArgument("problem", problem, "is not what was run", "pass the same one")
+        raise InvalidArgument(
+            "problem", problem, "is not the problem of the run", "pass the same problem"
+        )
     if key is None:
         raise InvalidArgument(
             "solution", solution, "has no labels: its preferences are exact", "run with samples="
         )
     if samples is None:
-        raise InvalidArgument("samples", samples, "is missing", "pass those of the run")
+        raise InvalidArgument("samples", samples, "is missing", "pass the number used in the run")
     drawn_by = key.shape[0] if key.ndim else iterations
     samples = as_samples(samples, key, drawn_by, problem.log_ref.dtype)
     # A run that was continued has its last iterations in its path.
@@ -72,7 +74,10 @@ def replayed_counts(
     drawn = _drawn(problem, boxed(request, "method"), keys, behaviour, number, fixed=fixed)
     if not hasattr(drawn, "wins"):
         raise InvalidArgument(
-            "method", method, "does not count pairs", "pass one that is trained on win counts"
+            "method",
+            method,
+            "does not use win counts",
+            "pass a method that is trained on win counts",
         )
     return drawn.wins
 

@@ -32,34 +32,34 @@ def run(
     output: str = "before",
     save: str | tuple[str, ...] = "metrics",
 ) -> Solution:
-    """Run iterative preference optimisation, accelerated or not.
+    """Run iterative preference optimisation, with or without momentum.
 
     Args:
         problem: a `Bandit` or a `Game`.
-        loss: what the proximal step fits, see `apo_sim.losses`.
-        momentum: what happens between two steps, see `apo_sim.momentum`.
-        beta: proximal weight, above 0; a number or one for each iteration, shape (iterations,).
-        iterations: T, at least 1.
-        samples: N, preference pairs an iteration over all contexts, up to 1e12; None for exact
-            preferences.
-        key: a `jax.random.key`, or one for each iteration, shape (iterations,); needed with
-            `samples`, unused without.
-        ranker: how a preference pair comes about, see `apo_sim.preferences`.
+        loss: the loss that the proximal step minimises, see `apo_sim.losses`.
+        momentum: the rule that extrapolates between two steps, see `apo_sim.momentum`.
+        beta: proximal weight, above 0; one number, or one for each iteration, shape (iterations,).
+        iterations: number of iterations T, at least 1.
+        samples: number N of preference pairs per iteration, over all contexts, up to 1e12; None
+            for exact preferences.
+        key: a `jax.random.key`, or one for each iteration, shape (iterations,); required with
+            `samples`, otherwise unused.
+        ranker: how pairs are drawn and labelled, see `apo_sim.preferences`.
         geometry: the Bregman divergence of the proximal step, see `apo_sim.geometry`.
-        reward_bound: R of Assumption 4.3 (max r_t - min r_t <= 2 R in each context); 2 by
-            default for sampled preferences, 40 (never binding) for exact ones.
-        output: "before" for metrics of pi_hat (the paper's method), "after" for metrics of the
-            extrapolated pi (ExPO).
-        save: "metrics"; add "path" or "average", alone or as a tuple, to keep more.
+        reward_bound: R of Assumption 4.3 (max r_t - min r_t <= 2 R in each context); the default
+            is 2 for sampled preferences and 40 (never binding) for exact ones.
+        output: "before" to measure pi_hat (the paper's method), "after" to measure the extrapolated
+            pi (ExPO).
+        save: "metrics", "path" or "average", or a tuple of these; the metrics are always kept.
 
     Returns:
-        A `Solution`. Works inside `jax.jit` and `jax.vmap`, over problems, keys, alpha, beta,
-        samples and reward_bound.
+        A `Solution`. The function works inside `jax.jit` and `jax.vmap`, over problems, keys,
+        alpha, beta, samples and reward_bound.
 
     Raises:
-        InvalidArgument: anything unusable, named, before compilation.
-        Diverged: the policy is not finite any more; with the iteration. (Inside `jax.jit` and
-            `jax.vmap` its numbers are NaN from there on.)
+        InvalidArgument: an argument is unusable; raised before compilation, with its name.
+        Diverged: the policy is no longer finite; the error gives the iteration. Inside `jax.jit`
+            and `jax.vmap`, results are NaN from that iteration on.
 
     Source: the paper's Algorithm 1.
 

@@ -16,7 +16,9 @@ def check_sequences(vocabulary: Any, length: Any) -> None:
     """Refuse what is no count, and sets of sequences too large to enumerate."""
     vocabulary, length = as_count("vocabulary", vocabulary), as_count("length", length)
     if vocabulary < 2:
-        raise InvalidArgument("vocabulary", vocabulary, "has one token", "pass an integer >= 2")
+        raise InvalidArgument(
+            "vocabulary", vocabulary, "has only one token", "pass an integer >= 2"
+        )
     # The number of a language model's sequences has more digits than Python prints.
     magnitude = length * math.log10(vocabulary)
     if magnitude > 15 or vocabulary**length > MAX_SEQUENCES:
@@ -25,7 +27,7 @@ def check_sequences(vocabulary: Any, length: Any) -> None:
             "length",
             length,
             f"gives {vocabulary}^{length} = {number} sequences, too many to enumerate",
-            f"stay within {MAX_SEQUENCES:,}",
+            f"choose at most {MAX_SEQUENCES:,} sequences",
         )
 
 

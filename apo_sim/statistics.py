@@ -76,7 +76,10 @@ def clopper_pearson(
     whole = round(successes, 9)  # thirds may sum to a little less than one, or more
     if not 0 <= whole <= trials:
         raise InvalidArgument(
-            "successes", successes, f"is not a count out of {trials}", "pass 0 <= successes <= trials"
+            "successes",
+            successes,
+            f"is not a count out of {trials}",
+            "pass 0 <= successes <= trials",
         )
     low, high = (
         stats.binomtest(count, trials).proportion_ci(confidence, "exact")

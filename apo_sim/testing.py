@@ -53,7 +53,9 @@ def _size(name: str, value: Any) -> Any:
 
 
 def _strategy(name: str, value: Any) -> Any:
-    is_one = instance_of(st.SearchStrategy, "is no strategy", "pass one, as testing.alphas()")
+    is_one = instance_of(
+        st.SearchStrategy, "is not a strategy", "pass one, such as testing.alphas()"
+    )
     return is_one(name, value)
 
 
@@ -110,7 +112,7 @@ def betas(min_value: float = 1e-3, max_value: float = 1e3) -> st.SearchStrategy[
         1.0
     """
     if min_value > max_value:
-        raise InvalidArgument("min_value", min_value, "is above max_value", "exchange them")
+        raise InvalidArgument("min_value", min_value, "is above max_value", "swap the two")
     exponents = st.floats(float(np.log10(min_value)), float(np.log10(max_value)))
     return exponents.map(lambda exponent: float(np.clip(10.0**exponent, min_value, max_value)))
 

@@ -53,52 +53,54 @@ def train(
 ) -> Solution:
     """Run iterative preference optimisation of a parameterised policy.
 
-    The same method as `run`, with the same losses and rules: every proximal step minimises the
-    loss over parameters by gradient, and momentum acts where `space` says. The run starts at the
-    reference policy of the problem: if the network starts elsewhere, the difference of the
-    log-probabilities stays with it as an offset. To let the network be the reference, set
-    `log_ref=policy.log_prob(params)` and pass the same `params`.
+    This is the method of `run`, with the same losses and rules, but each proximal step minimises
+    the loss over the parameters by gradient descent, and `space` selects what momentum
+    extrapolates. The run starts at the reference policy of the problem. If the network starts
+    elsewhere, the difference of the log-probabilities is added to its output throughout. To use
+    the network itself as the reference, set `log_ref=policy.log_prob(params)` and pass the same
+    `params`.
 
     Args:
         problem: a `Bandit` or a `Game`.
-        policy: see `apo_sim.policies`.
-        loss: what the proximal step fits.
-        momentum: the rule, see `apo_sim.momentum`.
-        beta: proximal weight, above 0; a number or one for each iteration, shape (iterations,).
-        iterations: T, at least 1.
-        key: a `jax.random.key`, for parameters and data.
-        samples: N, preference pairs an iteration; None for exact preferences, the mean over all
-            pairs that the policy can draw.
-        ranker: how a preference pair comes about.
+        policy: the network, see `apo_sim.policies`.
+        loss: the loss that the proximal step minimises, see `apo_sim.losses`.
+        momentum: the rule that extrapolates between two steps, see `apo_sim.momentum`.
+        beta: proximal weight, above 0; one number, or one for each iteration, shape (iterations,).
+        iterations: number of iterations T, at least 1.
+        key: a `jax.random.key` for the initial parameters and the data.
+        samples: number N of preference pairs per iteration; None for exact preferences, the mean
+            over all pairs that the policy can draw.
+        ranker: how pairs are drawn and labelled, see `apo_sim.preferences`.
         geometry: the Bregman divergence of the proximal step, see `apo_sim.geometry`; momentum in
             log-probabilities acts on its dual coordinates.
-        step: the inner training.
-        space: where momentum acts, see `apo_sim.spaces`.
-        params: to start from; None: drawn from `key`.
-        state: of a `Solution` to continue with the same other arguments, in place of `key` and
-            `params`; the result is as if it had never been interrupted. A schedule of beta is that
-            of the iterations to come.
-        save: "metrics", or "path" to keep the policies.
+        step: the inner training that takes a proximal step.
+        space: what momentum extrapolates, see `apo_sim.spaces`.
+        params: the initial parameters; None to draw them from `key`.
+        state: the state of a `Solution`, to continue that run with otherwise equal arguments and
+            without `key` and `params`; the result is the same as that of an uninterrupted run. A
+            schedule of beta then covers only the remaining iterations.
+        save: "metrics", or "path" to keep the policies too.
 
     Returns:
-        A `Solution`, whose `state.method` is a `NetworkState`. Works inside `jax.jit` and
-        `jax.vmap`, over problems, keys, parameters, alpha, beta and the optimiser's settings;
-        there, a run that diverges stops learning and says so in `state.diverged`. Its series,
-        shape (T,) each:
+        A `Solution`, whose `state.method` is a `NetworkState`. The function works inside `jax.jit`
+        and `jax.vmap`, over problems, keys, parameters, alpha, beta and the optimiser's settings;
+        there, a run that diverges stops learning and records the iteration in `state.diverged`. It
+        reports these series, each of shape (T,):
 
         - behaviour_suboptimality: gap of pi_1 ... pi_T, after extrapolation;
-        - kl_to_exact: KL divergence, in nats, of the policy after extrapolation from (3.6) of the
-            same pi_hat, computed exactly; 0 where log-probabilities are extrapolated;
-        - tv_to_exact: total variation between the same two;
+        - kl_to_exact: KL divergence, in nats, of the extrapolated policy from (3.6) applied exactly
+            to the same pi_hat; 0 if momentum extrapolates log-probabilities;
+        - tv_to_exact: total variation between the same two policies;
         - moved: KL divergence of pi_hat_{t+1} from its proximal centre, in nats;
         - loss_before: the loss at the proximal centre;
-        - loss_after: the loss of the same data where the inner training ended;
+        - loss_after: the loss on the same data after the inner training;
         - gradient: norm of the gradient before the last inner step;
         - steps: inner steps taken.
 
     Raises:
-        TrainingDiverged: the loss of an inner training is no number, or ten times what it was.
-        InvalidArgument: anything unusable, named, before compilation.
+        TrainingDiverged: the loss of an inner training is not a number, or ten times its initial
+            value.
+        InvalidArgument: an argument is unusable; raised before compilation, with its name.
 
     Source: the paper's Algorithm 1 with its section 5.2.
 

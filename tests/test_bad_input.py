@@ -118,7 +118,7 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "reward of one arm": (
         lambda: bandit([[1.0]], [[0.0]]),
         "reward",
-        ("[[1.0]] has one arm only", "at least two arms"),
+        ("[[1.0]] has only one arm", "at least two arms"),
     ),
     "log_ref of another shape": (
         lambda: bandit(log_ref=np.log(np.full((1, 3), 1 / 3))),
@@ -139,7 +139,7 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "context_probs negative": (
         lambda: bandit(np.zeros((2, 2)), np.log(np.full((2, 2), 0.5)), [1.5, -0.5]),
         "context_probs",
-        ("is no distribution (sum 1, least -0.5)", "divide non-negative weights"),
+        ("is not a distribution (sum 1, least -0.5)", "divide non-negative weights"),
     ),
     "context_probs not normalised": (
         lambda: bandit(context_probs=[0.5]),
@@ -164,7 +164,7 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "preference outside [0, 1]": (
         lambda: game([[[0.5, 1.2], [-0.2, 0.5]]]),
         "preference",
-        ("leaves [0, 1]", "pass probabilities"),
+        ("lies outside [0, 1]", "pass the probabilities"),
     ),
     "preference not square": (
         lambda: game(np.full((1, 2, 3), 0.5)),
@@ -184,7 +184,7 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "preference of one arm": (
         lambda: game([[[0.5]]], [[0.0]]),
         "preference",
-        ("one arm only",),
+        ("only one arm",),
     ),
     # Losses and momentum rules
     "tau zero": (lambda: apo.IPO(0.0), "tau", ("0.0 must be positive", "above 0")),
@@ -256,15 +256,19 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
         ("2.5 is not an integer",),
     ),
     # The loop
-    "no problem": (lambda: run(REWARD), "problem", ("is no problem", "apo_sim.Bandit(...)")),
-    "problem class": (lambda: run(apo.Bandit), "problem", ("is no problem", "apo_sim.Bandit(...)")),
+    "no problem": (lambda: run(REWARD), "problem", ("is not a problem", "apo_sim.Bandit(...)")),
+    "problem class": (
+        lambda: run(apo.Bandit),
+        "problem",
+        ("is not a problem", "apo_sim.Bandit(...)"),
+    ),
     "unknown loss": (
         lambda: run(loss="dpo"),
         "loss",
-        ("'dpo' is no loss", "such as apo_sim.DPO()"),
+        ("'dpo' is not a loss", "such as apo_sim.DPO()"),
     ),
-    "loss class": (lambda: run(loss=apo.DPO), "loss", ("is no loss", "instance")),
-    "loss missing": (lambda: run(loss=None), "loss", ("None is no loss",)),
+    "loss class": (lambda: run(loss=apo.DPO), "loss", ("is not a loss", "instance")),
+    "loss missing": (lambda: run(loss=None), "loss", ("None is not a loss",)),
     "loss not of differences": (
         lambda: run(loss=StringLoss()),
         "loss",
@@ -283,24 +287,24 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "momentum class": (
         lambda: run(momentum=apo.NoMomentum),
         "momentum",
-        ("is no momentum rule", "instance"),
+        ("is not a momentum rule", "instance"),
     ),
     "momentum a number": (
         lambda: run(momentum=0.3),
         "momentum",
-        ("0.3 is no momentum rule", "apo_sim.Constant(0.3)"),
+        ("0.3 is not a momentum rule", "apo_sim.Constant(0.3)"),
     ),
     "momentum incomplete": (
         lambda: run(momentum=NoRule()),
         "momentum",
-        ("is no momentum rule", "init and extrapolate"),
+        ("is not a momentum rule", "init and extrapolate"),
     ),
     "ranker class": (
         lambda: sample(ranker=apo.Pairwise),
         "ranker",
-        ("is no ranker", "apo_sim.Pairwise()"),
+        ("is not a ranker", "apo_sim.Pairwise()"),
     ),
-    "ranker incomplete": (lambda: sample(ranker=NoRanker()), "ranker", ("is no ranker",)),
+    "ranker incomplete": (lambda: sample(ranker=NoRanker()), "ranker", ("is not a ranker",)),
     "beta zero": (lambda: run(beta=0.0), "beta", ("0.0 must be positive", "above 0")),
     "beta negative": (lambda: run(beta=-1), "beta", ("-1 must be positive",)),
     "beta NaN": (lambda: run(beta=np.nan), "beta", ("nan is not finite", "replace")),
@@ -359,11 +363,11 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
         "key",
         ("None is missing", "key=jax.random.key(seed)"),
     ),
-    "an integer for a key": (lambda: sample(key=0), "key", ("0 is no random key",)),
+    "an integer for a key": (lambda: sample(key=0), "key", ("0 is not a random key",)),
     "a key of the old style": (
         lambda: sample(key=np.zeros(2, np.uint32)),
         "key",
-        ("is no random key", "jax.random.key(seed)"),
+        ("is not a random key", "jax.random.key(seed)"),
     ),
     "several keys": (
         lambda: sample(key=KEYS),
@@ -435,25 +439,25 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "one token": (
         lambda: policies.Recurrent(1, 3),
         "vocabulary",
-        ("1 has one token", "integer >= 2"),
+        ("1 has only one token", "integer >= 2"),
     ),
     "too many sequences": (
         lambda: policies.Recurrent(10, 5),
         "length",
-        ("5 gives 10^5 = 100,000 sequences", "too many to enumerate", "stay within 65,536"),
+        ("5 gives 10^5 = 100,000 sequences", "too many to enumerate", "at most 65,536"),
     ),
     "the sequences of a language model": (
         lambda: policies.Attention(50257, 1024),
         "length",
-        ("1024 gives 50257^1024 = 10^4814 sequences", "stay within 65,536"),
+        ("1024 gives 50257^1024 = 10^4814 sequences", "at most 65,536"),
     ),
     # Training
     "policy missing": (
         lambda: train(None),
         "policy",
-        ("None is no policy", "apo_sim.policies.MLP(...)"),
+        ("None is not a policy", "apo_sim.policies.MLP(...)"),
     ),
-    "policy class": (lambda: train(policies.Table), "policy", ("is no policy", "instance")),
+    "policy class": (lambda: train(policies.Table), "policy", ("is not a policy", "instance")),
     "policy over other arms": (
         lambda: train(policies.Table(1, 3)),
         "policy",
@@ -472,9 +476,9 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "space class": (
         lambda: train(space=apo.InParameters),
         "space",
-        ("is no space", "apo_sim.InParameters()"),
+        ("is not a space", "apo_sim.InParameters()"),
     ),
-    "unknown space": (lambda: train(space="tokens"), "space", ("'tokens' is no space", "pass")),
+    "unknown space": (lambda: train(space="tokens"), "space", ("'tokens' is not a space", "pass")),
     "tokens of a table": (
         lambda: train(space=apo.InTokens()),
         "space",
@@ -483,28 +487,28 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "parameters of another policy": (
         lambda: train(params=np.zeros((1, 3))),
         "params",
-        ("shape (1, 3) are not of this policy", "policy.init(key)"),
+        ("shape (1, 3) do not belong to this policy", "policy.init(key)"),
     ),
     "parameters of another kind": (
         lambda: train(params={"weight": np.zeros((1, 2))}),
         "params",
-        ("are not of this policy",),
+        ("do not belong to this policy",),
     ),
     "training without a key": (
         lambda: train(key=None),
         "key",
-        ("None is no random key", "key=jax.random.key(seed)"),
+        ("None is not a random key", "key=jax.random.key(seed)"),
     ),
     "training with several keys": (lambda: train(key=KEYS), "key", ("is several keys", "vmap")),
-    "training from what is no state": (
+    "training from what is not a state": (
         lambda: train(state="there"),
         "state",
-        ("'there' is no state", "the state of a Solution"),
+        ("'there' is not a state", "the state of a Solution"),
     ),
     "training of no problem": (
         lambda: apo.train(REWARD, policies.Table(1, 2), beta=1.0, iterations=3, key=KEY),
         "problem",
-        ("is no problem",),
+        ("is not a problem",),
     ),
     "training for no iterations": (
         lambda: train(iterations=0),
@@ -560,12 +564,12 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "optimiser class": (
         lambda: train_by(optimizer=apo.AdamW),
         "optimizer",
-        ("is no optimiser", "apo_sim.AdamW(1e-3)"),
+        ("is not an optimiser", "apo_sim.AdamW(1e-3)"),
     ),
     "unknown optimiser": (
         lambda: train_by(optimizer="adam"),
         "optimizer",
-        ("'adam' is no optimiser", "or one of optax"),
+        ("'adam' is not an optimiser", "or one of optax"),
     ),
     "learning rate negative": (
         lambda: apo.SGD(-0.1),
@@ -608,7 +612,7 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "family that contradicts its reference": (
         lambda: families.uniform_bandit(KEY, arms=3, log_ref=HALF),
         "arms",
-        ("3 is not that of log_ref, 2", "leave arms out"),
+        ("3 differs from that of log_ref, 2", "leave arms out"),
     ),
     "family of a reference that does not normalise": (
         lambda: families.uniform_bandit(KEY, log_ref=np.zeros((1, 2))),
@@ -618,7 +622,7 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "family without a key": (
         lambda: families.uniform_bandit(0),
         "key",
-        ("0 is no random key", "key=jax.random.key(seed)"),
+        ("0 is not a random key", "key=jax.random.key(seed)"),
     ),
     "gap above 2": (
         lambda: families.gap_bandit(KEY, 2.5),
@@ -675,7 +679,7 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "rock, paper, scissors, lizard": (
         lambda: families.rock_paper_scissors(0.9, np.log(np.full((1, 4), 0.25))),
         "arms",
-        ("3 is not that of log_ref, 4",),
+        ("3 differs from that of log_ref, 4",),
     ),
     "spread too wide": (lambda: families.random_game(KEY, spread=0.6), "spread", ("0.6 is not",)),
     "concentration zero": (
@@ -749,7 +753,7 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "theory: closed form of a game": (
         lambda: theory.exact_policy(game(), 1.0),
         "problem",
-        ("has no latent reward", "pass a Bandit"),
+        ("has no reward", "pass a Bandit"),
     ),
     "theory: rewards of another shape": (
         lambda: theory.closed_form(bandit(), np.zeros((3, 2, 2)), 0.3, 1.0),
@@ -780,7 +784,7 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "seed negative": (
         lambda: apo.claims.check("LD.2", seed=-1),
         "seed",
-        ("-1 is no seed", "[0, 2**32)"),
+        ("-1 is not a valid seed", "[0, 2**32)"),
     ),
 }
 

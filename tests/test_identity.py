@@ -278,7 +278,7 @@ def test_circles_and_webs_end():
     [threading.Lock(), itertools.count(), iter([1]), (x for x in ()), sys.stdout],
 )
 def test_what_has_no_content_is_refused_with_the_remedy(value):
-    with pytest.raises(InvalidArgument, match="cannot be told from another"):
+    with pytest.raises(InvalidArgument, match="cannot be distinguished from another"):
         identity("ranker", object())
     for holder in (value, Plain(part=value), closure(value), [value], {"a": value}):
         with pytest.raises(InvalidArgument, match=r"make it a dataclass, or give it a `version`"):
@@ -378,5 +378,5 @@ def test_what_wraps_a_function_counts_and_a_ufunc_of_one_is_refused():
     one = fingerprint("ranker", calling(lambda self, x: x))
     assert one == fingerprint("ranker", calling(lambda self, x: x))
     assert one != fingerprint("ranker", calling(lambda self, x: -x))
-    with pytest.raises(InvalidArgument, match="cannot be told from another"):
+    with pytest.raises(InvalidArgument, match="cannot be distinguished from another"):
         fingerprint("ranker", np.frompyfunc(lambda x: x, 1, 1))

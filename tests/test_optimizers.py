@@ -75,7 +75,7 @@ def test_what_is_an_optimiser():
     rule = SGD(0.1)
     assert as_optimizer(rule) is rule
     for wrong in (SGD, None, 0.1, "adam"):
-        with pytest.raises(apo.InvalidArgument, match=r"optimizer = .* is no optimiser; pass"):
+        with pytest.raises(apo.InvalidArgument, match=r"optimizer = .* is not an optimiser; pass"):
             as_optimizer(wrong)
 
 

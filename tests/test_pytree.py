@@ -107,7 +107,7 @@ def test_a_changed_object_is_another_part_of_the_program(monkeypatch):
     assert float(apply(hidden(scaled), 3.0)) == 6.0
     monkeypatch.setitem(globals(), "SCALE", 10.0)
     assert float(apply(hidden(scaled), 3.0)) == 60.0
-    with pytest.raises(InvalidArgument, match=r"loss = .* cannot be told from another"):
+    with pytest.raises(InvalidArgument, match=r"loss = .* cannot be distinguished from another"):
         hidden(object(), "loss")
 
 

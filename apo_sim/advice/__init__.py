@@ -1,4 +1,4 @@
-"""Advice for a run about to start: which extrapolation, read from a stored sweep or simulated."""
+"""Advice for a planned run: which extrapolation to use, by a law, from stored runs or simulated."""
 
 from apo_sim.advice.advise import Advice, advise
 

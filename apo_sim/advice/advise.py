@@ -39,7 +39,9 @@ from apo_sim.theory import gamma
 
 FEWEST_RUNS = 8
 _METHODS = one_of(("momentum", "all"))
-_OWN = optional(instance_of(Bandit, "is no bandit", "pass apo_sim.Bandit(...), which has rewards"))
+_OWN = optional(
+    instance_of(Bandit, "is not a bandit", "pass apo_sim.Bandit(...), which has rewards")
+)
 # A problem whose arms are all equal has this spread, so that it can be divided by.
 _LEAST = 1e-9
 
@@ -48,25 +50,26 @@ Estimate = tuple[float, tuple[float, float]]
 
 @dataclass(frozen=True)
 class Advice:
-    """What to use, what to expect of it, and how far to trust that. Intervals are at 95 %.
+    """A recommended extrapolation, its predicted effect and its reliability, with 95 % intervals.
 
     Attributes:
-        alpha: the extrapolation to use.
-        kind: "momentum", "smaller beta" (plain updates at `equal_beta` do as well), "none"
-            (alpha = 0), or "any" (no alpha on the grid is more than a tenth off).
-        gap: expected gap at the end, in units of the reward, and its interval.
-        over_none: share of the gap of alpha = 0 that it saves, and its interval.
-        over_matched: share saved against plain updates with the betas that take the same path
-            with exact preferences, and its interval.
+        alpha: the recommended extrapolation.
+        kind: "momentum", "smaller beta" (plain updates at `equal_beta` are as good), "none"
+            (alpha = 0), or "any" (every alpha on the grid is within a tenth of the best).
+        gap: expected final gap, in units of the reward, and its interval.
+        over_none: the share of the gap at alpha = 0 that this alpha saves, and its interval.
+        over_matched: the share that it saves compared with plain updates at the betas that follow
+            the same path under exact preferences, and its interval.
         worse: probability that a run ends worse than the same run without momentum.
         equal_beta: the beta at which plain updates accumulate the same weight.
-        sure: whether it is within a tenth of the best nearly everywhere around the setting.
+        sure: whether alpha is within a tenth of the best almost everywhere near the setting.
         caveats: where the answer extrapolates, and why it is not sure.
-        source: which runs it comes from.
+        source: the runs or the law that the answer comes from.
         table: the same figures for every alpha.
         retuned: the best beta on a grid at this alpha, without momentum and with Nesterov's
-            schedule; only where the law decides.
-        methods: with methods="all": who leaves least, on each kind of problem.
+            schedule; only if the answer comes from the law.
+        methods: the method that leaves the smallest gap on each kind of problem; only with
+            methods="all".
     """
 
     alpha: float
@@ -89,16 +92,16 @@ class Advice:
         lines.append(f"Expected gap: {self.gap[0]:.3g} [{low:.3g}, {high:.3g}].")
         if self.alpha > 0:
             lines += [
-                f"Saved of the gap of alpha = 0: {_percent(self.over_none)}.",
-                f"Saved of the gap of plain updates with a matched beta (about "
+                f"Saved compared with alpha = 0: {_percent(self.over_none)}.",
+                f"Saved compared with plain updates at a matched beta (about "
                 f"{self.equal_beta:.3g}): {_percent(self.over_matched)}.",
-                f"Probability that a run ends worse than without: {100 * self.worse:.0f} %.",
+                f"Probability of ending worse than without momentum: {100 * self.worse:.0f} %.",
             ]
         if self.retuned:
-            lines.append("Another beta? By the law of leading order, on a grid:")
+            lines.append("Best betas on a grid, by the leading-order law:")
             lines += [f"- {best}." for best in self.retuned]
         if self.methods:
-            lines.append("Another method? From as many labels in all, each method tuned:")
+            lines.append("Other methods, each tuned, with the same total number of labels:")
             lines += [f"- {rival}." for rival in self.methods]
         lines += [f"Caution: {caveat}." for caveat in self.caveats]
         return "\n".join([*lines, f"From {self.source}."])
@@ -108,7 +111,7 @@ _HEADLINES = {
     "momentum": "Use alpha = {alpha:g}.",
     "smaller beta": "Use alpha = {alpha:g}; without momentum, beta = {beta:.3g} does the same.",
     "none": "Use no momentum: alpha = 0.",
-    "any": "Alpha does not matter here: none is more than 10 % off the best.",
+    "any": "Alpha does not matter here: every value is within 10 % of the best.",
 }
 
 # Beyond it a policy does not move by a digit in any number of updates.
@@ -131,35 +134,38 @@ def advise(
     seed: int = 0,
     progress: bool = True,
 ) -> Advice:
-    """Say which extrapolation to use, and what to expect of it.
+    """Recommend an extrapolation for a planned run, and predict its effect.
 
-    Where the law of leading order in 1/N decides, no run is needed, and it tells the best beta as
-    well. Elsewhere the answer for uniform bandits is read from a stored phase diagram, and is sure
-    only if it would be the same were the setting somewhat different, as another family of problems
-    is; any other family, or a problem of one's own, is simulated until the best alpha is clear.
-    `source` says which. The first call for a number of arms compiles for some seconds.
+    Where the leading-order law in 1/N is accurate enough, the answer needs no run and includes the
+    best beta. Otherwise, the answer for uniform bandits is read from a stored phase diagram, and is
+    sure only if it would not change for slightly different settings, as a stand-in for other
+    families of problems. Any other family, and your own problem, is simulated until the best alpha
+    is clear. `source` records which of these applied. The first call for a new number of arms
+    compiles for several seconds.
 
     Args:
-        samples: N, preference pairs an iteration over all contexts.
-        iterations: T.
+        samples: number N of preference pairs per iteration, over all contexts.
+        iterations: number of iterations T.
         beta: proximal weight.
-        arms: K.
-        spread: rewards lie in [-spread, spread]; at most 1.
-        contexts: X; each learns from its own share of the samples.
-        simulate: number of runs of every alpha and rival, in place of all that; 0 for none.
-        family: of problems.
-        problem: a bandit of one's own, in place of `arms`, `spread`, `contexts` and `family`.
-        methods: "momentum" for advice on the extrapolation alone; "all" to be told as well where
-            another method of the field leaves a smaller gap from as many labels in all.
-        seed: of the problems that are drawn, and of the simulation.
-        progress: show a bar while it simulates.
+        arms: number of arms K.
+        spread: size of the rewards, which lie in [-spread, spread]; at most 1.
+        contexts: number of contexts X; each one learns only from its share of the samples.
+        simulate: number of runs per alpha and method, to simulate exactly this setting; 0 to use
+            the law or stored runs where possible.
+        family: the family of problems.
+        problem: your own bandit, which replaces `arms`, `spread`, `contexts` and `family`.
+        methods: "momentum" for advice on the extrapolation alone; "all" to include other methods
+            that leave a smaller gap with the same total number of labels.
+        seed: random seed of the problems and of the simulation.
+        progress: show a progress bar while simulating.
 
     Returns:
-        An `Advice`; print it.
+        An `Advice`, which can be printed.
 
     Raises:
-        UnknownName: for a family that does not exist.
-        InvalidArgument: for any value that a run would refuse; a family and a problem.
+        UnknownName: the family does not exist.
+        InvalidArgument: a value is one that a run would refuse, or a family and a problem are both
+            given.
 
     Source: ours.
 
@@ -171,7 +177,9 @@ def advise(
     chosen, own = FAMILIES.chosen(family), _OWN("problem", problem)
     if own is not None:
         if chosen.identity != FAMILY:
-            raise InvalidArgument("family", family, "and a problem are both given", "pass one")
+            raise InvalidArgument(
+                "family", family, "and a problem are both given", "pass only one of them"
+            )
         contexts, arms = own.num_contexts, own.num_arms
         spread = min(max(float(jnp.max(jnp.ptp(own.reward, axis=1))) / 2, _LEAST), 1.0)
         chosen = FAMILIES.chosen(_family_of(own))
@@ -226,7 +234,9 @@ def _checked(
     iterations = as_count("iterations", iterations)
     samples = as_samples(samples, jax.random.key(0), iterations)
     if samples is None:
-        raise InvalidArgument("samples", None, "is missing", "pass the pairs an iteration")
+        raise InvalidArgument(
+            "samples", None, "is missing", "pass the number of pairs per iteration"
+        )
     arms, contexts = as_count("arms", arms), as_count("contexts", contexts)
     if arms < 2:
         raise InvalidArgument("arms", arms, "leaves nothing to choose", "pass at least 2")
@@ -234,9 +244,9 @@ def _checked(
         check_single(name, value, "pass one number above 0")
         check_positive(name, value)
     if beta > _LARGEST:
-        raise InvalidArgument("beta", beta, "is too large to compute with", "pass a smaller one")
+        raise InvalidArgument("beta", beta, "is too large to compute with", "pass a smaller beta")
     if spread > 1:
-        raise InvalidArgument("spread", spread, "is above 1", "rewards lie in [-1, 1]")
+        raise InvalidArgument("spread", spread, "is above 1", "pass a number in (0, 1]")
     return Setting(samples, iterations, float(beta), arms, float(spread), contexts)
 
 

@@ -75,7 +75,7 @@ def stored(setting: Setting) -> Evidence:
     )
     table, excess = lookup.at(point), lookup.excess_nearby(point)
     if setting.spread != 1:
-        outside.append("the stored runs have spread 1; others follow by scaling")
+        outside.append("the stored runs have spread 1, and other spreads are obtained by scaling")
     arms = ", ".join(str(k) for k in surface.arms.values)
     return Evidence(
         best=float(table.alpha[np.argmin(np.log1p(excess).mean(axis=0))]),
@@ -83,7 +83,7 @@ def stored(setting: Setting) -> Evidence:
         excess=excess,
         source=f"{surface.attrs['runs']:,} stored runs of random bandits, uniform rewards and "
         f"reference, K = {arms}",
-        doubt="a setting a little different would ask for another alpha; simulate to decide",
+        doubt="a slightly different setting would need another alpha; simulate to decide",
         caveats=tuple(outside),
     )
 
@@ -105,7 +105,7 @@ def simulated(draws: Draws, seeds: int, progress: bool = True) -> Evidence:
         table=shares(reduced(judged_on)),
         excess=_excess(judged_on.sel(beta_schedule="constant", drop=True), draws),
         source=f"a simulation of {gap.size:,} runs of {draws.name}",
-        doubt="so few runs do not tell the best alpha from the others",
+        doubt="so few runs cannot separate the best alpha from the others",
     )
 
 
@@ -144,7 +144,7 @@ def simulated_until_clear(draws: Draws, progress: bool = True) -> Evidence:
         table=table,
         excess=excess,
         source=f"a simulation of {made:,} runs of {draws.name}",
-        doubt=f"{runs.sizes['seed']} runs do not tell the best alpha from the others",
+        doubt=f"{runs.sizes['seed']} runs cannot separate the best alpha from the others",
         enough=CLEAR,
     )
 

@@ -69,7 +69,11 @@ class Retuned:
     at_edge: bool
 
     def __str__(self) -> str:
-        more = "; less may be better still, the law ends there" if self.at_edge else ""
+        more = (
+            "; a smaller beta may be better still, but the law does not cover it"
+            if self.at_edge
+            else ""
+        )
         return f"{self.rule}: beta = {self.beta:.3g} leaves {self.gap:.3g}{more}"
 
 
@@ -267,8 +271,8 @@ def _evidence(law: _Law, draws: Draws) -> Evidence:
         best=float(means.idxmin("alpha")),
         table=table,
         excess=lookup.excess(again, again.min(axis=1, keepdims=True), draws.setting.spread),
-        source=f"the law of leading order in 1/N for {drawn}, without a run",
-        doubt="the problems of this family ask for different alphas",
+        source=f"the leading-order law in 1/N for {drawn}, without a run",
+        doubt="the best alpha differs between the problems of this family",
     )
 
 

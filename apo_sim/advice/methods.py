@@ -57,9 +57,9 @@ class Rival:
         where = f"{self.problem}{labels}"
         own = f"{_plain(self.paper)} of APO (alpha = {self.alpha:g})"
         if not self.better:
-            return f"{where}: no method is surely better than the {own}"
+            return f"{where}: no method is significantly better than the {own}"
         needs = f"; it {self.note}" if self.note else ""
-        return f"{where}: {self.method} leaves {_plain(self.gap)} against {own}{needs}"
+        return f"{where}: {self.method} leaves {_plain(self.gap)}, compared with {own}{needs}"
 
 
 def _plain(estimate: tuple[float, tuple[float, float]]) -> str:

@@ -119,7 +119,9 @@ def equilibria(preference: np.ndarray, log_ref: np.ndarray, price: np.ndarray) -
     found = _log_softmax(logits)
     missed = certificate(preference, log_ref, price, found)
     if not np.all(missed < CERTIFIED):
-        raise ClaimError(f"an equilibrium is only known to a divergence of {np.max(missed):.1e}")
+        raise ClaimError(
+            f"an equilibrium was found only to within a divergence of {np.max(missed):.1e}"
+        )
     return found
 
 

@@ -85,7 +85,7 @@ def _text(name: str, values: Values) -> str | None:
     except TypeError:
         listed = []
     if not listed:
-        raise InvalidArgument(name, values, "is no setting", "pass numbers, text, or None")
+        raise InvalidArgument(name, values, "is not a setting", "pass numbers, text, or None")
     if len(listed) <= SHOWN:
         return ", ".join(listed)
     return f"{listed[0]} to {listed[-1]} ({len(listed)} values)"

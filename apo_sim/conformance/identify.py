@@ -28,11 +28,11 @@ class Identification:
         parameters: of it, in the library's terms; of the nearest loss if it is none.
         differences: from the loss of that name as published, and from the settings.
         error: the largest relative difference of a slope from the library's own.
-        nearest: name of the loss that comes nearest.
-        target: what it asks for, if it is a function of a difference and no known loss.
-        pairs: how many random pairs were compared.
-        framework: that it counts in: numpy, jax, torch, or "torch float32" where it fails in
-            double precision.
+        nearest: name of the closest loss.
+        target: the difference that it fits, if it is a function of a difference but no known loss.
+        pairs: number of random pairs that were compared.
+        framework: the framework it computes in: numpy, jax, torch, or "torch float32" if it fails
+            in double precision.
     """
 
     name: str | None
@@ -48,7 +48,7 @@ class Identification:
         given = ", ".join(f"{name} = {value:.6g}" for name, value in self.parameters.items())
         if self.name is None:
             lines = [
-                f"This is no loss that is known; nearest is {self.nearest} with {given}, "
+                f"This is not a known loss; the nearest is {self.nearest} with {given}, "
                 f"whose gradient is off by up to {100 * self.error:.2g} %."
             ]
             lines.append(_of_target(self.target))
@@ -62,15 +62,15 @@ class Identification:
 
 def _of_target(target: Target | None) -> str:
     if target is None:
-        return "It is no function of a difference of the two scores."
+        return "It is not a function of the difference of the two scores."
     score = "log(pi/pi_ref)" if target.reference else "log pi"
     per_token = ", a mean over tokens" if target.mean else ""
     wants = ", ".join(f"{d:.4g} at p = {p:g}" for p, d in target.difference.items())
-    return f"It is a function of the difference of {score}{per_token}; what it asks for: {wants}."
+    return f"It is a function of the difference of {score}{per_token} and fits {wants}."
 
 
 def identify(loss: Any, **settings: Any) -> Identification:
-    """Say what a loss is: its name, its parameters, and in what it differs.
+    """Identify a loss: its name, its parameters and its differences from the standard one.
 
     Random log-probabilities go in; value and gradient are compared with those of the library's
     losses, whose parameters are fitted. The gradient is what counts: a value may differ by what no

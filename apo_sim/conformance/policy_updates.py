@@ -21,7 +21,7 @@ from apo_sim.conformance.sequence_draws import (
 from apo_sim.errors import InvalidArgument
 
 _REMEDY = (
-    "let it take policy_logps by name, and what it likes of old_logps, ref_logps, rewards or "
+    "let it take policy_logps by name, and any of old_logps, ref_logps, rewards and "
     "win_rates; or, to compare two responses, other_policy_logps, other_old_logps, other_rewards"
 )
 # Ratios at which a clipped loss is looked at, and how far apart they are in the end.
@@ -142,7 +142,7 @@ def _bound(loss: Any, settings: Mapping[str, Any]) -> Call:
         if one.default is one.empty and one.name not in names and one.name not in given
     ]
     if "policy_logps" not in names or rest:
-        what = f"takes other arguments ({', '.join(rest or wanted)})"
+        what = f"takes different arguments ({', '.join(rest or wanted)})"
         raise InvalidArgument("loss", loss, what, _REMEDY)
     return Call(loss, names, (), given)
 

@@ -1,4 +1,4 @@
-"""What happened to my run: a training log, and what it shows."""
+"""Diagnose a training run from its log."""
 
 from apo_sim.explain.diagnosis import Diagnosis, Effect, Explanation, Unjudged
 from apo_sim.explain.explaining import explain, judge

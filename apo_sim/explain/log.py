@@ -128,7 +128,7 @@ class Collector:
             raise InvalidArgument(
                 "log",
                 self.source,
-                f"has {name} = {value!r:.40} in row {self._rows}, which is no number",
+                f"has {name} = {value!r:.40} in row {self._rows}, which is not a number",
                 "take out that row, or export the log again",
             ) from None
 

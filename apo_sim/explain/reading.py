@@ -20,7 +20,7 @@ _BETWEEN = re.compile(r"[\s,]*")
 _CHECKPOINTS = re.compile(r"checkpoint-(\d+)$")
 # Characters read at a time; a single row longer than the largest is no row of a log.
 _CHUNK, _LONGEST_ROW = 1 << 20, 1 << 24
-_REMEDY = "pass results.json of a run, trainer_state.json, or a CSV or JSONL file of such columns"
+_REMEDY = "pass results.json of a run, trainer_state.json, or a CSV or JSONL file with such columns"
 
 
 def read(path: Any) -> Log:
@@ -47,7 +47,7 @@ def read(path: Any) -> Log:
     kinds = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".json": _json_rows}
     reader = kinds.get(file.suffix.lower())
     if reader is None:
-        raise InvalidArgument("log", str(file), "is no kind of log that is known", _REMEDY)
+        raise InvalidArgument("log", str(file), "is not a known kind of log", _REMEDY)
     collector = Collector(str(file))
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
@@ -55,7 +55,10 @@ def read(path: Any) -> Log:
                 collector.add(row)
     except OSError as error:
         raise InvalidArgument(
-            "log", str(file), f"cannot be read ({error.strerror})", "pass a file that is there"
+            "log",
+            str(file),
+            f"cannot be read ({error.strerror})",
+            "pass an existing, readable file",
         ) from None
     except UnicodeDecodeError:
         raise InvalidArgument("log", str(file), "is not text", "save it as UTF-8") from None
@@ -74,7 +77,7 @@ def _file(path: Path) -> Path:
         for name in _FILES:
             if (folder / name).is_file():
                 return folder / name
-    raise InvalidArgument("log", str(path), f"has neither {' nor '.join(_FILES)} in it", _REMEDY)
+    raise InvalidArgument("log", str(path), f"contains neither {' nor '.join(_FILES)}", _REMEDY)
 
 
 def _csv_rows(opened: TextIO, file: Path) -> Iterator[Mapping[str, Any]]:
@@ -94,7 +97,7 @@ def _jsonl_rows(opened: TextIO, file: Path) -> Iterator[Mapping[str, Any]]:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
-                raise _broken(file, f"line {number} is no JSON") from None
+                raise _broken(file, f"line {number} is not JSON") from None
             yield _checked(row, file)
 
 

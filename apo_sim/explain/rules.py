@@ -121,7 +121,7 @@ def diverged(evidence: Evidence) -> Found:
         Effect.DIVERGED,
         figures | evidence.highest_rate,
         (min(seen), max(seen)),
-        "numbers are no longer finite; nothing after them means anything",
+        "values are no longer finite, and nothing after them is meaningful",
         "go back to the last checkpoint before, lower the learning rate, clip the gradient's norm",
     )
 
@@ -133,7 +133,9 @@ def still(evidence: Evidence) -> Found:
         name, level, zone = "margin", margin, _STILL
     elif evidence["reward"] is not None:
         # Advantages have the mean 0, and so has their loss, however much moves.
-        why = "the loss of a policy gradient stays near 0 whatever happens; there is no margin"
+        why = (
+            "the loss of a policy gradient stays near 0 whatever happens, and the log has no margin"
+        )
         return Unjudged(Effect.DEAD_LEARNING_RATE, why)
     elif loss is not None:
         name, level, zone = "loss", loss, _STILL_LOSS * max(abs(loss.start), _STILL)

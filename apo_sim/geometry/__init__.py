@@ -1,4 +1,4 @@
-"""Geometries of the proximal step, one generator a file; links of f-divergences beside them."""
+"""Geometries of the proximal step, one generator per file, and links of f-divergences."""
 
 from apo_sim.geometry.bregman import Bregman, Geometry
 from apo_sim.geometry.burg import Burg

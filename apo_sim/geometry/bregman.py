@@ -94,7 +94,7 @@ class Geometry(Protocol):
         ...
 
 
-GEOMETRY = instance_of(Geometry, "is no geometry", "pass an instance such as apo_sim.KL()")
+GEOMETRY = instance_of(Geometry, "is not a geometry", "pass an instance such as apo_sim.KL()")
 
 
 class Bregman:
@@ -161,7 +161,7 @@ class Bregman:
             Log-probabilities, shape (..., arms); -inf where an arm has no mass.
 
         Raises:
-            InvalidArgument: a centre that is no policy, other shapes, beta not above 0.
+            InvalidArgument: a centre that is not a policy, other shapes, beta not above 0.
         """
         centre = self._checked_policy("centre", centre)
         _check_shape("reward", reward, centre)
@@ -176,7 +176,9 @@ class Bregman:
             InvalidArgument: coordinates that are not finite, in an empty array or in none.
         """
         if dual.ndim == 0:
-            raise InvalidArgument("dual", dual, "has no axis of arms", "pass one number an arm")
+            raise InvalidArgument(
+                "dual", dual, "has no axis for the arms", "pass one number per arm"
+            )
         self._check_arms("dual", dual)
         return self.log_policy(self.normalise(dual)[0])
 
@@ -189,7 +191,7 @@ class Bregman:
             log_centre: of the proximal centre, of the same shape.
 
         Raises:
-            InvalidArgument: what is no policy, other shapes.
+            InvalidArgument: what is not a policy, other shapes.
         """
         log_policy = self._checked_policy("log_policy", log_policy)
         log_centre = self._checked_policy("log_centre", log_centre)
@@ -212,7 +214,7 @@ class Bregman:
             lacks and the geometry does not allow it.
 
         Raises:
-            InvalidArgument: what is no policy, other shapes.
+            InvalidArgument: what is not a policy, other shapes.
         """
         log_policy = self._checked_policy("log_policy", log_policy, may_vanish=True)
         log_centre = self._checked_policy("log_centre", log_centre, may_vanish=True)
@@ -261,18 +263,20 @@ def as_log_probs(name: str, value: Any, may_vanish: bool = True) -> LogPolicy:
     log_probs = as_array(name, value)
     if log_probs.ndim == 0 or 0 in log_probs.shape:
         raise InvalidArgument(
-            name, value, f"has shape {log_probs.shape}", "pass one log-probability an arm"
+            name, value, f"has shape {log_probs.shape}", "pass one log-probability per arm"
         )
     values = concrete(log_probs)
     if values is None:
         return log_probs
     if np.any(np.isnan(values) | (values == np.inf)):
-        raise InvalidArgument(name, value, "is not all log-probabilities", "replace NaN and inf")
+        raise InvalidArgument(
+            name, value, "contains values that are not log-probabilities", "replace NaN and inf"
+        )
     if not may_vanish and np.any(np.isneginf(values)):
         raise InvalidArgument(
             name,
             value,
-            "has an arm without mass",
+            "gives an arm no mass",
             "give every arm some mass; log-probabilities reach far below 1e-300 (-690.8)",
         )
     check_normalised(name, log_probs, "pass jax.nn.log_softmax(logits, axis=-1)")
@@ -289,7 +293,7 @@ def _check_shape(name: str, value: Array, other: Array) -> None:
         raise InvalidArgument(
             name,
             value,
-            f"has shape {value.shape}, the policy {other.shape}",
+            f"has shape {value.shape}, but the policy has {other.shape}",
             "pass one number for each of its arms",
         )
 

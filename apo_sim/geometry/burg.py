@@ -8,7 +8,7 @@ from apo_sim.pytree import pytree_dataclass
 class Burg(PowerEntropy):
     """phi(p) = -log p, Burg's entropy: the step is pi = 1 / (lambda - z), with z = -1 / pi_t.
 
-    Arms lose their mass as slowly as 1 / gamma, slowest of all generators here.
+    Arms lose their mass at the rate 1 / gamma, the slowest of all generators here.
 
     Source: ours; the limit q = 0 of `Tsallis`.
 

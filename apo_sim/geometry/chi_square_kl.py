@@ -22,10 +22,10 @@ class ChiSquareKL(Bregman):
 
     Args:
         log_ref: log-probabilities of the reference, shape (..., arms), natural logarithm,
-            normalised, every arm with positive mass; None for that of the problem at hand.
+            normalised, every arm with positive mass; None for the reference of the problem.
 
     Raises:
-        InvalidArgument: log_ref is no policy; or is None still where it is needed.
+        InvalidArgument: log_ref is not a policy, or is still None where it is needed.
 
     Example:
         >>> import jax.numpy as jnp
@@ -89,7 +89,7 @@ class ChiSquareKL(Bregman):
             raise InvalidArgument(
                 name,
                 value,
-                f"has shape {value.shape}, log_ref {wanted}",
+                f"has shape {value.shape}, but log_ref has {wanted}",
                 "pass one number for each of its arms",
             )
 

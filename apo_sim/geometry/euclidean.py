@@ -16,9 +16,9 @@ from apo_sim.pytree import pytree_dataclass, static
 class Euclidean(Bregman):
     """phi(p) = p^2 / 2: the step is a projection onto the simplex, pi = max(z - lambda, 0).
 
-    It is no Legendre generator: arms reach zero. What remains of a vanished arm makes two methods.
-    The lazy one keeps its negative coordinate, from which it may return (dual averaging); the
-    agile one forgets it and takes every step from phi'(pi) (projected gradient).
+    The generator is not Legendre: arms can reach zero. Two methods differ in how they treat a
+    vanished arm. The lazy one keeps its negative coordinate, so the arm may return (dual
+    averaging); the agile one forgets it and takes every step from phi'(pi) (projected gradient).
 
     Source: ours; the projection is sparsemax (Martins and Astudillo 2016).
 

@@ -29,9 +29,10 @@ _ALPHA = Real(
 class Link(LogCoordinates):
     """The step maximises <r, pi> - beta D_f(pi || pi_t), D_f = sum_y pi_t f(pi / pi_t).
 
-    f is convex with f(1) = 0 and f'(0) = -inf, so that no arm is lost. But for KL it is no Bregman
-    step: it adds up in no coordinates. Momentum acts on log-probabilities, as it does in practice.
-    A subclass brings `score_of_ratio`, the curve of f', and `_divergence`.
+    f is convex with f(1) = 0 and f'(0) = -inf, so that no arm is lost. Except for KL, this is not
+    a Bregman step: its steps are not additive in any coordinates. Momentum acts on
+    log-probabilities, as in practice. A subclass defines `score_of_ratio`, the curve of f', and
+    `_divergence`.
     """
 
     of_log_ratio: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Tsallis entropies, and what Burg's shares with them."""
+"""Tsallis entropies, and what they share with Burg's entropy."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ _ORDER = Real(
 class PowerEntropy(Bregman):
     """phi'(p) = (1 - p^(q-1)) / (1 - q) with q < 1, so that phi'(1) = 0.
 
-    A subclass says what q is.
+    A subclass defines q.
     """
 
     q: Any
@@ -68,7 +68,7 @@ class Tsallis(PowerEntropy):
     """phi(p) = (p - p^q / q) / (1 - q), Tsallis' entropy of order q, for q in (0, 1).
 
     The policy is a power of its coordinates, pi = (1 + (1 - q) (lambda - z))^(-1 / (1 - q)): arms
-    lose mass polynomially and are never lost. Its limits are KL (q = 1) and Burg (q = 0).
+    lose mass polynomially and never vanish. Its limits are KL (q = 1) and Burg (q = 0).
 
     Source: ours. q = 1/2 is the regulariser of bandit algorithms that are best in both worlds
     (Zimmert and Seldin 2021).
@@ -77,7 +77,7 @@ class Tsallis(PowerEntropy):
         q: order of the entropy, in (0, 1); part of the compiled program.
 
     Raises:
-        InvalidArgument: q outside (0, 1), or not one known number.
+        InvalidArgument: q lies outside (0, 1), or is not a single concrete number.
 
     Example:
         >>> import jax.numpy as jnp

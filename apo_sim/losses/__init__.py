@@ -1,4 +1,4 @@
-"""Losses, one a file: of pairs of responses, see `Loss`, or of labelled ones, `PointwiseLoss`."""
+"""Losses, one per file: on pairs of responses (`Loss`) or labelled responses (`PointwiseLoss`)."""
 
 from apo_sim.losses.conservative import ConservativeDPO, RobustDPO
 from apo_sim.losses.dpo import DPO

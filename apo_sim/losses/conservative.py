@@ -1,4 +1,4 @@
-"""DPO that expects some labels to be wrong: conservative, and robust."""
+"""DPO for labels of which some are wrong: conservative and robust DPO."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -56,9 +56,10 @@ class _Tilted:
 class ConservativeDPO(_Tilted):
     """(1 - e) L(d) + e L(-d), L the logistic loss: the cross-entropy with smoothed labels.
 
-    Of two arms it learns the log-odds of p (1 - e) + (1 - p) e in place of those of p, so that
-    certain labels leave a finite difference; with labels flipped with probability e as well, it
-    is biased twice. What some tools call `label_smoothing`, and others `RobustDPO`.
+    For two arms, it learns the log-odds of p (1 - e) + (1 - p) e instead of those of p, so that
+    even deterministic labels give a finite difference. If labels are in fact flipped with
+    probability e, the result is biased twice. Some tools call this `label_smoothing`, others
+    `RobustDPO`.
 
     Args:
         noise: e, the share of labels expected to be wrong, in [0, 1/2).
@@ -90,9 +91,9 @@ class ConservativeDPO(_Tilted):
 class RobustDPO(_Tilted):
     """((1 - e) L(d) - e L(-d)) / (1 - 2 e), L the logistic loss: unbiased under flipped labels.
 
-    Its mean over labels that are flipped with probability e is DPO's over those that are not, so
-    it has DPO's minimiser in population. From a sample it may ask for infinite differences where
-    DPO does not: noise that was expected, and did not come, counts as evidence.
+    Its mean over labels that are flipped with probability e is DPO's mean over clean labels, so its
+    population minimiser is DPO's. On a sample, it may require infinite differences where DPO does
+    not, because noise that was expected but did not occur counts as evidence.
 
     Args:
         noise: e, the share of labels that are flipped, in [0, 1/2).

@@ -16,8 +16,8 @@ class DPO:
     """The logistic loss -log sigmoid(h_winner - h_loser).
 
     Source: the paper's Example 3.1 (Rafailov et al. 2023). Under Bradley-Terry preferences its
-    population minimiser is the latent reward, whatever policy collected the data; on other
-    games it has no closed form and is solved for.
+    population minimiser is the latent reward, whatever policy collected the data; in other games
+    the minimiser has no closed form and is computed numerically.
 
     Example:
         >>> import jax.numpy as jnp

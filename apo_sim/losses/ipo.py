@@ -18,10 +18,10 @@ class IPO:
     (N12, ours).
 
     Args:
-        tau: inverse of the margin asked for, above 0.
+        tau: inverse of the target margin, above 0.
 
     Raises:
-        InvalidArgument: tau not positive and finite, or an array.
+        InvalidArgument: tau is not positive and finite, or is an array.
 
     Example:
         >>> import jax.numpy as jnp

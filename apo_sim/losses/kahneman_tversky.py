@@ -10,7 +10,7 @@ from apo_sim.pytree import pytree_dataclass
 
 @pytree_dataclass
 class KTO:
-    """A loss of one labelled response: 1 - sigmoid of how far it is on the right side of z.
+    """A loss on one labelled response: 1 - sigmoid of its distance to the correct side of z.
 
     With h = beta log(policy / proximal centre), a desirable response costs
     lambda_D (1 - sigmoid(h - z)) and an undesirable one lambda_U (1 - sigmoid(z - h)). The anchor

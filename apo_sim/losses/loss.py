@@ -1,6 +1,6 @@
-"""What a loss is: of a pair of responses, or of one labelled response; and what it may bring.
+"""The interface of losses, on pairs of responses or on one labelled response, and its extensions.
 
-A user's own loss need not inherit from anything: it is known by the methods that it has.
+Your own loss need not inherit from anything: it is recognised by its methods.
 """
 
 import inspect
@@ -19,11 +19,11 @@ Result = TypeVar("Result")
 
 
 class Extra(NamedTuple):
-    """What a loss may need beyond the two scores.
+    """Further inputs that a loss may need besides the two scores.
 
     Attributes:
-        log_normalizer: beta log Z, with Z the normaliser of the proximal step (SPPO regresses
-            on it). On a table the scores are known up to a constant only, and it is 0.
+        log_normalizer: beta log Z, where Z is the normaliser of the proximal step (SPPO regresses
+            on it). On a table it is 0, because scores are known only up to a constant.
     """
 
     log_normalizer: Float[Array, "..."] | float = 0.0
@@ -31,11 +31,11 @@ class Extra(NamedTuple):
 
 @runtime_checkable
 class Loss(Protocol):
-    """A loss of preference pairs: `loss(h_winner, h_loser, extra) -> Array`, element by element.
+    """A loss on preference pairs: `loss(h_winner, h_loser, extra) -> Array`, element by element.
 
     h = beta log(policy / proximal centre) of the winning and the losing response. A loss must be
-    convex in h; unless it brings its own minimisers, it must depend on h_winner - h_loser only and
-    be twice differentiable. What a loss may bring besides is used wherever it is there:
+    convex in h. Unless it defines its own minimisers, it must depend only on h_winner - h_loser and
+    be twice differentiable. A loss may implement further protocols, which are then used:
     `BringsMinimiser`, `BringsEmpiricalMinimiser`, `BringsMean`, `BringsDerivatives`,
     `BringsDerivativesBetween`.
     """
@@ -139,10 +139,11 @@ class BringsDerivativesBetween(Protocol):
 
 @runtime_checkable
 class PointwiseLoss(Protocol):
-    """A loss of single labelled responses: `loss(h, label, anchor)`, element by element.
+    """A loss on single labelled responses: `loss(h, label, anchor)`, element by element.
 
-    h is the score of a response, label 1.0 if it was found desirable and 0.0 if not, and the
-    anchor is what `anchor` makes of the mean score of responses in contexts that are not theirs.
+    h is the score of a response, and label is 1.0 if the response was judged desirable and 0.0
+    otherwise. The method `anchor` computes the anchor from the mean score of responses in contexts
+    that they do not belong to.
     """
 
     def __call__(
@@ -173,14 +174,14 @@ def as_pointwise(name: str, loss: Any) -> Any:
         >>> as_pointwise("loss", DPO())
         Traceback (most recent call last):
         ...
-        apo_sim.errors.InvalidArgument: loss = DPO() is no loss of labelled responses; pass an \
+        apo_sim.errors.InvalidArgument: loss = DPO() is not a loss on labelled responses; pass an \
 instance such as apo_sim.losses.KTO(), with __call__ and anchor
     """
     if isinstance(loss, type) or not is_pointwise(loss):
         raise InvalidArgument(
             name,
             loss,
-            "is no loss of labelled responses",
+            "is not a loss on labelled responses",
             "pass an instance such as apo_sim.losses.KTO(), with __call__ and anchor",
         )
     if _is_ours(loss):
@@ -203,14 +204,14 @@ def as_loss(name: str, loss: Any) -> Any:
     """
     if isinstance(loss, type) or not callable(loss):
         raise InvalidArgument(
-            name, loss, "is no loss", "pass an instance such as apo_sim.DPO(), or a callable"
+            name, loss, "is not a loss", "pass an instance such as apo_sim.DPO(), or a callable"
         )
     if is_pointwise(loss):
         raise InvalidArgument(
             name,
             loss,
-            "is a loss of single labelled responses",
-            "pass one of pairs, such as apo_sim.DPO()",
+            "is a loss on single labelled responses",
+            "pass a loss on pairs, such as apo_sim.DPO()",
         )
     if _is_ours(loss):
         return loss

@@ -12,19 +12,19 @@ from apo_sim.pytree import pytree_dataclass
 class SLiC:
     """The hinge loss max(0, margin - (h_winner - h_loser)).
 
-    Of two arms it learns which one wins more often and nothing else: their scores differ by the
-    margin exactly, and by any number up to it where both win as often. It has no curvature and in
-    general many minimisers, corners of a linear program; so it is fitted by gradient, and no table
-    is solved for.
+    The loss learns only which of two arms wins more often: their scores differ by exactly the
+    margin, or by any number up to it if both win equally often. It has no curvature and in general
+    many minimisers, the corners of a linear program, so it can be fitted by gradient but not solved
+    for on a table.
 
     Args:
-        margin: lead of the winner from which on a pair costs nothing, above 0.
+        margin: lead of the winner beyond which a pair costs nothing, above 0.
 
     Raises:
-        InvalidArgument: a margin that is not positive and finite, or an array.
+        InvalidArgument: a margin that is not positive and finite, or is an array.
 
     Source: Zhao et al. (2023), "SLiC-HF", equation (2) without its likelihood term, on log-ratios
-    in place of log-likelihoods.
+    instead of log-likelihoods.
 
     Example:
         >>> loss = SLiC(margin=1.0)

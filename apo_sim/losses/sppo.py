@@ -16,8 +16,8 @@ class SPPO:
     """The loss (h_winner - 1 + b)^2 / 2 + (h_loser + b)^2 / 2, with b = beta log Z.
 
     Source: the paper's Example 3.2 (Wu et al. 2024). Every response is regressed on whether it
-    won, so the population minimiser is P(y > proximal centre). The paper writes log Z where
-    its own definitions need beta log Z: only then is h = P - b normalised.
+    won, so the population minimiser is P(y > proximal centre). The paper writes log Z, but its own
+    definitions require beta log Z: only then is h = P - b normalised.
 
     Example:
         >>> import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Methods, one a file. A method is init, step, policies and the data it asks for: `Method`."""
+"""Methods, one per file. A `Method` is an init, a step, its policies and a request for data."""
 
 from apo_sim.methods.accelerated import Accelerated
 from apo_sim.methods.chipo import ChiPO

@@ -15,8 +15,8 @@ from apo_sim.pytree import pytree_dataclass
 
 MOVABLE = instance_of(
     Movable,
-    "goes on from no policy that momentum could move",
-    "pass an instance such as NPG(); Proximal has momentum of its own",
+    "has no policy that momentum could extrapolate",
+    "pass an instance such as NPG(); Proximal has its own momentum",
 )
 
 

@@ -38,7 +38,7 @@ class ChiPO(TwoPolicies):
         ranker: how a preference pair comes about; its policy is the reference policy.
 
     Raises:
-        InvalidArgument: a number out of range, something that is no ranker.
+        InvalidArgument: a number out of range, something that is not a ranker.
 
     Source: Huang et al. (2024), "Correcting the mythos of KL-regularization", algorithm 1.
 

@@ -35,7 +35,7 @@ class DNO(OnWinRates):
         ranker: how a preference pair comes about, see `apo_sim.preferences`.
 
     Raises:
-        InvalidArgument: a weight not above 0, something that is no ranker.
+        InvalidArgument: a weight not above 0, something that is not a ranker.
 
     Source: Rosset et al. (2024), "Direct Nash optimization", Algorithm 1.
 

@@ -36,7 +36,7 @@ class EGPO(TwoPolicies, OnWinRates):
         ranker: how a preference pair comes about, see `apo_sim.preferences`.
 
     Raises:
-        InvalidArgument: a step or a pull out of range, something that is no ranker.
+        InvalidArgument: a step or a pull out of range, something that is not a ranker.
 
     Source: Zhou, Fazel and Du (2025), "Extragradient preference optimization".
 

@@ -31,7 +31,7 @@ class INPO(OnWinRates):
         ranker: how a preference pair comes about, see `apo_sim.preferences`.
 
     Raises:
-        InvalidArgument: a step or a pull out of range, something that is no ranker.
+        InvalidArgument: a step or a pull out of range, something that is not a ranker.
 
     Source: Zhang et al. (2024), "Iterative Nash policy optimization", its exact step; the factor
         is ours, from Theorem 3.4 of Sokota et al. (2023).

@@ -48,7 +48,7 @@ class KTO(TwoPolicies):
         ranker: how the pairs come about that are taken apart; its policy is the reference policy.
 
     Raises:
-        InvalidArgument: a number out of range, something that is no ranker.
+        InvalidArgument: a number out of range, something that is not a ranker.
 
     Source: Ethayarajh et al. (2024), "Model alignment as prospect theoretic optimization",
         equations (7) and (8); the maximum and the bound on a table are ours.

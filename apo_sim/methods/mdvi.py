@@ -28,7 +28,7 @@ class MDVI(OnRewards):
         source: of the reward, see `apo_sim.methods.reward_sources`.
 
     Raises:
-        InvalidArgument: a number out of its range, something that is no source of rewards.
+        InvalidArgument: a number out of its range, something that is not a reward source.
 
     Source: Vieillard et al. (2020), "Leverage the average", MD-VI(lambda, tau) at discount 0; they
         start from the uniform policy.

@@ -1,4 +1,4 @@
-"""What a method is: a state, a step, the policies in between and the data that it asks for."""
+"""The interface of methods: a state, a step, the policies and a request for data."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,7 +14,7 @@ Number = Float[Array, ""] | Int[Array, ""]
 
 @pytree_dataclass
 class Report:
-    """What a step tells the loop beside the state; every part may be left out.
+    """What a step reports to the loop besides the state; every part is optional.
 
     Attributes:
         weights: the policy that the metrics look at, times `total`, shape (contexts, arms); None:
@@ -74,7 +74,7 @@ class Method(Protocol):
 
 @runtime_checkable
 class BeginsAtRandom(Protocol):
-    """A method whose `init` may draw: one half of the run's key is its, the data get the other."""
+    """A method with a random `init`, which gets one half of the run's key; data use the other."""
 
     @property
     def begins_at_random(self) -> bool:
@@ -84,7 +84,7 @@ class BeginsAtRandom(Protocol):
 
 @runtime_checkable
 class ChecksItself(Protocol):
-    """A method that can tell, before anything is compiled, what it cannot run on."""
+    """A method that can reject a problem that it cannot run on before anything is compiled."""
 
     def check(self, problem: Problem, iterations: int, samples: Any, first: int | None) -> None:
         """Raise an `InvalidArgument`.
@@ -100,7 +100,7 @@ class ChecksItself(Protocol):
 
 @runtime_checkable
 class Movable(Protocol):
-    """A method that goes on from the policy it collects data with, wherever that is put."""
+    """A method that continues from the policy that collects its data, even if that is moved."""
 
     def moved(self, state: State, log_policy: LogPolicy) -> State:
         """The state with log_policy, shape (contexts, arms), in that policy's place."""
@@ -109,7 +109,7 @@ class Movable(Protocol):
 
 @runtime_checkable
 class ExplainsDivergence(Protocol):
-    """A method that knows which of its settings to turn when a run is not finite any more."""
+    """A method that can name the setting to change when a run is no longer finite."""
 
     def divergence(self, iteration: int) -> Exception:
         """What to raise when iteration 1, 2, ... was the first that went wrong."""

@@ -31,7 +31,7 @@ class NashMD(TwoPolicies, OnWinRates):
         ranker: how a preference pair comes about, see `apo_sim.preferences`.
 
     Raises:
-        InvalidArgument: a step or a pull out of range, something that is no ranker.
+        InvalidArgument: a step or a pull out of range, something that is not a ranker.
 
     Source: Munos et al. (2023), "Nash learning from human feedback", section 5.
 

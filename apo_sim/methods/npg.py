@@ -26,7 +26,7 @@ class NPG(OnRewards):
         source: of the reward, see `apo_sim.methods.reward_sources`.
 
     Raises:
-        InvalidArgument: a step out of range, something that is no source of rewards.
+        InvalidArgument: a step out of range, something that is not a reward source.
 
     Source: Kakade (2001), "A natural policy gradient"; the softmax form is Agarwal et al. (2021),
         "On the theory of policy gradient methods", at discount 0.

@@ -78,7 +78,7 @@ class OnNetwork:
         params: to start from; None: drawn from the key of the run.
 
     Raises:
-        InvalidArgument: something that is no policy, inner training or space.
+        InvalidArgument: something that is not a policy, inner training or space.
 
     Source: the paper's Algorithm 1 with its section 5.2.
 
@@ -100,7 +100,7 @@ class OnNetwork:
             raise InvalidArgument(
                 "policy",
                 self.network,
-                "is no policy",
+                "is not a policy",
                 "pass an instance such as apo_sim.policies.MLP(...)",
             )
         STEP("step", self.training)
@@ -110,7 +110,7 @@ class OnNetwork:
             raise InvalidArgument(
                 "space",
                 self.space,
-                "is no space",
+                "is not a space",
                 "pass an instance such as apo_sim.InParameters()",
             )
         if isinstance(self.space, InTokens) and not isinstance(self.network, SequencePolicy):
@@ -213,7 +213,10 @@ class OnNetwork:
             )
         if batch is not None and is_pointwise(method.loss):
             raise InvalidArgument(
-                "batch", batch, "is of pairs, and the loss judges single labels", "leave it out"
+                "batch",
+                batch,
+                "counts pairs, but the loss takes single labelled responses",
+                "leave batch out",
             )
 
     def divergence(self, beta: Any, iteration: int) -> Exception:
@@ -250,7 +253,10 @@ def _of_inner(inner):
 def _check_geometry(geometry, space):
     if isinstance(space, InTokens) and not isinstance(geometry, KL):
         raise InvalidArgument(
-            "geometry", geometry, "has no next tokens", "extrapolate in another space, or pass KL()"
+            "geometry",
+            geometry,
+            "cannot extrapolate token by token",
+            "extrapolate in another space, or pass KL()",
         )
     if geometry.legendre:
         return
@@ -258,14 +264,14 @@ def _check_geometry(geometry, space):
         raise InvalidArgument(
             "geometry",
             geometry,
-            "remembers of an arm without mass what no network can hold",
+            "keeps dual coordinates of arms without mass, which a network cannot represent",
             "pass apo_sim.Euclidean(lazy=False)",
         )
     if not isinstance(space, InParameters):
         raise InvalidArgument(
             "geometry",
             geometry,
-            "takes all mass from an arm, which a network never does",
+            "can remove all mass from an arm, which a network cannot represent",
             "extrapolate its parameters: space=apo_sim.InParameters()",
         )
 
@@ -274,7 +280,7 @@ def _check_params(problem, network, params):
     own = jax.eval_shape(lambda: network.init(jax.random.key(0)))
     if params is not None and _shapes(_checked_params(params)) != _shapes(own):
         raise InvalidArgument(
-            "params", params, "are not of this policy", "pass what policy.init(key) returns"
+            "params", params, "do not belong to this policy", "pass what policy.init(key) returns"
         )
     shapes = jax.eval_shape(network.log_prob, own)
     if shapes.shape != problem.log_ref.shape:
@@ -291,7 +297,7 @@ def _checked_params(params):
         leaves = jax.tree.leaves(params)
     except ValueError as error:
         raise InvalidArgument(
-            "params", params, "are no tree", "pass what policy.init(key) returns"
+            "params", params, "are not a pytree", "pass what policy.init(key) returns"
         ) from error
     for leaf in leaves:
         as_float("params", leaf, None)

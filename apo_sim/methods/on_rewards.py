@@ -57,8 +57,8 @@ class OnRewards:
             raise InvalidArgument(
                 "source",
                 self.source,
-                "draws responses that are not those of the policy",
-                "let both responses of a pair come from it: ranker=Pairwise()",
+                "samples responses that do not come from the policy",
+                "sample both responses of a pair from the policy: ranker=Pairwise()",
             )
 
     def init(self, problem: Problem, key: Key[Array, ""] | None) -> Any:

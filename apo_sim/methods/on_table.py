@@ -128,7 +128,7 @@ class OnTable:
             raise InvalidArgument(
                 "loss",
                 method.loss,
-                "judges single responses, and has no reward that a table could add",
+                "takes single responses, so it defines no reward for a table",
                 "fit it by gradient: apo_sim.train with apo_sim.policies.Table(...)",
             )
         if self.reward_bound is not None:
@@ -142,6 +142,6 @@ class OnTable:
             "beta",
             beta,
             iteration,
-            "raise it, extrapolate less, run fewer iterations or in double precision; or look at "
-            "what a loss, rule or ranker of your own returns",
+            "raise it, extrapolate less, run fewer iterations or use double precision; or check "
+            "what your own loss, rule or ranker returns",
         )

@@ -30,7 +30,7 @@ class OptimisticMD(OnWinRates):
         ranker: how a preference pair comes about, see `apo_sim.preferences`.
 
     Raises:
-        InvalidArgument: a step not above 0, something that is no ranker.
+        InvalidArgument: a step not above 0, something that is not a ranker.
 
     Source: Daskalakis and Panageas (2019), "Last-iterate convergence: zero-sum games and
         constrained min-max optimization"; the bound is ours, after Syrgkanis et al. (2015), with

@@ -29,7 +29,7 @@ class PolicyGradient(OnRewards):
             come from the policy.
 
     Raises:
-        InvalidArgument: a step out of range, something that is no source of rewards.
+        InvalidArgument: a step out of range, something that is not a reward source.
 
     Source: Williams (1992), "Simple statistical gradient-following algorithms"; for softmax bandits
         Mei et al. (2020), "On the global convergence rates of softmax policy gradient methods".

@@ -57,7 +57,7 @@ class Fit(Protocol):
         ...
 
 
-FIT = instance_of(Fit, "is no way to fit", "pass an instance such as apo_sim.methods.OnTable()")
+FIT = instance_of(Fit, "cannot fit a step", "pass an instance such as apo_sim.methods.OnTable()")
 
 
 @pytree_dataclass
@@ -76,8 +76,8 @@ class Proximal:
         first: the iteration that a schedule of `beta` begins with; 0 but for a run continued.
 
     Raises:
-        InvalidArgument: something that is no loss, rule, geometry, ranker or way to fit, a weight
-            or a number of iterations out of range.
+        InvalidArgument: something that is not a loss, rule, geometry, ranker or fit, or a weight or
+            number of iterations out of range.
 
     Source: the paper's Algorithm 1; ours for geometries other than KL.
 

@@ -32,7 +32,7 @@ class REBEL(OnRewards):
             with every other one of their context.
 
     Raises:
-        InvalidArgument: a step out of range, something that is no source of rewards.
+        InvalidArgument: a step out of range, something that is not a reward source.
 
     Source: Gao et al. (2024), "REBEL: reinforcement learning via regressing relative rewards",
         Algorithm 1; the choice among minimisers is ours.

@@ -62,7 +62,7 @@ class CountedPairs:
         accumulated: add up the counts of all iterations.
 
     Raises:
-        InvalidArgument: something that is no ranker or no flag.
+        InvalidArgument: something that is not a ranker, or not a flag.
 
     Example:
         >>> import jax
@@ -105,7 +105,7 @@ class ListedPairs:
         one_by_one: list them however many there are, for an inner training on batches.
 
     Raises:
-        InvalidArgument: something that is no ranker or no flag.
+        InvalidArgument: something that is not a ranker, or not a flag.
 
     Example:
         >>> import jax
@@ -147,7 +147,7 @@ class SingleLabels:
         accumulated: add up the labels of all iterations.
 
     Raises:
-        InvalidArgument: something that is no ranker or no flag.
+        InvalidArgument: something that is not a ranker, or not a flag.
 
     Example:
         >>> import jax

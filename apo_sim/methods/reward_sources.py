@@ -50,7 +50,7 @@ class RewardSource(Protocol):
 
 
 REWARD_SOURCE = instance_of(
-    RewardSource, "is no source of rewards", "pass an instance such as TrueReward()"
+    RewardSource, "is not a reward source", "pass an instance such as TrueReward()"
 )
 
 
@@ -83,8 +83,8 @@ class TrueReward:
             raise InvalidArgument(
                 "source",
                 self,
-                "needs a reward, which a Game has not",
-                "pass a Bandit, or FittedReward() in its place",
+                "needs a reward, which a Game does not have",
+                "pass a Bandit, or use FittedReward() instead",
             )
 
     def init(self, problem: Problem) -> tuple[()]:
@@ -124,7 +124,7 @@ class FittedReward:
         ranker: how a preference pair comes about, see `apo_sim.preferences`.
 
     Raises:
-        InvalidArgument: a bound that is no number above 0, something that is no ranker or flag.
+        InvalidArgument: a bound that is no number above 0, something that is not a ranker or flag.
 
     Source: Christiano et al. (2017), "Deep reinforcement learning from human preferences", section
         2.2.3; the bound is Assumption 4.3 of the paper.

@@ -15,7 +15,7 @@ from apo_sim.problems import LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass, static
 
 MODEL = instance_of(
-    FittedReward, "is no model fitted to labels", "pass FittedReward() of apo_sim.methods"
+    FittedReward, "is not a reward model fitted to labels", "pass FittedReward() of apo_sim.methods"
 )
 
 

@@ -1,4 +1,4 @@
-"""Momentum rules, one a file, each a pure pair (init, extrapolate) on any pytree."""
+"""Momentum rules, one per file, each a pure pair (init, extrapolate) on any pytree."""
 
 from apo_sim.momentum.averaging import Averaging
 from apo_sim.momentum.constant import Constant

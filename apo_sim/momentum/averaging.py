@@ -14,8 +14,9 @@ from apo_sim.pytree import pytree_dataclass
 class Averaging:
     """pi_t = pi_{t-1} + h_t with h_t = decay h_{t-1} + (1 - decay) (pi_hat_t - pi_{t-1}).
 
-    Source: the moving average of MoVI (Vieillard et al. 2020), which a reviewer held against
-    extrapolation: every update enters with total weight one, so noise is averaged, not raised.
+    Source: the moving average of MoVI (Vieillard et al. 2020), which a reviewer suggested instead
+    of extrapolation: every update enters with total weight one, so noise is averaged, not
+    amplified.
 
     Args:
         decay: share of the old average kept at each update, in [0, 1).

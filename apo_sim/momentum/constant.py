@@ -11,7 +11,7 @@ from apo_sim.pytree import pytree_dataclass, static
 
 @pytree_dataclass
 class Constant(Extrapolation):
-    """pi_t = pi_hat_t + alpha (pi_hat_t - pi_hat_{t-1}), in the space the tree lives in.
+    """pi_t = pi_hat_t + alpha (pi_hat_t - pi_hat_{t-1}), in the space of the pytree.
 
     Source: equations (3.6) and (3.7). On log-probabilities it is exact up to the normaliser.
 

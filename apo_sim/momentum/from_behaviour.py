@@ -13,8 +13,8 @@ from apo_sim.pytree import pytree_dataclass, static
 class FromBehaviour:
     """pi_t = pi_hat_t + alpha (pi_hat_t - pi_{t-1}): momentum from pi, not from pi_hat.
 
-    Source: the variant of the paper's Table 3. It only lengthens the last step by 1 + alpha and
-    remembers nothing: the same path as plain updates with beta / (1 + alpha).
+    Source: the variant of the paper's Table 3. It lengthens the last step by a factor 1 + alpha and
+    has no memory, so it follows the same path as plain updates with beta / (1 + alpha).
 
     Args:
         alpha: extrapolation, in [0, 1).

@@ -1,4 +1,4 @@
-"""What a momentum rule is: a pure pair (init, extrapolate) on any pytree."""
+"""The interface of momentum rules: a pure pair (init, extrapolate) on any pytree."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,8 +16,8 @@ State = Any
 class Momentum(Protocol):
     """A rule that turns the policy before extrapolation into the next proximal centre.
 
-    The tree is whatever the policy is made of: log-probabilities of a table (the loop puts the
-    normaliser back), parameters of a network, sharded arrays. The state is data.
+    The pytree represents the policy: the log-probabilities of a table (the loop normalises them
+    again), the parameters of a network, or sharded arrays. The state is a pytree too.
     """
 
     def init(self, tree: Tree) -> State:
@@ -40,7 +40,9 @@ def step_beyond(new: Tree, old: Tree, weight: Any) -> Tree:
     NUMBER("weight", weight)
     shapes = {name: _shapes(name, tree) for name, tree in (("new", new), ("old", old))}
     if shapes["new"] != shapes["old"]:
-        raise InvalidArgument("old", old, "is of other shapes than `new`", "pass two of one kind")
+        raise InvalidArgument(
+            "old", old, "has other shapes than `new`", "pass two pytrees of the same shapes"
+        )
     return jax.tree.map(lambda n, o: n + weight * (n - o), new, old)
 
 
@@ -48,7 +50,7 @@ def _shapes(name: str, tree: Tree) -> Any:
     try:
         leaves, structure = jax.tree.flatten(tree)
     except ValueError as error:
-        raise InvalidArgument(name, tree, "is no tree", "let the keys be of one kind") from error
+        raise InvalidArgument(name, tree, "is not a pytree", "use keys of a single type") from error
     return structure, [as_float(name, leaf, None).shape for leaf in leaves]
 
 

@@ -1,4 +1,4 @@
-"""Policies, one kind a file: from parameters to log-probabilities of every action."""
+"""Policies, one kind per file: from parameters to the log-probabilities of all actions."""
 
 from apo_sim.policies.attention import Attention
 from apo_sim.policies.gaussian import Gaussian

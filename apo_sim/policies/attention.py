@@ -22,7 +22,7 @@ class Attention:
         width: units of every layer.
 
     Raises:
-        InvalidArgument: sizes that are no counts, or more than `MAX_SEQUENCES` sequences.
+        InvalidArgument: sizes that are not counts, or more than `MAX_SEQUENCES` sequences.
 
     Example:
         >>> policy = Attention(vocabulary=3, length=4, width=8)

@@ -25,7 +25,7 @@ class Gaussian:
         activation: "relu", "tanh" or "gelu".
 
     Raises:
-        InvalidArgument: coordinates of another shape or not finite, sizes that are no counts.
+        InvalidArgument: coordinates of another shape or not finite, sizes that are not counts.
         UnknownName: another activation.
 
     Source: ours, for the reviews' simulation, which does not say what its policy is.

@@ -35,7 +35,7 @@ class MLP:
         activation: "relu", "tanh" or "gelu".
 
     Raises:
-        InvalidArgument: coordinates of another shape or not finite, sizes that are no counts.
+        InvalidArgument: coordinates of another shape or not finite, sizes that are not counts.
         UnknownName: another activation.
 
     Source: the reviews' simulation (two layers, width 256).

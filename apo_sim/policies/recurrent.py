@@ -20,7 +20,7 @@ class Recurrent:
         width: units of the recurrent state.
 
     Raises:
-        InvalidArgument: sizes that are no counts, or more than `MAX_SEQUENCES` sequences.
+        InvalidArgument: sizes that are not counts, or more than `MAX_SEQUENCES` sequences.
 
     Example:
         >>> policy = Recurrent(vocabulary=3, length=4, width=8)

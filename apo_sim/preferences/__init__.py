@@ -1,8 +1,8 @@
-"""Preference data: who is drawn, who wins, how it is summed up, and the mean of a loss over it.
+"""Preference data: which pairs are drawn, which response wins, their counts, and mean losses.
 
-Every tabular loss sees its data only through counts, so they are drawn from their own multinomial
-law: an iteration costs the same for any number of preference pairs. Networks over many actions see
-fewer pairs than there are pairs of actions, and draw them one by one.
+Every tabular loss sees its data only through counts, so the counts are drawn directly from their
+multinomial law, and an iteration costs the same for any number of preference pairs. Networks over
+many actions see fewer pairs than there are pairs of actions, and draw them one by one.
 """
 
 from apo_sim.preferences.best_against_worst import BestAgainstWorst

@@ -1,4 +1,4 @@
-"""The best of several responses, and the worst."""
+"""The best of several responses against the worst."""
 
 import jax
 import jax.numpy as jnp
@@ -17,16 +17,16 @@ from apo_sim.pytree import pytree_dataclass, static
 class BestAgainstWorst:
     """The best of n independent responses against the worst, ranked without noise.
 
-    Source: the paper's section 5 (five responses, top against bottom). Bandits rank by reward,
-    games by how often a response beats the policy in training. Responses that tie share a place
-    at random.
+    Source: the paper's section 5 (five responses, top against bottom). Bandits rank responses by
+    reward, games by the rate at which a response beats the policy in training. Ties in the ranking
+    are broken at random.
 
     Args:
         responses: n, at least 2.
-        sampler: what draws them, see `apo_sim.preferences.samplers`.
+        sampler: the sampler that draws them, see `apo_sim.preferences.samplers`.
 
     Raises:
-        InvalidArgument: fewer than two responses, something that is no sampler.
+        InvalidArgument: fewer than two responses, something that is not a sampler.
 
     Example:
         >>> import jax.numpy as jnp

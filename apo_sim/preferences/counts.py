@@ -53,4 +53,6 @@ def check_some(name: str, *weights: Array) -> None:
     """Refuse weights that are all zero: they have no mean."""
     known = [concrete(array) for array in weights]
     if all(values is not None and not np.any(values) for values in known):
-        raise InvalidArgument(name, weights[0], "is zero everywhere", "pass some data")
+        raise InvalidArgument(
+            name, weights[0], "is zero everywhere", "pass counts with at least one pair"
+        )

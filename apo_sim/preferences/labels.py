@@ -58,8 +58,8 @@ class Labels:
             raise InvalidArgument(
                 "undesirable",
                 self.undesirable,
-                f"is not of the shape of the desirable ones, {desirable.shape}",
-                "pass two arrays of one shape",
+                f"has another shape than the desirable weights, {desirable.shape}",
+                "pass two arrays of the same shape",
             )
         check_some("desirable", desirable, undesirable)
         object.__setattr__(self, "desirable", desirable)

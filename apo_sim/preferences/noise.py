@@ -1,4 +1,4 @@
-"""Labels that are wrong now and then."""
+"""Labels that are sometimes wrong."""
 
 import jax
 import jax.numpy as jnp
@@ -22,17 +22,17 @@ PROBABILITY = within("in [0, 1]", lambda values: (values >= 0) & (values <= 1))
 
 @pytree_dataclass
 class Flipped:
-    """Pairs of another ranker, in which winner and loser are exchanged with a probability e.
+    """Pairs of another ranker, with winner and loser swapped with probability e.
 
-    cells' = (1 - e) cells + e cells^T. In population DPO then learns from Bradley-Terry pairs of
-    two arms the log-odds of p (1 - e) + (1 - p) e, the target of conservative DPO.
+    cells' = (1 - e) cells + e cells^T. In population, DPO on Bradley-Terry pairs of two arms then
+    learns the log-odds of p (1 - e) + (1 - p) e, the target of conservative DPO.
 
     Args:
-        ranker: how the pairs come about before.
+        ranker: the ranker whose labels are flipped.
         probability: e, in [0, 1]; one half leaves nothing to learn.
 
     Raises:
-        InvalidArgument: something that is no ranker or no probability.
+        InvalidArgument: something that is not a ranker, or not a probability.
 
     Source: the noise that conservative DPO (Mitchell 2023) and robust DPO (Chowdhury et al. 2024)
         assume.

@@ -21,7 +21,7 @@ class Pairs:
         loser: the other one, shape (N,).
 
     Raises:
-        InvalidArgument: something that is no list of places, lists of different lengths.
+        InvalidArgument: something that is not a list of indices, lists of different lengths.
 
     Example:
         >>> from apo_sim import DPO
@@ -70,10 +70,10 @@ def _as_places(name: str, value: Any) -> Int[Array, " pairs"]:
     except (TypeError, ValueError, RuntimeError, OverflowError):
         array = None
     if array is None or not jnp.issubdtype(array.dtype, jnp.integer):
-        raise InvalidArgument(name, value, "is no list of places", remedy)
+        raise InvalidArgument(name, value, "is not a list of indices", remedy)
     if array.ndim != 1 or array.size == 0:
         raise InvalidArgument(name, value, f"has shape {array.shape}", remedy)
     values = concrete(array)
     if values is not None and (values < 0).any():
-        raise InvalidArgument(name, value, "has places below 0", remedy)
+        raise InvalidArgument(name, value, "contains negative indices", remedy)
     return array

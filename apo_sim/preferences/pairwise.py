@@ -1,4 +1,4 @@
-"""Two responses, and a coin that the preference weighs."""
+"""Two independent responses, labelled at random by their preference."""
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +16,15 @@ class Pairwise:
     """Two independent responses, the winner drawn from the preference P.
 
     With samplers p and q, i beats j in a share (p_i q_j + p_j q_i) P(i, j) of the pairs, and i
-    meets itself in p_i q_i. An arm drawn twice is a tie with itself: it counts among the N pairs
-    and says nothing of differences.
+    meets itself in p_i q_i. An arm that is drawn twice ties with itself: the pair counts among the
+    N pairs but carries no information about differences.
 
     Args:
-        first: what draws one response, see `apo_sim.preferences.samplers`.
-        second: what draws the other one.
+        first: the sampler of one response, see `apo_sim.preferences.samplers`.
+        second: the sampler of the other response.
 
     Raises:
-        InvalidArgument: something that is no sampler.
+        InvalidArgument: something that is not a sampler.
 
     Source: the paper's Algorithm 1, which draws both from the policy in training.
 

@@ -28,7 +28,7 @@ WEIGHTS = Real(
     shape=(None,),
 )
 _SAMPLES = Real(
-    "is no number of samples up to 1e12",
+    "is not a valid number of samples",
     lambda samples: (samples >= 1) & (samples <= 1e12) & (samples == np.floor(samples)),
     "pass an integer from 1 to 1e12",
 )
@@ -52,7 +52,7 @@ class Ranker(Protocol):
         ...
 
 
-RANKER = instance_of(Ranker, "is no ranker", "pass an instance such as apo_sim.Pairwise()")
+RANKER = instance_of(Ranker, "is not a ranker", "pass an instance such as apo_sim.Pairwise()")
 
 
 @runtime_checkable

@@ -36,7 +36,7 @@ _WEIGHT = Real(
 )
 
 SAMPLER = instance_of(
-    Sampler, "is no sampler", "pass an instance such as apo_sim.preferences.FromReference()"
+    Sampler, "is not a sampler", "pass an instance such as apo_sim.preferences.FromReference()"
 )
 
 
@@ -132,8 +132,8 @@ class Mixture:
         samplers: as many of them.
 
     Raises:
-        InvalidArgument: weights that are no distribution, something that is no sampler, numbers
-            of them that differ.
+        InvalidArgument: weights that are not a distribution, something that is not a sampler, or
+            different numbers of the two.
 
     Example:
         >>> from apo_sim import Bandit
@@ -206,7 +206,7 @@ class LogitMixture:
             terms.append((self.of_reward, problem.reward))
         elif not _is_zero(self.of_reward):
             raise InvalidArgument(
-                "of_reward", self.of_reward, "asks for rewards, which a Game has not", "pass 0"
+                "of_reward", self.of_reward, "needs rewards, which a Game does not have", "pass 0"
             )
         logits = sum(_weighted(weight, part, log_policy.dtype) for weight, part in terms)
         return jax.nn.log_softmax(logits, axis=1)
@@ -224,7 +224,7 @@ def _weighted(weight: Any, values: Array, dtype: Any) -> Array:
     return jnp.clip(jnp.asarray(weight, dtype) * finite, -large, large)
 
 
-_SAMPLERS = sequence_of(SAMPLER, "is no list of samplers", "pass a list of samplers")
+_SAMPLERS = sequence_of(SAMPLER, "is not a list of samplers", "pass a list of samplers")
 
 
 def _check_distribution(name: str, weights: Any) -> None:
@@ -233,5 +233,5 @@ def _check_distribution(name: str, weights: Any) -> None:
         return
     if np.any(values < 0) or abs(values.sum() - 1) > tolerance(weights.dtype):
         raise InvalidArgument(
-            name, weights, "is no distribution", "divide non-negative weights by their sum"
+            name, weights, "is not a distribution", "divide non-negative weights by their sum"
         )

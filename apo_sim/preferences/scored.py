@@ -54,8 +54,8 @@ class Scored:
                 raise InvalidArgument(
                     name,
                     getattr(self, name),
-                    f"is not of the shape of the rewards, {reward.shape}",
-                    "pass arrays of one shape",
+                    f"has another shape than the rewards, {reward.shape}",
+                    "pass arrays of the same shape",
                 )
         check_some("drawn", drawn)
         for name, array in (("reward", reward), ("drawn", drawn), ("known", known)):

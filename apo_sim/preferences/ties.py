@@ -23,26 +23,26 @@ HANDLING = ("drop", "split")
 
 @pytree_dataclass
 class Ties:
-    """Pairs of another ranker, of which a share p comes back without a preference.
+    """Pairs of another ranker, of which a share p is returned without a preference.
 
-    Only a pair of two different arms can tie. What becomes of it:
+    Only a pair of two different arms can tie. A tied pair is handled in one of two ways:
 
-    - "drop": it is one of the N pairs and says nothing of differences. It goes down as a pair of
-      one arm with itself, of either arm in half of the cases. (A loss that looks at responses
-      one at a time, as SPPO and KTO do, reads that as half a win: there it is like "split",
-      with more noise);
-    - "split": both arms win half. In counts both orders get 1/2, and no coin adds its noise; in
-      a list of pairs, which has no halves, a fair coin decides.
+    - "drop": the pair counts among the N pairs but carries no information about differences. It is
+      recorded as a pair of one arm with itself, with either arm equally likely. (A loss that
+      considers one response at a time, such as SPPO and KTO, treats this as half a win: for it,
+      "drop" is like "split", with more noise);
+    - "split": both arms get half a win. In counts, both orders get 1/2, without the noise of a coin
+      flip; in a list of pairs, which has no halves, a fair coin decides.
 
     Args:
-        ranker: how the pairs come about before.
+        ranker: the ranker whose pairs tie.
         probability: p, in [0, 1].
         handling: "drop" or "split".
 
     Raises:
-        InvalidArgument: something that is no ranker, no probability or no handling.
+        InvalidArgument: something that is not a ranker, a probability or a handling.
 
-    Source: ours; both are common ways with the ties that annotators give.
+    Source: ours; both are common ways to handle ties reported by annotators.
 
     Example:
         >>> import jax.numpy as jnp

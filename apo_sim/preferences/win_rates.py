@@ -8,7 +8,7 @@ from apo_sim.preferences.counts import Counts
 from apo_sim.preferences.population import Population
 
 DATA = instance_of(
-    Population | Counts, "are no pairs", "pass apo_sim.preferences.Counts(...) or their Population"
+    Population | Counts, "are not pairs", "pass apo_sim.preferences.Counts(...) or their Population"
 )
 
 

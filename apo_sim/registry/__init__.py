@@ -1,7 +1,7 @@
-"""What the library has of its own, by name: for `sweep`, the command line and their messages.
+"""The library's own objects by name, for `sweep`, the command line and their messages.
 
-A new loss, rule, ranker, geometry, method or family gets a name by a line here, and can then be
-asked for by it in Python, on the command line and in files.
+To name a new loss, rule, ranker, geometry, method or family, add a line here. The name then works
+in Python, on the command line and in files.
 """
 
 from collections.abc import Callable
@@ -52,7 +52,7 @@ LOSSES = Registry(
         "slic": SLiC(),
     },
     Loss,
-    "is no loss",
+    "is not a loss",
     "an object such as apo_sim.DPO()",
 )
 # A rule, or a class or function that makes one of alpha.
@@ -67,21 +67,21 @@ MOMENTA = Registry(
         "from_behaviour": FromBehaviour,
     },
     Momentum,
-    "is no momentum rule",
+    "is not a momentum rule",
     "an object such as apo_sim.Constant(0.3)",
 )
 RANKERS = Registry(
     "ranker",
     {"pairwise": Pairwise(), "best_against_worst": BestAgainstWorst()},
     Ranker,
-    "is no ranker",
+    "is not a ranker",
     "an object such as apo_sim.BestAgainstWorst(5)",
 )
 GEOMETRIES = Registry(
     "geometry",
     geometry.NAMED,
     Geometry,
-    "is no geometry",
+    "is not a geometry",
     "an object such as apo_sim.geometry.KL()",
 )
 # A method with its own settings, or the class that makes one of the settings of a sweep.
@@ -107,14 +107,14 @@ METHODS = Registry(
         "optimistic_md": OptimisticMD(),
     },
     Method,
-    "is no method",
+    "is not a method",
     "an object such as apo_sim.methods.Proximal(beta=1.0)",
 )
 FAMILIES = Registry(
     "family",
     named_families.NAMED,
     Callable,
-    "is no family of problems",
+    "is not a problem family",
     "a function family(key, contexts, arms, **parameters)",
 )
 

@@ -90,7 +90,9 @@ class Registry:
             remedy = f"pass {self.example}, or a name out of {names}"
             raise InvalidArgument(self.argument, value, self.problem, remedy)
         if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value)):
-            raise InvalidArgument(self.argument, value, "is traced", "call this outside of JAX")
+            raise InvalidArgument(
+                self.argument, value, "is traced", "call this outside jax.jit and jax.vmap"
+            )
         for name, own in self.named.items():
             if _same(own, value):
                 return Choice(name, name, own)
@@ -99,7 +101,7 @@ class Registry:
     def _by_name(self, name: str) -> Choice:
         if name not in self.named and _HASH.search(name):
             raise InvalidArgument(
-                self.argument, name, "is the record of an object", "pass the object itself"
+                self.argument, name, "is the stored record of an object", "pass the object itself"
             )
         return Choice(str(name), str(name), self[name])
 

@@ -118,9 +118,9 @@ def parameters_of(family: Family) -> dict[str, Any]:
     try:
         parameters = inspect.signature(family).parameters
     except (TypeError, ValueError):
-        raise InvalidArgument("family", family, "does not say what it takes", remedy) from None
+        raise InvalidArgument("family", family, "does not reveal its arguments", remedy) from None
     if not {*SIZES} <= {*parameters}:
-        raise InvalidArgument("family", family, "takes other arguments", remedy)
+        raise InvalidArgument("family", family, "takes different arguments", remedy)
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return {
         name: None if parameter.default is parameter.empty else parameter.default

@@ -73,7 +73,7 @@ class Progress:
     running: tuple[str, ...]
 
 
-_IDS = sequence_of(as_text, "are no ids", 'pass a list such as ["N2"], or None for all')
+_IDS = sequence_of(as_text, "are not claim ids", 'pass a list such as ["N2"], or None for all')
 
 
 @checked(claims=optional(_IDS), seed=as_seed, jobs=optional(as_count), watch=function_of(None))

@@ -1,8 +1,8 @@
-"""Where momentum acts, one space a file: parameters, log-probabilities, tokens, a distilled copy.
+"""What momentum extrapolates, one space per file: parameters, log-probabilities, tokens, a copy.
 
-The policy is softmax(network + offset). A space takes what was trained, lets a momentum rule of
-`apo_sim.momentum` work on what it holds to be the policy, and says which network and offset the
-next proximal centre is made of.
+The policy is softmax(network + offset). A space takes the trained network, applies a momentum rule
+of `apo_sim.momentum` to its own representation of the policy, and returns the network and offset
+of the next proximal centre.
 """
 
 from apo_sim.spaces.distilled import Distilled

@@ -13,10 +13,10 @@ from apo_sim.spaces.space import log_policy_of
 
 @pytree_dataclass
 class Distilled:
-    """The exact extrapolation, distilled into the network by the KL divergence.
+    """The exact extrapolation, distilled into the network by minimising the KL divergence.
 
-    Starts from the network that was trained; how far it stays behind is in the run's
-    `kl_to_exact`. The offset of the start is kept.
+    Distillation starts from the trained network, and the run's `kl_to_exact` measures its error.
+    The initial offset is kept.
 
     Args:
         step: how the network is trained to follow.

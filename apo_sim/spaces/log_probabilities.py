@@ -9,8 +9,8 @@ from apo_sim.spaces.space import log_policy_of
 class InLogProbabilities:
     """log pi_t = log pi_hat_t + alpha (log pi_hat_t - log pi_hat_{t-1}), exactly.
 
-    The network stays where training left it; what momentum adds is stored beside it as an offset,
-    one number an action. For sequences this is the extrapolation of whole sequences, normalised
+    The trained network is left unchanged, and the effect of momentum is stored beside it as an
+    offset, one number per action. For sequences, this extrapolates whole sequences and normalises
     over all of them.
 
     Source: the paper's (3.6).

@@ -6,7 +6,7 @@ from apo_sim.pytree import like, pytree_dataclass
 
 @pytree_dataclass
 class InParameters:
-    """theta_t = theta_hat_t + alpha (theta_hat_t - theta_hat_{t-1}): what practice does.
+    """theta_t = theta_hat_t + alpha (theta_hat_t - theta_hat_{t-1}), as is done in practice.
 
     Source: the paper's section 5.2; equal to (3.6) for log-linear policies only (E3.6).
 

@@ -9,10 +9,10 @@ from apo_sim.pytree import like, pytree_dataclass
 
 @pytree_dataclass
 class InTokens:
-    """log pi(token | prefix) extrapolated for every prefix and normalised at each token.
+    """Extrapolate log pi(token | prefix) for every prefix, and normalise at each token.
 
-    What a sampler that mixes the logits of two language models does. It differs from the
-    extrapolation of whole sequences by the normalisers along the sequence. The policy must be a
+    This is what a sampler does that mixes the logits of two language models. It differs from
+    extrapolating whole sequences by the normalisers along the sequence. The policy must be a
     `SequencePolicy`.
 
     Source: ours, for the reviews' question 7.

@@ -54,7 +54,9 @@ def measure(
         ([inf], {'seed': 2})
     """
     if iterations < 4:
-        raise InvalidArgument("iterations", iterations, "is too short for two doublings", "pass 4")
+        raise InvalidArgument(
+            "iterations", iterations, "is too short for two doublings", "pass at least 4"
+        )
     data = sweep_to_limit(
         FAMILIES["uniform"],
         samples=samples,

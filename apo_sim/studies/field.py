@@ -101,7 +101,10 @@ def measure(
     for n in labels:
         if as_count("labels", n) % as_count("iterations", iterations):
             raise InvalidArgument(
-                "labels", n, "are not shared by the iterations", f"pass multiples of {iterations}"
+                "labels",
+                n,
+                "cannot be divided among the iterations",
+                f"pass multiples of {iterations}",
             )
     axes = {"problem": list(kinds), "flipped": list(flipped), "labels": list(labels)}
     settings = {"seed": seed, "tuning": tuning, "seeds": seeds, "T": iterations, **axes}
@@ -124,13 +127,19 @@ def measure(
 def _chosen(problems: str, methods: Sequence[str] | None) -> list[str]:
     if problems not in PROBLEMS:
         raise InvalidArgument(
-            "problems", problems, "are none of the study's", f"pass one of {sorted(PROBLEMS)}"
+            "problems",
+            problems,
+            "are not problems of this study",
+            f"pass one of {sorted(PROBLEMS)}",
         )
     known = PROBLEMS[problems][0]
     for name in methods or ():
         if name not in known:
             raise InvalidArgument(
-                "methods", name, f"is none for {problems}", f"pass some of {list(known)}"
+                "methods",
+                name,
+                f"is not a method for {problems}",
+                f"pass one or more of {list(known)}",
             )
     return list(known if methods is None else dict.fromkeys(methods))
 

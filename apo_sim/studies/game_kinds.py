@@ -36,7 +36,9 @@ def three_arms(key: Any, contexts: int, arms: int, kind: Any = 0) -> Game:
         (True, 2)
     """
     if (contexts, arms) != (1, 3):
-        raise InvalidArgument("arms", arms, "does not fit these games", "pass arms=3, contexts=1")
+        raise InvalidArgument(
+            "arms", arms, "does not fit rock-paper-scissors", "pass arms=3, contexts=1"
+        )
     of_reference, of_game = jax.random.split(key)
     # Exponential variables, normalised: uniform on the simplex, without a sampler of gammas.
     log_ref = jax.nn.log_softmax(jnp.log(jax.random.exponential(of_reference, (1, 3))))

@@ -76,10 +76,17 @@ def difference_of(values: np.ndarray, comparisons: int = 1) -> Difference:
     """
     strata, members = values.shape
     if members < 2:
-        raise InvalidArgument("values", values, "are single members", "pass two a stratum")
+        raise InvalidArgument(
+            "values",
+            values,
+            "have strata with a single member",
+            "pass at least two for each stratum",
+        )
     error = float(np.sqrt(values.var(axis=1, ddof=1).mean() / (strata * members)))
     if error == 0.0:
-        raise InvalidArgument("values", values, "do not scatter", "pass more members")
+        raise InvalidArgument(
+            "values", values, "do not vary within their strata", "pass more members"
+        )
     freedom, level = strata * (members - 1), (1 - CONFIDENCE) / as_count("comparisons", comparisons)
     reach = t_quantile(1 - level, freedom) * error
     mean = float(values.mean())

@@ -36,7 +36,7 @@ def use_cores(count: int | None = None) -> None:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:
         raise InvalidArgument(
-            "count", count, "comes too late", "call this before anything is computed"
+            "count", count, "comes too late", "call use_cores before anything is computed"
         ) from None
 
 

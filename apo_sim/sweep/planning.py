@@ -66,7 +66,9 @@ def make_plan(
         if name not in known:
             raise UnknownName("setting", name, known)
         if settings[name] is None and known[name] is not None:
-            raise InvalidArgument(name, None, "is no value", f"pass one, or leave {name} out")
+            raise InvalidArgument(
+                name, None, "is not a value", f"pass a value, or leave {name} out"
+            )
     given = {name: values_of(name, value) for name, value in settings.items()}
     missing = {name: value for name, value in known.items() if name not in given}
     usual = ("suboptimality", "tv") if _check_method(given, missing) else USUAL
@@ -76,7 +78,7 @@ def make_plan(
     _check_alpha(given, missing)
     for name, value in missing.items():
         if name in own and value is None:
-            raise InvalidArgument(name, None, "is missing", "the family needs it")
+            raise InvalidArgument(name, None, "is missing", f"pass {name}=, which the family needs")
         missing[name] = None if value is None else plain_value(name, value)
     plan = Plan(
         chosen,
@@ -116,7 +118,7 @@ def _check_method(given: Mapping[str, Any], missing: dict[str, Any]) -> list[Cho
             raise InvalidArgument(
                 name,
                 given[name],
-                f"is not for the method {own[0].label}, which has its own settings",
+                f"does not apply to the method {own[0].label}, which has its own settings",
                 f'leave {name} out, or pass method="{DEFAULTS["method"]}"',
             )
     return own
@@ -134,7 +136,7 @@ def _check_alpha(given: Mapping[str, Any], missing: dict[str, Any]) -> None:
         raise InvalidArgument(
             "alpha",
             given["alpha"],
-            f"is not for the rule {own[0].label}, which has its own extrapolation",
+            f"does not apply to the rule {own[0].label}, which has its own extrapolation",
             "leave alpha out, or pass rules by name",
         )
 
@@ -161,7 +163,7 @@ def _check_rules(plan: Plan) -> None:
                 "beta_schedule",
                 MATCHED,
                 f"is not known for the rule {rule.label}",
-                f"pass momentum={_MATCHABLE[0]!r}, whose path it takes without momentum",
+                f"pass momentum={_MATCHABLE[0]!r}, the rule whose path the matched beta follows",
             )
 
 
@@ -198,13 +200,16 @@ def _check_problems(plan: Plan, own: Mapping[str, Any]) -> None:
             raise InvalidArgument(
                 "family",
                 plan.family.content,
-                "returns no problem",
-                "return an apo_sim.Bandit or Game",
+                "does not return a problem",
+                "let it return an apo_sim.Bandit or Game",
             )
         for name in plan.variables:
             if SERIES[name].needs_reward and not isinstance(problem, Bandit):
                 raise InvalidArgument(
-                    "variables", name, "needs a latent reward", "choose a family of bandits"
+                    "variables",
+                    name,
+                    "needs a reward, which games do not have",
+                    "choose a family of bandits",
                 )
     for name in own:
         for value in plan.values(name)[1:]:

@@ -47,8 +47,8 @@ def _measured(solution: Solution, name: str) -> Array:
         raise InvalidArgument(
             "variables",
             name,
-            "is not measured by the method",
-            f"leave it out; there are {', '.join(('suboptimality', 'tv', *solution.series))}",
+            "is not measured by this method",
+            f"leave it out, or choose from {', '.join(('suboptimality', 'tv', *solution.series))}",
         )
     return found
 

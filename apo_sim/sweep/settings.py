@@ -66,7 +66,7 @@ def values_of(name: str, value: Any) -> Any:
     if not values:
         raise InvalidArgument(name, value, "is an empty axis", "pass at least one value")
     if len(set(values)) < len(values):
-        raise InvalidArgument(name, value, "has a value twice", "pass every value once")
+        raise InvalidArgument(name, value, "contains a value twice", "pass each value once")
     if name in OBJECTS:
         labels = told_apart([choice.label for choice in values])
         pairs = zip(values, labels, strict=True)
@@ -89,7 +89,7 @@ def plain_value(name: str, value: Any) -> Any:
             raise InvalidArgument(
                 name,
                 value,
-                "is no momentum rule but a schedule of beta",
+                "is a schedule of beta, not a momentum rule",
                 'pass momentum="constant", beta_schedule="matched"',
             )
         return OBJECTS[name].chosen(value)

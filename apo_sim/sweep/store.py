@@ -269,8 +269,8 @@ def _check_ours(plan: Plan, path: Path) -> None:
         raise InvalidArgument(
             "chunk",
             plan.chunk,
-            f"is not that of the store, {chunks.pop()}",
-            "pass the same, or another out",
+            f"differs from that of the store, {chunks.pop()}",
+            "pass the same chunk, or another out",
         )
 
 

@@ -35,48 +35,49 @@ def sweep(
 ) -> xr.Dataset:
     """Run every cell of a grid with many seeds.
 
-    A setting is a number, a name or an object, or a list of them: an axis of the grid, in the order
-    given (`loss=["dpo", apo.IPO(0.5)]`). Replicate i meets the same problem and the same random
-    numbers in every cell of equal sizes, so that differences between cells are paired; any layout
-    of the work gives the same numbers to the last bit.
+    A setting is a number, a name or an object. A list of them becomes an axis of the grid, in the
+    order given (`loss=["dpo", apo.IPO(0.5)]`). Replicate i sees the same problem and the same
+    random numbers in all cells of equal size, so that differences between cells are paired. The
+    results are the same to the last bit however the work is distributed.
 
     Args:
         family: the problems: a name (`apo_sim.registry.FAMILIES`), or a function
             `family(key, contexts, arms, **parameters)` that returns a problem.
-        seeds: number of replicates of every cell.
-        seed: all randomness is folded from it; an integer in [0, 2**32).
-        variables: which series to keep, see `apo_sim.sweep.SERIES`. None: `suboptimality`, `tv`,
+        seeds: number of replicates of each cell.
+        seed: random seed, an integer in [0, 2**32).
+        variables: the series to keep, see `apo_sim.sweep.SERIES`; None for `suboptimality`, `tv`,
             and `residual` if the method has one.
-        out: folder of a zarr store, written unit by unit. A sweep that was killed goes on where
-            it was when it is started again; a store of another sweep is refused, and so is one
-            that another process is writing. What is damaged is found and computed again. Objects
-            of one's own count by their content. None: in memory.
-        chunk: runs that are computed and stored as one; a kill loses no more, and memory holds
-            few of them at a time, whatever the size of the grid.
-        cluster: a Dask cluster, client or address that shares the work; None: this process.
-        progress: show a bar with an estimate of what remains, on a terminal.
-        **settings: `beta`, `iterations` (needed), `alpha`, `samples` (None: exact preferences),
-            `arms`, `contexts`, `reward_bound`, and the parameters of the family. As objects or by
-            the names in `apo_sim.registry`: `loss`, `ranker`, `geometry`, and `momentum`, whose
-            names are rules of `alpha`; `method`, by its name one that is made of these settings
-            and of `beta`, as an object one that has its own and takes none of them. In words:
-            `beta_schedule` ("constant", or "matched": no momentum, and the betas that take its
-            path with exact preferences) and `draws` ("fresh", or "shared": the same random numbers
-            in every iteration, a control in which errors do not average).
+        out: folder of a zarr store, written chunk by chunk; None to keep the results in memory. To
+            resume a sweep that was killed, call it again. Damaged chunks are detected and computed
+            again. A store is refused if it holds another sweep or if another process is writing to
+            it. Your own objects are identified by their content.
+        chunk: number of runs to compute and store at a time. A kill loses at most one chunk, and
+            memory holds only a few, whatever the size of the grid.
+        cluster: a Dask cluster, client or address to compute on; None for this process.
+        progress: show a progress bar with the remaining time, if the output is a terminal.
+        **settings: `beta` and `iterations` (both required), `alpha`, `samples` (None for exact
+            preferences), `arms`, `contexts`, `reward_bound`, and the parameters of the family.
+            `loss`, `ranker`, `geometry`, `momentum` and `method` are objects, or names in
+            `apo_sim.registry`. A name of a momentum rule stands for a rule that takes `alpha`. A
+            name of a method stands for one that takes these settings and `beta`; an object has
+            its own settings and takes none of these. `beta_schedule` is "constant" or "matched"
+            (no momentum, but the betas that follow the same path under exact preferences). `draws`
+            is "fresh" or "shared" (the same random numbers in every iteration, a control in which
+            errors do not average out).
 
     Returns:
-        The dataset: dimensions in the order of the grid, then `seed`, then `iteration`; runs
-        shorter than the longest end in NaN. Coordinates have objects by their labels.
-        `attrs["configuration"]` is JSON; `sweep` called with it computes the same numbers, once
-        objects without a name are put in their places. With `out` the dataset is read from the
-        store when it is used.
+        The dataset. Its dimensions are the axes of the grid in order, then `seed`, then
+        `iteration`; runs shorter than the longest are padded with NaN. Objects appear in
+        coordinates by their labels. `attrs["configuration"]` is JSON: to compute the same numbers
+        again, call `sweep` with it, after replacing the records of objects without a name by the
+        objects. With `out`, the dataset is read lazily from the store.
 
     Raises:
-        UnknownName: for a name that nothing answers to: of a setting, a variable, an object.
-        InvalidArgument: for a value that a run would refuse, an empty axis, results that do not
-            fit, a folder that cannot be used. Nothing is computed before that. While it runs,
-            for a run whose numbers grow too large, or a disk that fills up.
-        ClusterLost: the cluster went away; what was finished is kept.
+        UnknownName: a setting, a variable or an object has an unknown name.
+        InvalidArgument: a value is one that a run would refuse, an axis is empty, the results do
+            not fit, or the folder cannot be used. These are raised before anything is computed.
+            While computing, a run overflows or the disk is full.
+        ClusterLost: the cluster went away; finished work is kept.
 
     Example:
         >>> gaps = sweep("uniform", alpha=[0.0, 0.9], beta=5.0, iterations=10, seeds=3)
@@ -124,7 +125,7 @@ def _refuse_what_is_no_number(unit: Unit, found: dict[str, np.ndarray]) -> None:
             raise InvalidArgument(
                 "settings",
                 ", ".join(f"{n}={value}" for n, value in cell.items()),
-                f"lead to numbers too large to be held: {name} is none in iteration "
+                f"lead to numbers that overflow: {name} is not a number in iteration "
                 f"{iteration + 1}",
-                "take fewer iterations, a larger beta or a smaller alpha",
+                "use fewer iterations, a larger beta or a smaller alpha",
             )

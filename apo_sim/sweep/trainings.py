@@ -150,13 +150,13 @@ def _count(lanes: Mapping[str, Any]) -> int:
     """Number of lanes."""
     remedy = "pass arrays by name, whose first axis is the lanes"
     if not isinstance(lanes, Mapping) or not lanes:
-        raise InvalidArgument("lanes", lanes, "are none", remedy)
+        raise InvalidArgument("lanes", lanes, "contains no lanes", remedy)
     for name, values in lanes.items():
         if np.ndim(values) == 0 or len(values) == 0:
             raise InvalidArgument(f"lanes[{name!r}]", values, "has no lanes", remedy)
     counts = {len(values) for values in lanes.values()}
     if len(counts) > 1:
-        raise InvalidArgument("lanes", sorted(counts), "are not as many of each name", remedy)
+        raise InvalidArgument("lanes", sorted(counts), "have different numbers of lanes", remedy)
     return counts.pop()
 
 
@@ -267,7 +267,7 @@ class _Checkpoint:
             self.plan = json.loads(json.dumps(plan))
         except (TypeError, ValueError):
             raise InvalidArgument(
-                "configuration", plan, "is no plain data", "pass numbers, texts, lists and dicts"
+                "configuration", plan, "is not plain data", "pass numbers, texts, lists and dicts"
             ) from None
 
     @contextlib.contextmanager

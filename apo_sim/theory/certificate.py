@@ -1,4 +1,4 @@
-r"""A certificate for a run: from its own labels, how far its policy can be from optimal."""
+r"""A certificate for a run: a bound on the gap of its policy, from its own labels."""
 
 from typing import Any
 
@@ -36,26 +36,27 @@ Numbers = Float[np.ndarray, "..."]
 _REWARD_BOUND = Real(
     "must be above 0 and at most 1000",
     lambda bound: above_zero(bound) & (bound <= 1000),
-    "pass R where |r*| <= R, or None if no bound is known",
+    "pass an R with |r*| <= R, or None if no bound is known",
 ).one()
 _POLICY = "pass log-probabilities, shape (..., contexts, arms)"
 
 
 @pytree_dataclass
 class Certificate:
-    r"""What `certify` found. X contexts; leading axes are those of the counts.
+    r"""The result of `certify` for X contexts; leading axes are those of the counts.
 
     Attributes:
-        bound: with probability at least $1-\delta$ the gap is at most this, expectation over
-            contexts, shape (...); infinite where the labels and the assumptions exclude nothing.
-        estimate: the part of it that a fitted reward says, expectation over contexts; it may be
-            negative.
-        radius: the rest, which the labels leave open.
-        bounds: the bound in each context, shape (..., X); all hold at once.
-        estimates: the estimates in each context.
-        arm: the arm that the bound of each context is attained at: which may be the best one.
+        bound: an upper bound on the gap that holds with probability at least $1-\delta$,
+            expectation over contexts, shape (...); infinite if the labels and the assumptions
+            exclude nothing.
+        estimate: the part of the bound that the fitted reward predicts, expectation over contexts;
+            it may be negative.
+        radius: the rest of the bound, the uncertainty that the labels leave.
+        bounds: the bound in each context, shape (..., X); all of them hold at once.
+        estimates: the estimate in each context.
+        arm: the arm at which the bound of each context is attained, and which may be the best one.
         delta: the probability of failure.
-        finite_sample: whether it is proven for every number of labels.
+        finite_sample: whether the bound is proven for every number of labels.
     """
 
     bound: Numbers
@@ -79,43 +80,45 @@ def certify(
     reward_bound: float | None = None,
     finite_sample: bool = False,
 ) -> Certificate:
-    r"""Bound the gap of a policy from above, by the labels that it was trained on.
+    r"""Bound the gap of a policy from above, using only the labels that it was trained on.
 
-    The rewards that the labels do not rule out are $C = \{r : \ell(r) \ge c\}$, $\ell(r) =
-    \sum_{ij} W_{ij}\log\sigma(r_i - r_j)$ over all iterations, and the bound is the largest gap
-    among them, $\max_{r \in C}\max_y r(y) - E_\pi r$: one concave programme for each arm.
-    Optimisation error is thus inside, whatever the method. Since C does not know the policy, the
-    bound holds for all policies at once: certify every iterate, and keep the best.
+    The rewards that the labels do not rule out are $C = \{r : \ell(r) \ge c\}$, where $\ell(r) =
+    \sum_{ij} W_{ij}\log\sigma(r_i - r_j)$ sums over all iterations. The bound is the largest gap
+    among them, $\max_{r \in C}\max_y r(y) - E_\pi r$, found by one concave programme per arm. It
+    therefore includes the optimisation error, whatever the method. Because C does not depend on the
+    policy, the bound holds for all policies at once: certify every iterate, and keep the best.
 
-    Asymptotic (the default): c is $\chi^2_{K-1}$'s quantile below twice the maximum (Wilks).
-    That is exact in the limit of many labels, where the behaviour policies settle down, and what
-    it leaves out with fewer is measured by N17. Finite-sample: for a prior $\Pi$ fixed before the
-    data, $\int e^{\ell(r)}d\Pi(r)\,/\,e^{\ell(r^*)}$ is a martingale of mean 1, label by label,
-    however the pairs are chosen from earlier labels and whenever one stops; by Ville's inequality
-    $\ell(r^*) \ge \log\int e^\ell d\Pi - \log(1/\delta)$ with probability $1-\delta$. The prior
-    is a mixture of Gaussians, its integral bounded from below, so that nothing is approximated.
+    In the asymptotic bound (the default), $2(\max\ell - c)$ is a quantile of $\chi^2_{K-1}$
+    (Wilks). It is exact in the limit of many labels, where the behaviour policies settle
+    down; N17 measures its error with fewer labels. In the finite-sample bound, for a prior $\Pi$
+    fixed before the data, $\int e^{\ell(r)}d\Pi(r)\,/\,e^{\ell(r^*)}$ is a martingale of mean 1 in
+    the labels, however the pairs are chosen from earlier labels and whenever you stop; by Ville's
+    inequality, $\ell(r^*) \ge \log\int e^\ell d\Pi - \log(1/\delta)$ with probability $1-\delta$.
+    The prior is a mixture of Gaussians whose integral is bounded from below, so nothing is
+    approximated.
 
-    Both assume labels of mean $\sigma(r^*_i - r^*_j)$ given the past; the finite-sample one holds
-    for any such labels in [0, 1], ties that count half included. With X contexts each is given
-    delta / X.
+    Both bounds assume that labels have the mean $\sigma(r^*_i - r^*_j)$ given the past. The
+    finite-sample bound holds for any such labels in [0, 1], including ties that count as half a
+    win. With X contexts, each context gets delta / X.
 
     Args:
-        wins: wins[x, i, j], how often i beat j, added up over all iterations, shape (X, K, K);
-            leading axes are runs of their own. See `replayed_counts`.
-        log_policy: log-probabilities of the policy that is certified, shape (..., X, K).
+        wins: wins[x, i, j], how often i beat j, summed over all iterations, shape (X, K, K);
+            leading axes hold separate runs. See `replayed_counts`.
+        log_policy: log-probabilities of the policy to certify, shape (..., X, K).
         delta: probability of failure, in (0, 1).
-        context_probs: distribution of contexts, shape (X,); uniform if left out.
-        reward_bound: R where $|r^*| \le R$ is known (the paper's setting: 1). An arm that was
-            hardly seen then costs at most 2R times its mass; without it, arms that never won (or
+        context_probs: distribution of contexts, shape (X,); uniform by default.
+        reward_bound: a known R with $|r^*| \le R$ (1 in the paper's setting). With it, an arm that
+            was hardly seen costs at most 2R times its mass; without it, arms that never won (or
             never lost) may make the bound infinite.
-        finite_sample: prove it for every number of labels, at about twice the radius.
+        finite_sample: use the bound that is proven for every number of labels, at about twice the
+            radius.
 
     Returns:
-        A `Certificate`, in double precision whatever JAX is set to.
+        A `Certificate`, in double precision whatever the precision of JAX.
 
     Raises:
-        InvalidArgument: counts, probabilities or a bound that are none, shapes that do not fit,
-            values that are traced; a reward_bound that the labels refute at this delta.
+        InvalidArgument: unusable counts, probabilities or bounds, shapes that do not fit, traced
+            values, or a reward_bound that the labels refute at this delta.
 
     Source: ours. Reference for the martingale: Robbins 1970, *Statistical methods related to the
     law of the iterated logarithm*; Howard, Ramdas, McAuliffe and Sekhon 2021.
@@ -154,7 +157,7 @@ def certify(
             "reward_bound",
             bound,
             f"is refuted by the labels at delta = {delta:g}",
-            "pass a larger one, or None",
+            "pass a larger bound, or None",
         )
     best = _per_arm(wins, policy, fit, start, level, bound)
     arm = np.argmax(best, axis=1)
@@ -217,7 +220,10 @@ def _values(name: str, value: Any) -> Numbers:
     values = concrete(as_float(name, value, None))
     if values is None:
         raise InvalidArgument(
-            name, value, "is traced", "certify outside of jax.jit; leading axes are runs"
+            name,
+            value,
+            "is traced",
+            "call certify outside jax.jit; pass several runs along leading axes",
         )
     # Not by way of JAX, which may be set to single precision.
     return np.asarray(value, float)
@@ -250,6 +256,6 @@ def _as_share(value: Any, contexts: int) -> Numbers:
     share = _values("context_probs", value)
     if np.any(share < 0) or abs(share.sum() - 1) > tolerance(array.dtype):
         raise InvalidArgument(
-            "context_probs", value, "is no distribution", "pass numbers >= 0 that sum to 1"
+            "context_probs", value, "is not a distribution", "pass numbers >= 0 that sum to 1"
         )
     return share

@@ -106,7 +106,7 @@ def exact_policy(problem: Problem, gamma: Number, geometry: Geometry = KL()) -> 
 def with_reward(problem: Problem) -> Bandit:
     """`problem`, refused if it has no latent reward."""
     if not isinstance(problem, Bandit):
-        raise InvalidArgument("problem", problem, "has no latent reward", "pass a Bandit")
+        raise InvalidArgument("problem", problem, "has no reward", "pass a Bandit")
     return problem
 
 

@@ -199,7 +199,10 @@ def log_tail(problem: Problem, gamma: Number, geometry: Geometry = KL()) -> PerC
     known = concrete(jnp.where(others, lead, 1.0))
     if known is not None and not known.all():
         raise InvalidArgument(
-            "problem", problem, "has no single best arm", "let the best arm lead by some reward"
+            "problem",
+            problem,
+            "has no unique best arm",
+            "make the reward of the best arm larger than all others",
         )
     lead = jnp.where(others, lead, 1.0)
     if isinstance(geometry, Tsallis | Burg):
@@ -328,7 +331,7 @@ def _unknown(geometry: Any) -> InvalidArgument:
     return InvalidArgument(
         "geometry",
         geometry,
-        "has no such theory yet",
+        "is not covered by this theory",
         "pass KL(), Tsallis(), Burg(), ChiSquareKL() or Euclidean()",
     )
 

@@ -129,7 +129,7 @@ def _as_rule(name: str, value: Any) -> Any:
         raise InvalidArgument(
             name,
             value,
-            "is no momentum rule",
+            "is not a momentum rule",
             "pass an instance such as apo_sim.Constant(0.3), with init and extrapolate",
         )
     return value
@@ -142,7 +142,7 @@ def _as_legendre(name: str, value: Any) -> Geometry:
         raise InvalidArgument(
             name,
             value,
-            "lets arms lose all their mass, where the law has no derivatives",
+            "lets arms lose all their mass, where the law is not differentiable",
             "pass a geometry that keeps all arms, such as apo_sim.KL() or apo_sim.geometry.Burg()",
         )
     return geometry

@@ -169,7 +169,10 @@ def two_level(p_star: Number | None, gap: Number, *, log_p_star: Number | None =
     log_p = jnp.atleast_1d(log_probability(p_star, log_p_star))
     if gap.ndim > 1 or log_p.ndim > 1 or gap.size not in (1, log_p.size):
         raise InvalidArgument(
-            "gap", gap, f"does not go with {log_p.size} contexts", "pass one for each, or one"
+            "gap",
+            gap,
+            f"does not match {log_p.size} contexts",
+            "pass one number, or one for each context",
         )
     log_p, gap = jnp.broadcast_arrays(log_p, gap)
     reward = jnp.stack([gap / 2, -gap / 2], axis=-1)

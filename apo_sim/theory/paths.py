@@ -90,7 +90,7 @@ def check_fits(problem: Problem, solution: SavedPath) -> None:
         raise InvalidArgument(
             "solution",
             solution,
-            f"has contexts and arms {solution.log_policy.shape[1:]}, and the problem has "
+            f"has contexts and arms {solution.log_policy.shape[1:]}, but the problem has "
             f"{problem.log_ref.shape}",
             "pass the problem that was run",
         )
@@ -106,5 +106,5 @@ def _check_sizes(name: str, solution: Any, found: dict[str, Array]) -> None:
                 name,
                 solution,
                 f"has a {field} of shape {array.shape} beside a log_policy of shape {points}",
-                "pass a run as it came",
+                "pass the run unchanged",
             )

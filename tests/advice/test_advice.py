@@ -173,7 +173,7 @@ def test_the_surface_agrees_with_a_simulation_of_its_own_family():
         ({"contexts": 0}, InvalidArgument, "contexts = 0"),
         ({"simulate": 3}, InvalidArgument, "simulate = 3 is too few"),
         ({"family": "zipf", "problem": BANDIT}, InvalidArgument, "and a problem are both given"),
-        ({"problem": 3}, InvalidArgument, "problem = 3 is no bandit"),
+        ({"problem": 3}, InvalidArgument, "problem = 3 is not a bandit"),
         ({"family": "zpif"}, UnknownName, "did you mean 'zipf'"),
     ],
     ids=str,

@@ -44,7 +44,7 @@ def gap_at_the_end():
 
 def test_its_figures_are_those_of_the_law(advice, gap_at_the_end):
     alphas = advice.table.alpha.values
-    assert advice.source == "the law of leading order in 1/N for your problem, without a run"
+    assert advice.source == "the leading-order law in 1/N for your problem, without a run"
     momentum = gap_at_the_end(np.tile(alphas[:, None], 3), np.full((6, 3), 5.0))
     np.testing.assert_allclose(advice.table.gap, momentum, rtol=1e-9)
     betas = np.array([apo.theory.matched_beta(alpha, 5.0, 3) for alpha in alphas])

@@ -47,7 +47,7 @@ def test_the_certificate_is_above_the_divergence():
 
 def test_an_equilibrium_that_is_not_found_is_no_equilibrium(monkeypatch):
     monkeypatch.setattr(priced, "NEWTON", 1)
-    with pytest.raises(ClaimError, match="only known to a divergence of"):
+    with pytest.raises(ClaimError, match="only to within a divergence of"):
         priced.random(np.random.default_rng(0), 20, 3)
 
 

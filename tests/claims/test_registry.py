@@ -60,8 +60,8 @@ def test_an_unknown_claim_offers_the_nearest():
     [
         ({"effort": "ful"}, "did you mean 'full'"),
         ({"seed": -1}, "seed = -1"),
-        ({"seed": 2**32}, "is no seed"),
-        ({"seed": True}, "is no seed"),
+        ({"seed": 2**32}, "is not a valid seed"),
+        ({"seed": True}, "is not a valid seed"),
     ],
 )
 def test_bad_effort_and_seed(arguments, message):
@@ -200,7 +200,7 @@ def test_an_id_belongs_to_one_function(declare):
     def other(study):
         return Finding("holds")
 
-    with pytest.raises(InvalidArgument, match="is taken by"):
+    with pytest.raises(InvalidArgument, match="is already used by"):
         declare(other)
 
 

@@ -29,7 +29,10 @@ SMALL = ["sweep", "--beta", "1", "--iterations", "3", "--seeds", "4", "--out", "
         (["validate", "--claim", "N99"], "claim = 'N99' is unknown; did you mean 'N9'?"),
         (["validate", "--claim", "t4.1"], "did you mean 'T4.1'?"),
         (["validate", "--effort", "fully"], "did you mean 'full'?"),
-        (["validate", "--seed", "-1"], "seed = -1 is no seed; pass an integer in [0, 2**32)"),
+        (
+            ["validate", "--seed", "-1"],
+            "seed = -1 is not a valid seed; pass an integer in [0, 2**32)",
+        ),
         (["validate", "--jobs", "0"], "jobs = 0 is not a count"),
         (["validate", "--out", "/dev/null/x"], "cannot be written"),
         (["advise", "--samples", "9", "--iterations", "3", "--beta", "-1"], "beta = -1.0 must be"),

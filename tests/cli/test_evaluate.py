@@ -50,4 +50,4 @@ def test_marks_are_shown_in_lines(capsys, model, prompts):
     status, out, _ = run(capsys, "evaluate", model, "--prompts", prompts, *SMALL)
     assert status == 0 and re.search(r"^model +prompt_strict +[01]\.\d{3} \[", out, re.M)
     status, _, err = run(capsys, "evaluate", model, "--prompts", "none.jsonl", *SMALL)
-    assert status == 2 and "prompts = 'none.jsonl' is not there" in err
+    assert status == 2 and "prompts = 'none.jsonl' does not exist" in err

@@ -42,4 +42,4 @@ def test_sweep_from_a_file(capsys, tmp_path):
     assert given.splitlines()[:2] == flags.splitlines()[:2]
     file.write_text("arms = [3")
     status, _, err = run(capsys, "sweep", "--file", file)
-    assert status == cli.USAGE and "is not TOML" in err
+    assert status == cli.USAGE and "is not valid TOML" in err

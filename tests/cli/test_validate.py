@@ -60,7 +60,7 @@ def test_validate_says_when_it_replaces_another_run(capsys, tmp_path):
     _, out, _ = run(
         capsys, "validate", "--out", tmp_path, "--jobs", 1, "--seed", 1, "--claim", "fake-false"
     )
-    assert "held a run with seed 0" in out and "replaced" in out
+    assert "Replaced the earlier results" in out and "seed 0" in out
 
 
 def test_validate_interrupted(capsys, tmp_path):

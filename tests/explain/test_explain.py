@@ -246,7 +246,7 @@ def test_what_cannot_be_judged_is_said(tmp_path, displaced):
         ("log.csv", "step,loss\n1,high\n", "loss = 'high' in row 1, which is not a number"),
         ("log.csv", "step,loss\n1,2,3\n", "more fields"),
         ("log.csv", "a,b\n1,2\n", "its columns are a, b"),
-        ("log.txt", "x", "no kind of log"),
+        ("log.txt", "x", "not a known kind of log"),
     ],
 )
 def test_files_that_are_no_logs_are_named_with_a_remedy(name, content, said, tmp_path):

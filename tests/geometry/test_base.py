@@ -178,7 +178,7 @@ def test_bad_input_is_refused(name):
     refused(lambda: geometry.prox(EVEN, nan, 1.0), "reward", "not finite")
     refused(lambda: geometry.prox(EVEN, REWARD[:1], 1.0), "reward", "has shape")
     refused(lambda: geometry.prox(EVEN + 1.0, REWARD, 1.0), "centre", "does not normalise")
-    refused(lambda: geometry.prox(nan, REWARD, 1.0), "centre", "not all log-probabilities")
+    refused(lambda: geometry.prox(nan, REWARD, 1.0), "centre", "not log-probabilities")
     refused(lambda: geometry.prox(jnp.zeros(()), REWARD, 1.0), "centre", "has shape")
     refused(lambda: geometry.prox("even", REWARD, 1.0), "centre", "not an array")
     refused(lambda: geometry.divergence(EVEN, EVEN[0]), "log_centre", "has shape")
@@ -194,14 +194,14 @@ def test_coordinates_that_are_none_are_refused(name):
     if name == "kl":  # for which the loop needs a function that looks at nothing
         return
     refused(lambda: geometry.policy(REWARD.at[0, 0].set(jnp.inf)), "dual", "not finite")
-    refused(lambda: geometry.policy(jnp.zeros(())), "dual", "no axis of arms")
+    refused(lambda: geometry.policy(jnp.zeros(())), "dual", "no axis for the arms")
 
 
 @pytest.mark.parametrize("name", sorted(set(EVERY) - {"euclidean"}))
 def test_arms_without_mass_are_refused_where_they_have_no_coordinates(name):
     geometry = EVERY[name].at(jnp.log(jnp.array([0.5, 0.5])))
     one = jnp.array([0.0, -jnp.inf])
-    refused(lambda: geometry.prox(one, jnp.zeros(2), 1.0), "centre", "arm without mass")
+    refused(lambda: geometry.prox(one, jnp.zeros(2), 1.0), "centre", "gives an arm no mass")
 
 
 def test_arms_of_too_little_mass_are_refused():

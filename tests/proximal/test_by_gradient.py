@@ -112,7 +112,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"tolerance": 0.0}, "tolerance = 0.0 must be positive"),
     ({"tolerance": jnp.ones(2)}, "tolerance = .* is not a single number"),
     ({"tolerance": 0.1, "batch": 8}, "tolerance = 0.1 is never reached .* of batches"),
-    ({"optimizer": SGD}, "optimizer = .* is no optimiser"),
+    ({"optimizer": SGD}, "optimizer = .* is not an optimiser"),
 ]
 
 

@@ -114,13 +114,13 @@ def test_what_is_missing_or_wrong_is_refused_when_the_prompts_are_read(name, set
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ({"instruction_id_list": "punctuation:no_comma"}, "no list of ids"),
-        ({"instruction_id_list": [["punctuation:no_comma"]]}, "no list of ids"),
+        ({"instruction_id_list": "punctuation:no_comma"}, "not a list of ids"),
+        ({"instruction_id_list": [["punctuation:no_comma"]]}, "not a list of ids"),
         (
             {"instruction_id_list": ["punctuation:no_comma"], "kwargs": {"a": 1}},
-            "no list of settin",
+            "not a list of settin",
         ),
-        ({"instruction_id_list": ["punctuation:no_comma"], "kwargs": [3]}, "no list of settings"),
+        ({"instruction_id_list": ["punctuation:no_comma"], "kwargs": [3]}, "not a list of setting"),
         (
             {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{"n": 3}]},
             "'n', which punct",
@@ -148,7 +148,7 @@ def test_what_is_missing_or_wrong_is_refused_when_the_prompts_are_read(name, set
             "no usable language",
         ),
         ({"turns": "several letters", "prompt": 7}, "holds no prompt"),
-        ({"prompt": "half \ud800"}, "half a character"),
+        ({"prompt": "half \ud800"}, "half of a surrogate pair"),
     ],
 )
 def test_lines_that_would_mean_something_else_are_refused(file, entry, said):

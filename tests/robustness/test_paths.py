@@ -109,12 +109,12 @@ def test_a_mark_before_the_text_is_no_part_of_it(home, capsys):
 
 
 WRONG = [
-    ("beta = [", "is not TOML"),
-    ("a = " + "[" * 5000, "is not TOML"),
+    ("beta = [", "is not valid TOML"),
+    ("a = " + "[" * 5000, "is not valid TOML"),
     ("out = 3", "out = 3 is not a path"),
     ("seeds = '4'", "seeds = '4' is not an integer"),
-    ("seed = -1", "seed = -1 is no seed"),
-    ("family = ['uniform']", "family = ['uniform'] is no family"),
+    ("seed = -1", "seed = -1 is not a valid seed"),
+    ("family = ['uniform']", "family = ['uniform'] is not a problem family"),
     ("variables = 3", "variables = 3 is unknown"),
     ("variables = [['tv']]", "variables = ['tv'] is unknown"),
     ("beta = {a = 1}", "beta = {'a': 1} has no order"),
@@ -122,7 +122,7 @@ WRONG = [
     ("alpha = [true]", "alpha = True is not a number"),
     ("arms = [[3]]", "arms = [3] is not an integer"),
     ("spread = 'wide'", "spread = 'wide' is not a number"),
-    ("loss = [1]", "loss = 1 is no loss"),
+    ("loss = [1]", "loss = 1 is not a loss"),
     ("progress = 'no'", "progress = 'no' is neither"),
     ("jobs = 3", "setting = 'jobs' is unknown"),
     ("samples = 1e400", "samples = inf is not finite"),

@@ -273,7 +273,9 @@ def test_a_family_without_content_is_run_but_not_stored(tmp_path):
         return Tilted(0.1)(key, contexts, arms)
 
     assert sweep(family, **SMALL).tv.shape == (2, 2)
-    with pytest.raises(InvalidArgument, match=r"family = .* cannot be told .* give it a `version`"):
+    with pytest.raises(
+        InvalidArgument, match=r"family = .* cannot be distinguished .* give it a `version`"
+    ):
         sweep(family, out=tmp_path / "store.zarr", **SMALL)
     assert list(tmp_path.iterdir()) == []
 
@@ -281,9 +283,9 @@ def test_a_family_without_content_is_run_but_not_stored(tmp_path):
 @pytest.mark.parametrize(
     ("family", "message"),
     [
-        (lambda key, contexts, arms: 1.0, "returns no problem"),
-        (lambda key: None, "takes other arguments"),
-        (max, "does not say what it takes|takes other arguments"),
+        (lambda key, contexts, arms: 1.0, "does not return a problem"),
+        (lambda key: None, "takes different arguments"),
+        (max, "does not reveal its arguments|takes different arguments"),
     ],
 )
 def test_what_is_no_family_is_named(family, message):

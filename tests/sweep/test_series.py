@@ -95,5 +95,5 @@ def test_shared_draws_do_not_average(data):
 
 
 def test_a_game_has_no_error_of_the_reward():
-    with pytest.raises(InvalidArgument, match="'statistics' needs a latent reward"):
+    with pytest.raises(InvalidArgument, match="'statistics' needs a reward"):
         sweep("dominant", beta=1.0, iterations=2, seeds=2, variables=["statistics"])

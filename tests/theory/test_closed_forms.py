@@ -136,7 +136,7 @@ BANDIT = random_bandit(0)
             "beta",
             r"shape \(2,\)",
         ),
-        (lambda: theory.exact_policy(random_game(0), 1.0), "problem", "no latent reward"),
+        (lambda: theory.exact_policy(random_game(0), 1.0), "problem", "no reward"),
         (lambda: theory.exact_policy(BANDIT, jnp.ones(2)), "gamma", "shape"),
         (lambda: theory.exact_policy(BANDIT, float("inf")), "gamma", "not finite"),
     ],

@@ -112,7 +112,7 @@ def test_inside_transformations():
 def test_bad_input():
     bandit = random_bandit(0)
     path = noisy_run(bandit, 0, 0.5, 1.0, 1.0)
-    with pytest.raises(InvalidArgument, match="no latent reward; pass a Bandit"):
+    with pytest.raises(InvalidArgument, match="no reward; pass a Bandit"):
         theory.split(random_game(0), path)
     path.log_policy = None
     with pytest.raises(InvalidArgument, match='has no log_policy; run it again with save="path"'):

@@ -210,7 +210,7 @@ def test_euclidean_is_exact_from_there_on_and_not_before(seed):
 def test_ties_are_never_exact_and_have_no_tail():
     tied = Bandit(jnp.array([[1.0, 1.0, 0.0]]), jnp.log(jnp.full((1, 3), 1 / 3)))
     assert theory.exact_from(tied).tolist() == [np.inf]
-    with pytest.raises(InvalidArgument, match="no single best arm"):
+    with pytest.raises(InvalidArgument, match="no unique best arm"):
         theory.log_tail(tied, 1.0)
 
 
@@ -267,15 +267,23 @@ BANDIT = random_bandit(0)
 @pytest.mark.parametrize(
     ("call", "argument", "says"),
     [
-        (lambda: theory.sharp_gap_of(random_game(0), 1.0), "problem", "no latent reward"),
-        (lambda: theory.gap_bregman(random_game(0), 1.0), "problem", "no latent reward"),
-        (lambda: theory.worst_policy(random_game(0)), "problem", "no latent reward"),
-        (lambda: theory.exact_from(random_game(0)), "problem", "no latent reward"),
+        (lambda: theory.sharp_gap_of(random_game(0), 1.0), "problem", "no reward"),
+        (lambda: theory.gap_bregman(random_game(0), 1.0), "problem", "no reward"),
+        (lambda: theory.worst_policy(random_game(0)), "problem", "no reward"),
+        (lambda: theory.exact_from(random_game(0)), "problem", "no reward"),
         (lambda: theory.sharp_gap_of(BANDIT, 0.0), "gamma", "positive"),
         (lambda: theory.log_tail(BANDIT, -1.0), "gamma", "positive"),
-        (lambda: theory.sharp_gap_of(BANDIT, 1.0, ForwardKL()), "geometry", "no such theory"),
-        (lambda: theory.log_tail(BANDIT, 1.0, ForwardKL()), "geometry", "no such theory"),
-        (lambda: theory.worst_policy(BANDIT, "kl"), "geometry", "is no geometry"),
+        (
+            lambda: theory.sharp_gap_of(BANDIT, 1.0, ForwardKL()),
+            "geometry",
+            "not covered by this theory",
+        ),
+        (
+            lambda: theory.log_tail(BANDIT, 1.0, ForwardKL()),
+            "geometry",
+            "not covered by this theory",
+        ),
+        (lambda: theory.worst_policy(BANDIT, "kl"), "geometry", "is not a geometry"),
     ],
 )
 def test_bad_input(call, argument, says):

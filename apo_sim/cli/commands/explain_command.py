@@ -29,7 +29,12 @@ def _picture(given: Path) -> Path:
     """The file to draw into, which says the format."""
     file = as_path("figure", given)
     if file.suffix not in (".png", ".svg"):
-        raise InvalidArgument("figure", str(file), "is neither .png nor .svg", "pass such a name")
+        raise InvalidArgument(
+            "figure",
+            str(file),
+            "is neither .png nor .svg",
+            "pass a file name with one of these endings",
+        )
     return file
 
 

@@ -26,7 +26,7 @@ def run(options: Show) -> int:
     console = open_console()
     print_declaration(console, claim)
     if ledger is None or verdict is None:
-        say(console, f"No verdict in {out} yet: apo-sim validate --claim {claim.id}")
+        say(console, f"No verdict in {out} yet. Run: apo-sim validate --claim {claim.id}")
     else:
         console.print(table_of_verdict(verdict, ledger, claim.errata))
     return DONE

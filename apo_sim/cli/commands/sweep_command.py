@@ -26,7 +26,7 @@ def run(options: Sweep) -> int:
     try:
         dataset = sweep(**arguments)
     except KeyboardInterrupt:
-        console.print("Interrupted; the same command goes on from there.")
+        console.print("Interrupted. Run the same command again to resume.")
         return INTERRUPTED
     except ClusterLost as lost:
         print(f"apo-sim: {lost}", file=sys.stderr)
@@ -55,7 +55,9 @@ def _from_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InvalidArgument("file", str(path), f"is not TOML ({error})", "mend it") from error
+        raise InvalidArgument(
+            "file", str(path), f"is not valid TOML ({error})", "correct the file"
+        ) from error
 
 
 def _print_gaps(console: Console, final: Any) -> None:
@@ -63,5 +65,5 @@ def _print_gaps(console: Console, final: Any) -> None:
     mean, half = (final.isel(seed=0),) * 2 if one else mean_and_half(final)
     for line in lines_of_cells(mean, half, intervals=not one):
         say(console, line)
-    what = "of one seed" if one else "mean and 95 % interval over the seeds"
-    console.print(f"Final gap, {what}; the first {MOST} cells.")
+    what = "for one seed" if one else "mean and 95 % interval over seeds"
+    console.print(f"Final gap ({what}) of the first {MOST} cells:")

@@ -46,7 +46,7 @@ def run(options: Validate) -> int:
     if done and not options.json:
         say(console, f"Report: {out / 'report.html'}")
     if interrupted:
-        kept = "those above are written" if done else "nothing is written"
+        kept = "the verdicts above are saved" if done else "nothing is saved"
         console.print(f"Interrupted after {len(done)} of {watch.total} claims; {kept}.")
         return INTERRUPTED
     return DONE if all(verdict.sound for verdict in done) else UNSOUND
@@ -55,8 +55,8 @@ def run(options: Validate) -> int:
 def _say_replaced(console: Console, earlier: Ledger) -> None:
     say(
         console,
-        f"The folder held a run with seed {earlier.seed}, effort {earlier.effort} and "
-        f"version {earlier.version}: replaced.",
+        f"Replaced the earlier results in this folder (seed {earlier.seed}, effort "
+        f"{earlier.effort}, version {earlier.version}).",
     )
 
 

@@ -9,7 +9,7 @@ from apo_sim.cli.rendering.console import plain, say, table
 if TYPE_CHECKING:
     from apo_sim.advice import Advice
 
-COLUMNS = ("alpha", "expected gap", "saved of alpha = 0", "saved of matched beta", "worse")
+COLUMNS = ("alpha", "expected gap", "saved vs alpha = 0", "saved vs matched beta", "worse")
 
 
 def print_advice(console: Console, advice: "Advice") -> None:

@@ -45,4 +45,4 @@ def _of_container(value: Any) -> Any:
         return [as_data(entry) for entry in value]
     if hasattr(value, "tolist") and not isinstance(value, type):  # arrays and their scalars
         return as_data(value.tolist())
-    raise TypeError(f"JSON has no place for a {type(value).__name__}")
+    raise TypeError(f"cannot write a {type(value).__name__} as JSON")

@@ -116,15 +116,15 @@ length_constraints:number_words; pass 'less than' or 'at least'
             raise InvalidArgument(
                 "kwargs",
                 found,
-                f"has {setting!r}, which {name} knows nothing of",
+                f"has {setting!r}, which {name} does not accept",
                 f"pass {', '.join(wanted) or 'no settings'}",
             )
     if found.get("nth_paragraph", 0) > found.get("num_paragraphs", 0):
         raise InvalidArgument(
             "kwargs",
             found,
-            "asks for a paragraph beyond the last",
-            "pass nth_paragraph up to num_paragraphs",
+            "asks for a paragraph beyond the last one",
+            "pass an nth_paragraph of at most num_paragraphs",
         )
 
 
@@ -158,7 +158,7 @@ def check_signature(name: str, verifier: type, given: Mapping[str, Any]) -> None
             raise InvalidArgument(
                 "kwargs",
                 found,
-                f"has {setting!r}, which {name} knows nothing of",
+                f"has {setting!r}, which {name} does not accept",
                 f"pass {', '.join(wanted) or 'no settings'}",
             )
 

@@ -179,8 +179,8 @@ def with_others(pairs: Sequence[Preference], random: np.random.Generator) -> lis
         raise InvalidArgument(
             "loss",
             "of labelled responses",
-            "is held against responses to other prompts, and there is one prompt only",
-            "pass more prompts, or a loss of pairs",
+            "compares responses to different prompts, but there is only one prompt",
+            "pass more prompts, or a loss on pairs",
         )
 
     def other(pair: Preference) -> Tokens:
@@ -216,7 +216,7 @@ def _places(found: Any, number: int) -> list[tuple[int, int]]:
         raise InvalidArgument(
             "pairing",
             found,
-            f"gives no pairs of places among {number} responses",
+            f"does not return pairs of indices of the {number} responses",
             "let it return [(winner, loser), ...]",
         )
     return places

@@ -181,7 +181,10 @@ def evaluate(
     """
     if not isinstance(benchmark, Benchmark):
         raise InvalidArgument(
-            "benchmark", benchmark, "has no name, prompts and marks", "see Benchmark"
+            "benchmark",
+            benchmark,
+            "lacks name, prompts or marks",
+            "pass an object with these, as Benchmark describes",
         )
     asked = [prompt.text for prompt in benchmark.prompts]
     sampler, seed = Sampler(model, sampling), as_seed("seed", seed)
@@ -215,14 +218,20 @@ def marked(
     for texts in answered:
         if len(texts) != number:
             raise InvalidArgument(
-                "answered", f"{len(texts)} responses", f"are not {number}", "pass one a prompt"
+                "answered",
+                f"{len(texts)} responses",
+                f"are not {number}",
+                "pass one response per prompt",
             )
         rows = [_checked(benchmark.marks(place, text)) for place, text in enumerate(texts)]
         names = list(rows[0]) if names is None else names
         for row in rows:
             if list(row) != names:
                 raise InvalidArgument(
-                    "marks", row, f"have other metrics than {names}", "mark all prompts alike"
+                    "marks",
+                    row,
+                    f"have other metrics than {names}",
+                    "return the same metrics for all prompts",
                 )
         for name in names:
             metrics.setdefault(name, []).append([row[name] for row in rows])
@@ -258,6 +267,9 @@ def _checked(marks: Any) -> Marks:
         found = {}
     if not found or not all(0.0 <= mark <= 1.0 for mark in found.values()):
         raise InvalidArgument(
-            "marks", marks, "are no numbers in [0, 1] by metric", "return {'correct': 1.0}"
+            "marks",
+            marks,
+            "are not numbers in [0, 1] by metric",
+            "return a mapping such as {'correct': 1.0}",
         )
     return found

@@ -93,7 +93,7 @@ def is_answer(response: str, answer: str) -> bool:
     math_verify = importlib.import_module("math_verify")
     truth = math_verify.parse(answer)
     if not truth:
-        raise InvalidArgument("answer", answer, "is no number", "pass one, such as '18'")
+        raise InvalidArgument("answer", answer, "is not a number", "pass one, such as '18'")
     said = response.rsplit(_CLOSE, 1)[-1]
     if _OPEN in said:
         return False

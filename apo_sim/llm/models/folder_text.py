@@ -56,7 +56,7 @@ def read(folder: Path, *, ends: Sequence[int], size: int) -> Tokenizer:
             raise InvalidArgument(
                 "eos_token_id",
                 token,
-                f"of {folder} is none of its {min(size, inner.get_vocab_size())} tokens",
+                f"of {folder} is not among its {min(size, inner.get_vocab_size())} tokens",
                 _AGAIN,
             )
     padding = theirs.pad_token_id
@@ -195,7 +195,7 @@ def _template(folder: Path, theirs: Any) -> str | None:
         raise InvalidArgument(
             "chat_template",
             sorted(theirs.chat_template) if isinstance(theirs.chat_template, dict) else found,
-            f"of {folder} has no template of the name 'default'",
-            "name one of them so in tokenizer_config.json",
+            f"of {folder} has no template named 'default'",
+            "rename one of them to 'default' in tokenizer_config.json",
         )
     return found

@@ -60,7 +60,10 @@ def read(path: Path) -> Checkpoint:
             values = gguf.dequantize(there.data, there.tensor_type)
         except NotImplementedError as error:
             raise InvalidArgument(
-                there.name, there.tensor_type.name, f"of {path} is not dequantised", _FOLDER
+                there.name,
+                there.tensor_type.name,
+                f"of {path} is a quantisation that is not supported",
+                _FOLDER,
             ) from error
         if there.name.endswith(("attn_q.weight", "attn_k.weight")):
             # llama.cpp interleaves the two halves of what is rotated.
@@ -85,7 +88,7 @@ def _check_computed(path: Path, fields: dict[str, Any], tensors: dict[str, Any])
     for name in _NEEDED:
         value = fields.get(f"{kind}.{name}")
         if not isinstance(value, int) or value < 1:
-            raise InvalidArgument(f"{kind}.{name}", value, f"of {path} is no size", _AGAIN)
+            raise InvalidArgument(f"{kind}.{name}", value, f"of {path} is not a valid size", _AGAIN)
     if "token_embd.weight" not in tensors:
         raise InvalidArgument("model", str(path), "lacks token_embd.weight", _AGAIN)
     head = fields.get(f"{kind}.attention.key_length") or _head(fields, kind)
@@ -98,7 +101,7 @@ def _check_computed(path: Path, fields: dict[str, Any], tensors: dict[str, Any])
     ):
         value = fields.get(name)
         if value is not None and value not in fine:
-            raise InvalidArgument(name, value, f"of {path} is not read from GGUF", _FOLDER)
+            raise InvalidArgument(name, value, f"of {path} is not supported in GGUF files", _FOLDER)
 
 
 def _config(path: Path, fields: dict[str, Any], tensors: dict[str, Any]) -> tuple[Config, int]:
@@ -144,7 +147,7 @@ def _as_llama3(config: Config, slowed: np.ndarray) -> Config:
         periods = rope_periods(found)
         if slowed.shape == plain.shape and np.allclose(periods, slowed * plain, rtol=1e-5, atol=0):
             return found
-    raise InvalidArgument(_SLOWED, slowed, "is of no published Llama", _FOLDER)
+    raise InvalidArgument(_SLOWED, slowed, "matches no published Llama", _FOLDER)
 
 
 def _head(fields: dict[str, Any], kind: str) -> int:
@@ -160,7 +163,7 @@ def _scaling(fields: dict[str, Any], kind: str) -> tuple[tuple[str, Any], ...]:
 def _number(name: str, fields: dict[str, Any], default: Any = None) -> float:
     value = fields.get(name, default)
     if not isinstance(value, float | int) or not 0 < value < 1e38:
-        raise InvalidArgument(name, value, "is no positive number", _AGAIN)
+        raise InvalidArgument(name, value, "is not a positive number", _AGAIN)
     return float(value)
 
 

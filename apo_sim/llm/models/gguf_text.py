@@ -70,7 +70,7 @@ def read(fields: dict[str, Any]) -> Tokenizer:
         raise InvalidArgument(
             "tokenizer.ggml.model",
             kind,
-            "is not read here",
+            "is not supported",
             "pass a GGUF file of kind 'gpt2', or a folder with tokenizer.json and safetensors",
         )
     cut = _cut(fields)
@@ -81,7 +81,7 @@ def read(fields: dict[str, Any]) -> Tokenizer:
         raise InvalidArgument(
             "tokenizer.ggml.token_type",
             f"{len(kinds)} types",
-            f"are not those of {len(names)} tokens",
+            f"do not match {len(names)} tokens",
             "download the file again",
         )
     _add(inner, names, kinds)
@@ -114,14 +114,14 @@ def _cut(fields: dict[str, Any]) -> _Cut:
         raise InvalidArgument(
             "tokenizer.ggml.pre",
             None,
-            "is missing: nothing says how the model's tokenizer cuts a text",
+            "is missing, so it is unknown how the model's tokenizer splits text",
             f"convert the model again with a newer llama.cpp, which writes one of {sorted(_CUTS)}",
         )
     if name not in _CUTS:
         raise InvalidArgument(
             "tokenizer.ggml.pre",
             name,
-            "is not computed here",
+            "is not supported",
             f"pass a folder with tokenizer.json, or a file with one of {sorted(_CUTS)}",
         )
     return _CUTS[name]
@@ -133,7 +133,7 @@ def _inner(names: Sequence[str], merges: Sequence[str], cut: _Cut) -> tokenizers
         raise InvalidArgument(
             "tokenizer.ggml.tokens",
             f"{len(names)} tokens",
-            f"are {len(vocabulary)} different ones only",
+            f"are only {len(vocabulary)} different ones",
             "download the file again",
         )
     # A token may begin with a space, but a merge is cut at the next one.
@@ -191,7 +191,7 @@ def _id(fields: dict[str, Any], name: str, size: int) -> int | None:
         return None
     if not isinstance(found, int) or not 0 <= found < size:
         raise InvalidArgument(
-            field, found, f"is none of the {size} tokens", "download the file again"
+            field, found, f"is not among the {size} tokens", "download the file again"
         )
     return found
 

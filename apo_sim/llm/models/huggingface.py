@@ -112,7 +112,7 @@ def _config(folder: Path, settings: dict[str, Any]) -> tuple[Config, int]:
     }
     for field, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InvalidArgument(field, value, f"in {folder} is no size", _CHECK)
+            raise InvalidArgument(field, value, f"in {folder} is not a valid size", _CHECK)
     theta, scaling = _rotations(folder, theirs.rope_parameters)
     config = Config(
         num_layers=theirs.num_hidden_layers,
@@ -140,7 +140,7 @@ def _by_transformers(folder: Path, settings: dict[str, Any]) -> Any:
         raise InvalidArgument(
             "model",
             str(folder),
-            f"is of type {kind!r}, which is not read here",
+            f"is of type {kind!r}, which is not supported",
             f"pass one of {SHAPES}, or load it with Tunix and pass llm.Model(network, ...)",
         )
     for field in _NEEDED:
@@ -163,7 +163,7 @@ def _check_rotations(folder: Path, field: str, entry: Any) -> None:
     if entry is None:
         return
     if not isinstance(entry, dict):
-        raise InvalidArgument(field, entry, f"in {folder} is no object", _CHECK)
+        raise InvalidArgument(field, entry, f"in {folder} is not a JSON object", _CHECK)
     kind = entry.get("rope_type", entry.get("type", "default"))
     if not isinstance(kind, str) or kind not in ROTATIONS:
         raise _not_computed(folder, field, kind)
@@ -183,7 +183,7 @@ def _rotations(
     for field in ("rope_theta", *fields):
         value = entry[field]
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e38:
-            raise InvalidArgument(field, value, f"in {folder} is no positive number", _CHECK)
+            raise InvalidArgument(field, value, f"in {folder} is not a positive number", _CHECK)
     if "low_freq_factor" in fields and not entry["low_freq_factor"] < entry["high_freq_factor"]:
         raise InvalidArgument(
             "high_freq_factor", entry["high_freq_factor"], "is not above low_freq_factor", _CHECK
@@ -197,7 +197,7 @@ def _not_computed(folder: Path, field: str, value: Any) -> InvalidArgument:
     return InvalidArgument(
         field,
         value,
-        f"of {folder} is not computed here, but only {' or '.join(map(repr, known))}",
+        f"of {folder} is not supported, only {' or '.join(map(repr, known))} are",
         "pass another model, or load it with Tunix and pass llm.Model(network, ...)",
     )
 
@@ -223,7 +223,10 @@ def _ends(folder: Path, settings: dict[str, Any]) -> Sequence[int]:
     for token in listed:
         if isinstance(token, bool) or not isinstance(token, int):
             raise InvalidArgument(
-                "eos_token_id", found, f"of {folder} is no token, nor a list of them", _CHECK
+                "eos_token_id",
+                found,
+                f"of {folder} is neither a token nor a list of tokens",
+                _CHECK,
             )
     return listed
 

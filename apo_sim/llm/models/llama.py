@@ -68,14 +68,17 @@ class Config:
             check_positive(name, getattr(self, name))
         if self.head_dim % 2:
             raise InvalidArgument(
-                "head_dim", self.head_dim, "is odd", "pass an even one: pairs are rotated"
+                "head_dim",
+                self.head_dim,
+                "is odd",
+                "pass an even number, because dimensions are rotated in pairs",
             )
         if self.num_heads % self.num_kv_heads:
             raise InvalidArgument(
                 "num_kv_heads",
                 self.num_kv_heads,
                 f"does not divide num_heads = {self.num_heads}",
-                "pass one that does",
+                "pass a number that does",
             )
 
     def of_tunix(self) -> tunix.ModelConfig:

@@ -66,7 +66,7 @@ class LoRA:
             raise InvalidArgument(
                 "modules",
                 self.modules,
-                f"is no regular expression ({error})",
+                f"is not a regular expression ({error})",
                 "pass one, such as '.*(q_proj|v_proj)'",
             ) from error
 
@@ -78,7 +78,7 @@ class LoRA:
         """
         if adapted(model.network):
             raise InvalidArgument(
-                "lora", self, "meets a model that has adapters already", "merge those first"
+                "lora", self, "is given for a model that already has adapters", "merge them first"
             )
         provider = _Exact(module_path=self.modules, rank=self.rank, alpha=self.scale)
         inputs = model.network.get_model_input()

@@ -26,5 +26,5 @@ def read(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InvalidArgument("model", str(path), "is not JSON", "download it again") from error
     if not isinstance(found, dict):
-        raise InvalidArgument("model", str(path), "is no JSON object", "download it again")
+        raise InvalidArgument("model", str(path), "is not a JSON object", "download it again")
     return found

@@ -68,7 +68,7 @@ def tensors(folder: Path) -> dict[str, Tensor]:
     for tensor, name in places.items():
         if tensor not in by_file[name]:
             raise InvalidArgument(
-                "model", str(folder), f"lacks {tensor} in {name}, where {INDEX} has it", _AGAIN
+                "model", str(folder), f"lacks {tensor} in {name}, where {INDEX} lists it", _AGAIN
             )
     # A tensor that is in two files is the one that the index names.
     return _together(list(by_file.values())) | {t: by_file[n][t] for t, n in places.items()}
@@ -86,8 +86,8 @@ def _of_file(path: Path) -> dict[str, Tensor]:
             raise InvalidArgument(
                 name,
                 precision,
-                f"in {path} is no precision of plain weights",
-                f"pass a model in one of {_PRECISIONS}: quantised ones are read from GGUF",
+                f"in {path} is not a precision of unquantised weights",
+                f"pass a model in one of {_PRECISIONS}; quantised models are read from GGUF",
             )
     return {name: Tensor(path, name, tuple(shape)) for name, (_, shape) in found.items()}
 
@@ -105,7 +105,10 @@ def _index(path: Path) -> dict[str, str]:
     for name in places.values():
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise InvalidArgument(
-                "model", str(path), f"names {name!r}, which is no file beside it", _AGAIN
+                "model",
+                str(path),
+                f"names {name!r}, which is not a file in the same folder",
+                _AGAIN,
             )
     return places
 

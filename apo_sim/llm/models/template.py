@@ -44,7 +44,7 @@ def rendered(template: str, text: str, tokens: Mapping[str, str]) -> str:
     found = _PROCESS.ask({"template": template, "text": text, "tokens": dict(tokens)})
     if "refused" in found:
         raise InvalidArgument(
-            "prompt", found["refused"], "is refused by the chat template", "change the prompt"
+            "prompt", found["refused"], "is rejected by the chat template", "change the prompt"
         )
     if "broken" in found:
         raise InvalidArgument(

@@ -31,7 +31,7 @@ class Tokenizer:
         size: tokens that the network has embeddings of; None: all.
 
     Raises:
-        InvalidArgument: `begin`, `end` or `padding` is none of its tokens.
+        InvalidArgument: `begin`, `end` or `padding` is not among its tokens.
 
     Example:
         >>> from tokenizers import models, pre_tokenizers
@@ -59,7 +59,10 @@ class Tokenizer:
         for name, token in (("begin", begin), ("end", end), ("padding", padding)):
             if token is not None and not _is_token(inner, token):
                 raise InvalidArgument(
-                    name, token, "is no token", f"pass one of {inner.get_vocab_size()}"
+                    name,
+                    token,
+                    "is not a token id",
+                    f"pass one from 0 to {inner.get_vocab_size() - 1}",
                 )
         inner.no_truncation()
         inner.no_padding()
@@ -81,12 +84,12 @@ class Tokenizer:
             InvalidArgument: half a pair of surrogates, or a token that the network lacks.
         """
         if not isinstance(text, str):
-            raise InvalidArgument("prompt", text, "is no text", "pass a string")
+            raise InvalidArgument("prompt", text, "is not text", "pass a string")
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise InvalidArgument(
-                "prompt", text, f"is not Unicode ({error.reason})", "replace what is broken"
+                "prompt", text, f"is not Unicode ({error.reason})", "replace the invalid characters"
             ) from None
         found = self.inner.encode(text, add_special_tokens=False).ids
         unknown = [token for token in found if self.size is not None and token >= self.size]
@@ -113,7 +116,7 @@ class Tokenizer:
         if self.template is None:
             return text
         if not isinstance(text, str):
-            raise InvalidArgument("prompt", text, "is no text", "pass a string")
+            raise InvalidArgument("prompt", text, "is not text", "pass a string")
         if text not in self._rendered:
             if len(self._rendered) >= _KEPT:
                 self._rendered.clear()
@@ -131,7 +134,7 @@ class Tokenizer:
             tokens = [self.begin, *tokens]
         if not tokens:
             raise InvalidArgument(
-                "prompt", text, "becomes no tokens", "check the prompt and the chat template"
+                "prompt", text, "yields no tokens", "check the prompt and the chat template"
             )
         return tokens
 

@@ -78,7 +78,7 @@ def test_checkers_of_ifbench_are_there_and_ask_for_their_settings():
     assert benchmark.marks(0, "1 and 2")["prompt_strict"] == 0.0
     with pytest.raises(InvalidArgument, match="lacks N of count:numbers"):
         InstructionFollowing([Prompt("Name some.", ("count:numbers",), ({},))])
-    with pytest.raises(InvalidArgument, match="knows nothing of"):
+    with pytest.raises(InvalidArgument, match="does not accept"):
         InstructionFollowing([Prompt("Name 3.", ("count:numbers",), ({"N": 3, "M": 2},))])
     with pytest.raises(UnknownName):
         InstructionFollowing([Prompt("Name 3.", ("count:nonsense",), ({},))])
