@@ -26,6 +26,9 @@ from apo_sim.theory import matched_beta
 _MOST_LANES = 128
 _CACHE = 2**22
 _MEMORY = 2**27
+# Bytes that the tables of all of these lanes may have: operations on larger ones the compiler cuts
+# up for several threads, which takes half as long again on a core that has lanes of its own.
+_UNCUT = 2**17
 # Arrays of the largest size that a lane has alive.
 _ALIVE = 16
 # Settings that `run` takes itself; the others belong to the family.
@@ -124,20 +127,21 @@ def precision() -> bool:
     return jnp.zeros(()).dtype == jnp.float64
 
 
-def lane_bytes(shape: Shape, sampled: bool) -> tuple[int, int]:
-    """What one run works on, and the paths that it keeps, in bytes, roughly."""
+def lane_bytes(shape: Shape, sampled: bool) -> tuple[int, int, int]:
+    """One table of a run, all that it works on, and the paths that it keeps, in bytes, roughly."""
     table = 8 * shape.contexts * shape.arms
     pairs = sampled or shape.arms <= 64
     kept = any(SERIES[name].save == "path" for name in shape.variables)
     return (
+        table,
         _ALIVE * table * (shape.arms if pairs else 1),
         _ALIVE * table * (shape.iterations if kept else 1),
     )
 
 
 def _lanes_a_device(shape: Shape, sampled: bool) -> int:
-    worked_on, kept = lane_bytes(shape, sampled)
-    fit = max(min(_CACHE // worked_on, _MEMORY // kept), 1)
+    table, worked_on, kept = lane_bytes(shape, sampled)
+    fit = max(min(_UNCUT // table, _CACHE // worked_on, _MEMORY // kept), 1)
     return min(1 << (fit.bit_length() - 1), _MOST_LANES)
 
 
