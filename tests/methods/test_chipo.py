@@ -120,10 +120,10 @@ def test_the_error_falls_as_one_over_the_root_of_the_labels():
 
 
 def test_a_run_that_goes_on_is_the_whole_run():
-    method, numbers = ChiPO(BETA, reward_bound=BOUND), {"samples": 500}
-    half = apo.solve(BANDIT, method, iterations=1, key=jax.random.key(2), **numbers)
-    rest = apo.solve(BANDIT, method, iterations=1, state=half.state, **numbers)
-    whole = run(BETA, jax.random.key(2))
+    method, key = ChiPO(BETA, reward_bound=BOUND), jax.random.key(2)
+    half = apo.solve(BANDIT, method, iterations=1, samples=500, key=key)
+    rest = apo.solve(BANDIT, method, iterations=1, samples=500, state=half.state)
+    whole = run(BETA, key)
     np.testing.assert_array_equal(rest.final_log_policy, whole.final_log_policy)
 
 
