@@ -60,7 +60,7 @@ def _solve(loss, problem, log_policy, reward_bound):
     # An arm's condition is divided by the probability of drawing it, so that rare arms keep digits.
     lost = jnp.moveaxis(preference, 0, -1)
     data = Comparisons(jnp.swapaxes(lost, 0, 1), lost, jnp.exp(log_policy).T[:, None])
-    groups = Groups(jnp.ones(lost.shape, bool), jnp.ones(len(log_policy), bool))
+    groups = Groups(jnp.zeros(lost.shape[1:], int), jnp.ones(len(log_policy), bool))
     bounds = jnp.broadcast_to(reward_bound, (problem.num_contexts,))
     rewards, residual = minimise(loss, data, groups, bounds)
     return jnp.take_along_axis(rewards.T, jnp.argsort(order, axis=1), axis=1), jnp.max(residual)
