@@ -302,7 +302,7 @@ def main(options: Options) -> None:
     # Else JAX takes most of a GPU's memory, and PyTorch has no room beside it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     print_machine()
-    with jax.enable_x64(False):  # as `apo_sim.llm.train` does
+    with jax.enable_x64(False):  # as `apo_sim.llm.fine_tune` does
         run_parts(PARTS, options)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from apo_sim.conformance import convert, identify, load, trl
+from apo_sim.conformance import convert, identify, load_loss, trl
 
 PAGE = Path(__file__).parents[1] / "docs/conformance.md"
 
@@ -75,7 +75,7 @@ def settings_of(name: str) -> dict[str, float]:
 def row(name: str) -> str:
     """A line of the first table."""
     settings = settings_of(name)
-    found = identify(load(f"trl:{name}"), **settings)
+    found = identify(load_loss(f"trl:{name}"), **settings)
     if found.name is None:
         what, error = "none of the library's", "-"
         if found.target is not None:

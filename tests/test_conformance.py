@@ -11,7 +11,7 @@ from scipy.special import expit
 
 import apo_sim as apo
 from apo_sim import cli
-from apo_sim.conformance import convert, identify, load, on_log_probabilities
+from apo_sim.conformance import convert, identify, load_loss, on_log_probabilities
 from apo_sim.errors import InvalidArgument, MissingExtra
 from apo_sim.geometry.links import AlphaDivergence, ForwardKL, JensenShannon, MixedChiSquare
 from apo_sim.losses import DPO, IPO, KTO, SPPO, ConservativeDPO, Extra, RobustDPO, SLiC
@@ -299,7 +299,7 @@ def test_of_a_loss_that_is_unknown_the_target_is_said(loss, wanted):
     for p, d in found.target.difference.items():
         if wanted is not None:
             assert d == pytest.approx(wanted(p), abs=1e-4)
-    assert "no loss that is known" in str(found) and "at p = 0.9" in str(found)
+    assert "not a known loss" in str(found) and "at p = 0.9" in str(found)
 
 
 def test_an_unknown_loss_of_single_responses_has_no_target():
@@ -331,9 +331,9 @@ def test_a_loss_may_return_a_mean_or_a_tuple_or_couple_its_batch():
     [
         (3.0, "loss = 3.0 is not callable"),
         (DPO, "is not callable"),
-        (lambda a, b: a - b, "takes other arguments"),
-        (lambda a, b, c: a - b, "takes other arguments"),
-        (lambda a, b, c, d: "x", "returns no numbers"),
+        (lambda a, b: a - b, "takes different arguments"),
+        (lambda a, b, c: a - b, "takes different arguments"),
+        (lambda a, b, c, d: "x", "does not return numbers"),
         (lambda a, b, c, d: a.no_such_method(), "fails (AttributeError"),
         (lambda a, b, c, d: a * np.nan, "is not finite"),
         (lambda policy_chosen_logps, policy_rejected_logps, x: 0.0, "also takes x"),
@@ -488,10 +488,10 @@ def test_the_command_names_a_loss_of_a_file_in_this_folder(capsys, monkeypatch, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["no_such_module_here:dpo"], "is in no module"),
-        (["json:no_such_function"], "is not in the module"),
-        (["json"], "is no name of a loss"),
-        (["json:dumps"], "takes other arguments"),
+        (["no_such_module_here:dpo"], "is in a module that does not exist"),
+        (["json:no_such_function"], "is not defined in its module"),
+        (["json"], "is not the name of a loss"),
+        (["json:dumps"], "takes different arguments"),
         (["json:dumps", "--settings", "beta"], "write NAME=NUMBER"),
         (["trl:dpq"], "did you mean 'dpo'?"),
     ],
@@ -505,7 +505,7 @@ def test_the_command_refuses_in_a_line(capsys, arguments, message):
 def test_what_is_missing_for_trl_is_said(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "trl", None)
     with pytest.raises(MissingExtra, match=r"pip install 'apo-sim\[bench\]'"):
-        load("trl:dpo")
+        load_loss("trl:dpo")
     assert cli.main(["conform", "trl:dpo"]) == cli.USAGE
     assert "apo-sim[bench]" in capsys.readouterr().err
 

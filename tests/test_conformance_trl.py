@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from apo_sim.conformance import convert, identify, load, on_log_probabilities, trl
+from apo_sim.conformance import convert, identify, load_loss, on_log_probabilities, trl
 from apo_sim.conformance.calling import bind, observe
 from apo_sim.conformance.inputs import random_inputs
 from apo_sim.losses import DPO, IPO, KTO, SPPO, ConservativeDPO, RobustDPO, SLiC
@@ -35,7 +35,7 @@ def softplus(x):
 
 def both(name, ours, inputs=SHORT, **settings):
     """What TRL's loss and another one answer to the same pairs: values and gradients."""
-    found = observe(bind(load(f"trl:{name}"), settings), inputs)
+    found = observe(bind(load_loss(f"trl:{name}"), settings), inputs)
     other = observe(bind(ours, {}), inputs)
     return found, other
 
@@ -114,10 +114,10 @@ def test_anchored_po_is_kto_without_z0_and_a_constant_1_above_its_paper():
 
 @pytest.mark.parametrize("name", ["dpo", "hinge", "ipo", "sigmoid_norm", "f_js"])
 def test_label_smoothing_of_dpo_trainer_is_ignored(name):
-    one = observe(bind(load(f"trl:{name}"), {"beta": BETA}), SHORT)
-    other = observe(bind(load(f"trl:{name}"), {"beta": BETA, "label_smoothing": 0.3}), SHORT)
+    one = observe(bind(load_loss(f"trl:{name}"), {"beta": BETA}), SHORT)
+    other = observe(bind(load_loss(f"trl:{name}"), {"beta": BETA, "label_smoothing": 0.3}), SHORT)
     np.testing.assert_array_equal(one.gradient, other.gradient)
-    assert "ignored" in [found.what for found in identify(load("trl:dpo")).differences]
+    assert "ignored" in [found.what for found in identify(load_loss("trl:dpo")).differences]
 
 
 @pytest.mark.parametrize("length", [1, 8])
@@ -137,7 +137,7 @@ def test_ipo_is_that_of_the_paper_only_for_one_token_else_tau_is_beta_over_the_l
 
 def test_the_two_trainers_of_one_version_mean_two_things_by_ipo():
     with_mean, with_sum = (
-        [found.what for found in identify(load(name), beta=0.1).differences]
+        [found.what for found in identify(load_loss(name), beta=0.1).differences]
         for name in ("trl:ipo", "trl:online_ipo")
     )
     assert "tokens" in with_mean and "tokens" not in with_sum
@@ -152,7 +152,7 @@ def test_the_coefficient_of_the_alpha_divergence_is_one_less_f_dpo_s_and_fails_i
 
     agree("f_alpha", paper, inputs=MILD, rtol=1e-4, **given)
     with pytest.raises(KeyError):
-        load("trl:f_alpha")(
+        load_loss("trl:f_alpha")(
             *(torch.full((1,), -1.0, dtype=torch.float64) for _ in range(4)),
             *(torch.ones(1) for _ in range(2)),
         )
@@ -160,7 +160,7 @@ def test_the_coefficient_of_the_alpha_divergence_is_one_less_f_dpo_s_and_fails_i
 
 def test_losses_of_a_difference_that_the_library_has_not_ask_for_what_their_formula_does():
     e, beta = 1e-3, 0.1
-    exo = identify(load("trl:exo_pair"), beta=beta, label_smoothing=e)
+    exo = identify(load_loss("trl:exo_pair"), beta=beta, label_smoothing=e)
     assert exo.name is None and exo.target is not None
     # p = s(beta D) minimises p KL-like terms linearly: beta D* = (2 p - 1) log((1 - e) / e).
     for p, d in exo.target.difference.items():
@@ -168,7 +168,7 @@ def test_losses_of_a_difference_that_the_library_has_not_ask_for_what_their_form
 
 
 def test_kto_s_anchor_is_detached_and_clamped():
-    found = identify(load("trl:kto"), beta=0.1)
+    found = identify(load_loss("trl:kto"), beta=0.1)
     assert (found.name, found.differences, found.framework) == ("KTO", (), "torch")
     assert found.error < 1e-12
 
@@ -186,7 +186,7 @@ def test_orpo_is_the_log_odds_ratio_of_means():
 
 @pytest.mark.parametrize("name", ["aot", "aot_unpaired", "sft"])
 def test_losses_of_a_whole_batch_are_said_to_be_such(name):
-    found = identify(load(f"trl:{name}"))
+    found = identify(load_loss(f"trl:{name}"))
     assert "batch" in [difference.what for difference in found.differences]
 
 

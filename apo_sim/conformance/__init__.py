@@ -1,8 +1,8 @@
-"""What loss is this? Other people's losses against the library's, and names of parameters."""
+"""What loss is this? Compare other tools' losses and parameters with those of the library."""
 
 from apo_sim.conformance.conversion import Converted, convert
 from apo_sim.conformance.identify import Identification, identify
-from apo_sim.conformance.loading import load
+from apo_sim.conformance.loading import load_loss
 from apo_sim.conformance.naming import Difference
 from apo_sim.conformance.policy_updates import Update, identify_update
 from apo_sim.conformance.recipe import on_log_probabilities
@@ -17,6 +17,6 @@ __all__ = [
     "convert",
     "identify",
     "identify_update",
-    "load",
+    "load_loss",
     "on_log_probabilities",
 ]

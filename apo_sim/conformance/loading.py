@@ -11,28 +11,28 @@ from apo_sim.errors import InvalidArgument
 _REMEDY = "pass MODULE:FUNCTION, such as mypackage.losses:dpo, or trl:dpo"
 
 
-def load(name: str) -> Callable[..., Any]:
-    """A loss by its name, `module:function` or `trl:loss`.
+def load_loss(name: str) -> Callable[..., Any]:
+    """Load a loss by its name, `module:function` or `trl:loss`.
 
-    Modules of the working directory are found, too.
+    Modules in the working directory are found too.
 
     Args:
-        name: of the loss.
+        name: the name of the loss.
 
     Raises:
-        InvalidArgument: there is no such module, it cannot be imported, or has no such function.
-        MissingExtra: TRL is asked for and not installed.
+        InvalidArgument: the module does not exist, cannot be imported or lacks the function.
+        MissingExtra: the loss is one of TRL's, and TRL is not installed.
 
     Example:
-        >>> load("apo_sim.conformance:no_such_loss")
+        >>> load_loss("apo_sim.conformance:no_such_loss")
         Traceback (most recent call last):
         ...
-        apo_sim.errors.InvalidArgument: loss = 'apo_sim.conformance:no_such_loss' is not in the \
-module; pass MODULE:FUNCTION, such as mypackage.losses:dpo, or trl:dpo
+        apo_sim.errors.InvalidArgument: loss = 'apo_sim.conformance:no_such_loss' is not defined \
+in its module; pass MODULE:FUNCTION, such as mypackage.losses:dpo, or trl:dpo
     """
     module, colon, path = name.partition(":")
     if not (module and colon and path):
-        raise InvalidArgument("loss", name, "is no name of a loss", _REMEDY)
+        raise InvalidArgument("loss", name, "is not the name of a loss", _REMEDY)
     if module == "trl":
         from apo_sim.conformance import trl
 
@@ -49,16 +49,22 @@ def _imported(name: str, module: str, path: str) -> Callable[..., Any]:
         found = importlib.import_module(module)
     except ImportError as error:
         if error.name and (module + ".").startswith(error.name + "."):
-            raise InvalidArgument("loss", name, "is in no module", _REMEDY) from error
+            raise InvalidArgument(
+                "loss", name, "is in a module that does not exist", _REMEDY
+            ) from error
         what = f"is in a module that cannot be imported ({error})"
-        raise InvalidArgument("loss", name, what, "install or mend what it imports") from error
+        raise InvalidArgument(
+            "loss", name, what, "install or repair the modules that it imports"
+        ) from error
     except (TypeError, ValueError) as error:  # ".", "a..b"
-        raise InvalidArgument("loss", name, "is in no module", _REMEDY) from error
+        raise InvalidArgument(
+            "loss", name, "is in a module that does not exist", _REMEDY
+        ) from error
     finally:
         if added:
             sys.path.remove(here)
     for part in path.split("."):
         found = getattr(found, part, None)
         if found is None:
-            raise InvalidArgument("loss", name, "is not in the module", _REMEDY)
+            raise InvalidArgument("loss", name, "is not defined in its module", _REMEDY)
     return found  # type: ignore[return-value]

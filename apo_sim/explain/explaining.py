@@ -22,8 +22,8 @@ def explain(log: Any, *, beta: float | None = None, dtype: str | None = None) ->
     holds for all rules of a log together; a rule that finds none of its columns says so.
 
     Args:
-        log: results.json of a run of `train`, trainer_state.json of TRL, or a CSV or JSONL file of
-            such columns (`step`, `loss`, `rewards/chosen`, ...); or the folder of the run.
+        log: results.json of a run of `llm.fine_tune`, trainer_state.json of TRL, or a CSV or JSONL
+            file of such columns (`step`, `loss`, `rewards/chosen`, ...); or the folder of the run.
         beta: proximal weight, to know rewards as log-ratios; None: the customary .1.
         dtype: of the trained parameters, such as "bfloat16"; None: what config.json beside the
             log says, if there is one.

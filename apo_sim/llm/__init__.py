@@ -15,11 +15,11 @@ if _missing:
 from apo_sim.llm.data.instructions import chosen_prompts, generate  # noqa: E402
 from apo_sim.llm.data.preference_pairs import BradleyTerry, Preference, TopAgainstBottom  # noqa: E402
 from apo_sim.llm.data.prompts import Prompt, read  # noqa: E402
-from apo_sim.llm.data.rankers import Length, Pairwise, Ranker, RewardModel, Verifiable  # noqa: E402
+from apo_sim.llm.data.rankers import Length, PairwiseJudge, ResponseRanker, RewardModel, Verifiable  # noqa: E402
 from apo_sim.llm.data.rankers import named as ranker  # noqa: E402
 from apo_sim.llm.data.responses import Sampling  # noqa: E402
 from apo_sim.llm.evaluation.benchmark import Benchmark, Scores, evaluate  # noqa: E402
-from apo_sim.llm.evaluation.certificates import certify, logged_pairs  # noqa: E402
+from apo_sim.llm.evaluation.certificates import certify_run, logged_pairs  # noqa: E402
 from apo_sim.llm.evaluation.generated_maths import GeneratedGSMSymbolic  # noqa: E402
 from apo_sim.llm.evaluation.instruction_following import InstructionFollowing  # noqa: E402
 from apo_sim.llm.models.loading import Model, load, save  # noqa: E402
@@ -30,7 +30,7 @@ from apo_sim.llm.stages import StageLost  # noqa: E402
 from apo_sim.llm.training.foresight import BetaWithoutEffect, StepsRounded  # noqa: E402
 from apo_sim.llm.training.objectives import Objective, chipo, ipo_per_token, simpo, xpo  # noqa: E402
 from apo_sim.llm.training.objectives import named as objective  # noqa: E402
-from apo_sim.llm.training.outer import Outcome, train  # noqa: E402
+from apo_sim.llm.training.outer import Outcome, fine_tune  # noqa: E402
 from apo_sim.llm.training.parameter_momentum import expo  # noqa: E402
 from apo_sim.llm.training.source import PromptsLeftOut  # noqa: E402
 from apo_sim.llm.training.step import FineTuning, StepDiverged  # noqa: E402
@@ -47,11 +47,11 @@ __all__ = [
     "Model",
     "Objective",
     "Outcome",
-    "Pairwise",
+    "PairwiseJudge",
     "Preference",
     "Prompt",
     "PromptsLeftOut",
-    "Ranker",
+    "ResponseRanker",
     "RewardModel",
     "Sampling",
     "Scores",
@@ -60,11 +60,12 @@ __all__ = [
     "StepsRounded",
     "TopAgainstBottom",
     "Verifiable",
-    "certify",
+    "certify_run",
     "chipo",
     "chosen_prompts",
     "evaluate",
     "expo",
+    "fine_tune",
     "generate",
     "ipo_per_token",
     "join",
@@ -77,6 +78,5 @@ __all__ = [
     "read",
     "save",
     "simpo",
-    "train",
     "xpo",
 ]

@@ -17,7 +17,7 @@ import scipy.optimize
 import scipy.special
 from flax import nnx
 
-from apo_sim.llm import Model, Pairwise, Preference, Ranker, RewardModel
+from apo_sim.llm import Model, PairwiseJudge, Preference, ResponseRanker, RewardModel
 from apo_sim.llm.data.batches import batches
 from apo_sim.llm.models import tiny
 from apo_sim.llm.training.step import response_log_probs
@@ -129,7 +129,7 @@ def features(prompt: str, text: str) -> np.ndarray:
     return np.array([*parts, np.log1p(places.size)])
 
 
-def rankers() -> dict[str, Ranker]:
+def rankers() -> dict[str, ResponseRanker]:
     """The three rankers by name: a target of length, a fitted reward model, a judge of pairs.
 
     Example:
@@ -140,7 +140,7 @@ def rankers() -> dict[str, Ranker]:
     return {
         "length target": RewardModel(_each(_length)),
         "reward model": RewardModel(_each(lambda p, text: float(features(p, text) @ weights))),
-        "pairwise judge": Pairwise(judged),
+        "pairwise judge": PairwiseJudge(judged),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from apo_sim.llm import FineTuning, Model, Ranker, Sampling
+from apo_sim.llm import FineTuning, Model, ResponseRanker, Sampling
 from apo_sim.llm.data.prompts import as_prompts, folds
 from apo_sim.llm.data.responses import Sampler
 from apo_sim.llm.models import stored_parameters
@@ -22,9 +22,9 @@ from apo_sim.llm.training.step import ProximalTrainer
 
 
 class RepeatedTraining:
-    """What `apo_sim.llm.train` gives, run after run, with one sampler and one trainer an objective.
+    """Runs of `apo_sim.llm.fine_tune`, one after another, with one trainer for each objective.
 
-    `train` traces its programs anew in every call, which takes longer than a run of so small a
+    `fine_tune` traces its programs anew in every call, which takes longer than a run of so small a
     model.
 
     Args:
@@ -45,7 +45,7 @@ class RepeatedTraining:
         prompts: Sequence[str],
         *,
         held_out: Sequence[str],
-        ranker: Ranker,
+        ranker: ResponseRanker,
         loss: Any,
         momentum: Any,
         beta: Sequence[float],
@@ -56,7 +56,7 @@ class RepeatedTraining:
         """One run, judged at its end: there is an iteration to each of `beta`.
 
         Returns:
-            Rows of pi_hat_T and, with `expo`, of where that leads, as `apo_sim.llm.train` has
+            Rows of pi_hat_T and, with `expo`, of where that leads, as `apo_sim.llm.fine_tune` has
             them; pairs of every iteration.
         """
         network = self.model.network

@@ -80,7 +80,7 @@ def measure(
         beta: proximal weight; a number or one for each iteration.
         iterations: T.
         progress: show bars, on a terminal.
-        settings: `sampling`, `tuning`, `lora` and `mesh` of `apo_sim.llm.train`.
+        settings: `sampling`, `tuning`, `lora` and `mesh` of `apo_sim.llm.fine_tune`.
 
     Returns:
         `configuration`, `environment`, and `runs`: for each a method, a seed, the proximal weight
@@ -98,7 +98,7 @@ def measure(
     for number in range(seed, seed + seeds):
         for method in methods:
             momentum, betas = rule(method, alpha, beta, iterations)
-            outcome = llm.train(
+            outcome = llm.fine_tune(
                 llm.load(model, mesh=settings.get("mesh")),
                 chosen,
                 held_out=judged,

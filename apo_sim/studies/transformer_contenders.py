@@ -34,7 +34,7 @@ class Contender:
     beyond: bool = False
 
     def method(self, beta: float, iterations: int) -> dict[str, Any]:
-        """Loss, momentum, proximal weights and ExPO, as `apo_sim.llm.train` takes them.
+        """Loss, momentum, proximal weights and ExPO, as `apo_sim.llm.fine_tune` takes them.
 
         Example:
             >>> found = Contender(matched=0.3).method(0.1, 3)

@@ -166,7 +166,7 @@ def _as_integer(name: str, value: Any) -> Any:
         return as_seed(name, value)
     array = as_array(name, value)
     if array.ndim or not jnp.issubdtype(jnp.result_type(value), jnp.integer):
-        raise InvalidArgument(name, value, "is no whole number", "pass an integer")
+        raise InvalidArgument(name, value, "is not a whole number", "pass an integer")
     return value
 
 

@@ -218,7 +218,7 @@ OURS = {
 
 
 def write_ours(found, folder, iterations=1):
-    """As `apo_sim.llm.train` does; the steps of so many iterations one after the other."""
+    """As `apo_sim.llm.fine_tune` does; the steps of so many iterations one after the other."""
     steps = [
         {"iteration": t}
         | {OURS.get(name, name): value for name, value in row.items() if name != "step"}

@@ -9,7 +9,7 @@ from unittest import mock
 import optax
 
 import apo_sim as apo
-from apo_sim.llm import BradleyTerry, FineTuning, Length, Model, Sampling, train
+from apo_sim.llm import BradleyTerry, FineTuning, Length, Model, Sampling, fine_tune
 from apo_sim.llm.models import stored_parameters, tiny
 from apo_sim.llm.training.step import ProximalTrainer
 
@@ -39,7 +39,7 @@ def run(out: Path | None, **changes: Any) -> dict[str, Any]:
     """Everything that a run says, its policies by a hash of all their bits."""
     policies: dict[int, str] = {}
     with mock.patch.object(ProximalTrainer, "save_every", SAVE_EVERY):
-        outcome = train(
+        outcome = fine_tune(
             changes.pop("model", None) or model(),
             **{**SETTINGS, **changes},
             out=out,

@@ -13,7 +13,7 @@ from apo_sim import InvalidArgument
 
 pytest.importorskip("tunix")
 
-from apo_sim.llm import train
+from apo_sim.llm import fine_tune
 from apo_sim.llm.data import instructions
 from apo_sim.llm.data.preference_pairs import Preference
 from apo_sim.llm.data.rankers import Length
@@ -140,11 +140,11 @@ SETTINGS = {
 
 @pytest.mark.long
 def test_a_run_goes_on_to_the_same_bits_and_is_saved_as_it_is(tmp_path):
-    whole = train(narrow(), **SETTINGS, out=tmp_path / "whole")
+    whole = fine_tune(narrow(), **SETTINGS, out=tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "part")
     shutil.rmtree(tmp_path / "part/iteration-2/hat")
     (tmp_path / "part/results.json").unlink()
-    again = train(narrow(), **SETTINGS, out=tmp_path / "part")
+    again = fine_tune(narrow(), **SETTINGS, out=tmp_path / "part")
     assert again.rows == whole.rows and again.steps == whole.steps
     policy, start = numbers(whole.model.network), numbers(narrow().network)
     for name, value in numbers(again.model.network).items():
@@ -159,7 +159,7 @@ def test_what_would_train_something_else_is_refused():
     model = tiny.model(num_layers=1)
     with pytest.raises(InvalidArgument, match=r"modules = '.*wq.*' matches no module"):
         LoRA(modules=".*(wq|wv)").into(model)
-    with pytest.raises(InvalidArgument, match="adapters already; merge those first"):
+    with pytest.raises(InvalidArgument, match="already has adapters; merge them first"):
         LoRA(2).into(LoRA(2).into(model))
     for make, argument in (
         (lambda: LoRA(modules="(q_proj"), "modules"),
@@ -207,7 +207,7 @@ def of_gemma():
 
 @pytest.mark.long
 def test_other_families_draw_and_train_with_adapters():
-    outcome = train(of_gemma(), **{**SETTINGS, "iterations": 1})
+    outcome = fine_tune(of_gemma(), **{**SETTINGS, "iterations": 1})
     assert np.isfinite(outcome.steps[-1]["loss"]) and outcome.rows[-1]["kl"][0] > 0
 
 

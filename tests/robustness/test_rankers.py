@@ -13,7 +13,7 @@ from apo_sim import InvalidArgument
 
 pytest.importorskip("tunix")
 
-from apo_sim.llm import FineTuning, Sampling, train
+from apo_sim.llm import FineTuning, Sampling, fine_tune
 from apo_sim.llm.data.preference_pairs import (
     BradleyTerry,
     TopAgainstBottom,
@@ -21,7 +21,7 @@ from apo_sim.llm.data.preference_pairs import (
     preferences,
 )
 from apo_sim.llm.data.prompts import Prompt
-from apo_sim.llm.data.rankers import Length, Pairwise, RewardModel, Verifiable, check_scores
+from apo_sim.llm.data.rankers import Length, PairwiseJudge, RewardModel, Verifiable, check_scores
 from apo_sim.llm.models import tiny
 from apo_sim.llm.training.source import usable
 
@@ -45,7 +45,7 @@ class Ranks:
         return np.array([float(sum(own > other for other in lengths)) for own in lengths])
 
 
-@pytest.mark.parametrize("ranker", [Pairwise(longer), Ranks(), Length()])
+@pytest.mark.parametrize("ranker", [PairwiseJudge(longer), Ranks(), Length()])
 def test_a_policy_wins_where_its_response_beats_the_reference_s(tmp_path, ranker):
     settings = {
         "momentum": apo.NoMomentum(),
@@ -56,7 +56,7 @@ def test_a_policy_wins_where_its_response_beats_the_reference_s(tmp_path, ranker
         "progress": False,
     }
     prompts, held_out = ["w3 w4", "w5 w6"] * 2, [f"w{number}" for number in range(12)]
-    outcome = train(
+    outcome = fine_tune(
         tiny.model(num_layers=1),
         prompts,
         ranker=ranker,
@@ -79,23 +79,23 @@ def test_a_comparison_does_not_depend_on_who_comes_first():
     def favours_the_first(prompt, first, second):
         return 0.9 if first > second else 0.7
 
-    ranker = Pairwise(favours_the_first)
+    ranker = PairwiseJudge(favours_the_first)
     scores = ranker.scores(PROMPT, ["a", "b", "b"])
     assert scores[0] < scores[1] == scores[2]
     assert np.allclose(ranker.scores(PROMPT, ["b", "b", "a"]), scores[::-1])
     assert ranker.scores(PROMPT, ["a", "a"]).tolist() == [0.0, 0.0]
     # Where a pair is all there is, the difference of scores is its log-odds.
-    pair = Pairwise(longer).scores(PROMPT, ["aaaaaaaaaaaa", "bb"])
+    pair = PairwiseJudge(longer).scores(PROMPT, ["aaaaaaaaaaaa", "bb"])
     assert abs(pair[0] - pair[1] - 2.0) < 1e-12
 
 
 @pytest.mark.parametrize("chance", [1.5, -0.1, float("nan"), None, "0.9", [0.9, 0.1]])
 def test_a_preference_that_is_no_probability_is_refused(chance):
     if chance == "0.9":
-        assert Pairwise(lambda *_: chance).scores(PROMPT, ["a", "b"]).tolist() == [0.0, 0.0]
+        assert PairwiseJudge(lambda *_: chance).scores(PROMPT, ["a", "b"]).tolist() == [0.0, 0.0]
         return
-    with pytest.raises(InvalidArgument, match=r"preference = .* is no probability"):
-        Pairwise(lambda *_: chance).scores(PROMPT, ["a", "b"])
+    with pytest.raises(InvalidArgument, match=r"preference = .* is not a probability"):
+        PairwiseJudge(lambda *_: chance).scores(PROMPT, ["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_scores_that_are_none_are_refused(scores):
         (lambda: Verifiable(-0.1), "loose_share"),
         (lambda: Verifiable(float("inf")), "loose_share"),
         (lambda: RewardModel(A_CLASS), "function"),
-        (lambda: Pairwise(A_CLASS), "preference"),
+        (lambda: PairwiseJudge(A_CLASS), "preference"),
         (lambda: BradleyTerry(0), "pairs"),
         (lambda: BradleyTerry(1, 0.0), "scale"),
         (lambda: BradleyTerry(1, float("inf")), "scale"),
@@ -157,7 +157,9 @@ def test_the_normaliser_stays_finite():
 
 @pytest.mark.parametrize("made", [None, [(0, 5)], [(-1, 0)], [(0.5, 1)], [0, 1], [(0, 1, 1)]])
 def test_a_pairing_of_places_that_are_none_is_refused(made):
-    with pytest.raises(InvalidArgument, match=r"pairing = .* no pairs of places among 2"):
+    with pytest.raises(
+        InvalidArgument, match=r"pairing = .* does not return pairs of indices of the 2"
+    ):
         normalizer([0.0, 1.0], lambda scores, random: made, 1.0)
 
 

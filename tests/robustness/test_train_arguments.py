@@ -1,4 +1,4 @@
-"""What `apo_sim.llm.train` is given: unusable arguments are named before anything is written.
+"""What `apo_sim.llm.fine_tune` is given: unusable arguments are named before anything is written.
 
 Most cases run in a process of their own, by this very file as a script: without the run-time check
 of annotations, as a user's would.
@@ -20,7 +20,7 @@ import pytest
 
 import apo_sim as apo
 from apo_sim import InvalidArgument
-from apo_sim.llm import FineTuning, Length, Preference, Sampling, train
+from apo_sim.llm import FineTuning, Length, Preference, Sampling, fine_tune
 from apo_sim.llm.models import tiny
 from apo_sim.llm.training.step import StepDiverged
 
@@ -38,7 +38,9 @@ SETTINGS: dict[str, Any] = {
 
 
 def started(**changes: Any) -> Any:
-    return train(changes.pop("model", None) or tiny.model(num_layers=1), **{**SETTINGS, **changes})
+    return fine_tune(
+        changes.pop("model", None) or tiny.model(num_layers=1), **{**SETTINGS, **changes}
+    )
 
 
 class NoScores:
@@ -80,17 +82,17 @@ def kept() -> Any:
 CASES: list[tuple[str, Callable[[], Any]]] = [
     ("model = 'smollm2' is no model", lambda: started(model="smollm2")),
     ("has weights that are no finite numbers", lambda: started(model=rotten())),
-    ("prompts = None are no prompts", lambda: started(prompts=None)),
-    ("prompts = 7 are no prompts", lambda: started(prompts=7)),
+    ("prompts = None are not prompts", lambda: started(prompts=None)),
+    ("prompts = 7 are not prompts", lambda: started(prompts=7)),
     ("ranker = None is missing", lambda: started(ranker=None)),
     ("ranker = <class", lambda: started(ranker=Length)),
     ("is no ranker", lambda: started(ranker=NoScores())),
     ("ranker = 'length' is no ranker", lambda: started(ranker="length")),
-    ("loss = 'dpo' is no loss", lambda: started(loss="dpo")),
+    ("loss = 'dpo' is not a loss", lambda: started(loss="dpo")),
     ("loss = <class", lambda: started(loss=apo.DPO)),
     ("has another signature", lambda: started(loss=lambda difference: difference)),
     ("is not a number for two scores", lambda: started(loss=lambda *scores: jnp.ones(2))),
-    ("momentum = 0.3 is no momentum rule", lambda: started(momentum=0.3)),
+    ("momentum = 0.3 is not a momentum rule", lambda: started(momentum=0.3)),
     ("momentum = <class", lambda: started(momentum=apo.NoMomentum)),
     (
         "is a schedule of the wrong length for iterations = 1",
@@ -107,7 +109,7 @@ CASES: list[tuple[str, Callable[[], Any]]] = [
     ("iterations = True", lambda: started(iterations=True)),
     ("iterations = 1.0 is not an integer", lambda: started(iterations=1.0)),
     ("iterations = 10000000000000000000", lambda: started(iterations=10**19)),
-    ("cannot be shared out among 5 iterations", lambda: started(iterations=5)),
+    ("cannot be divided among 5 iterations", lambda: started(iterations=5)),
     ("sampling = None is no Sampling", lambda: started(sampling=None)),
     ("sampling = {'max_tokens': 6} is no Sampling", lambda: started(sampling={"max_tokens": 6})),
     ("pairing = 'top' is no pairing", lambda: started(pairing="top")),
@@ -115,7 +117,7 @@ CASES: list[tuple[str, Callable[[], Any]]] = [
     ("optimizer = 'adam' is not callable", lambda: FineTuning(optimizer="adam")),  # type: ignore
     ("warmup = 'long' lies outside", lambda: FineTuning(warmup="long")),  # type: ignore
     ("lora = 8 is no LoRA", lambda: started(lora=8)),
-    ("held_out = 3 are no prompts", lambda: started(held_out=3)),
+    ("held_out = 3 are not prompts", lambda: started(held_out=3)),
     ("source = 'file' is no source", lambda: started(source="file")),
     ("prompts = ['w3 w4'", lambda: started(source=Broken([]), ranker=None)),
     ("held_out = ['w3'] would not be used", lambda: from_source([], held_out=["w3"])),
@@ -126,9 +128,9 @@ CASES: list[tuple[str, Callable[[], Any]]] = [
     ("with an empty text", lambda: from_source([Preference((3,), (), (4,))])),
     ("is no finite", lambda: from_source([Preference((3,), (4,), (5,), weight=float("nan"))])),
     ("weight is negative", lambda: from_source([Preference((3,), (4,), (5,), weight=-1.0)])),
-    ("seed = -1 is no seed", lambda: started(seed=-1)),
-    ("seed = 1.5 is no seed", lambda: started(seed=1.5)),
-    ("seed = None is no seed", lambda: started(seed=None)),
+    ("seed = -1 is not a valid seed", lambda: started(seed=-1)),
+    ("seed = 1.5 is not a valid seed", lambda: started(seed=1.5)),
+    ("seed = None is not a valid seed", lambda: started(seed=None)),
     ("out = 3 is not a path", lambda: started(out=3)),
     ("out = '' is not a path", lambda: started(out="")),
     ("out = 's3://bucket/run' is an address", lambda: started(out="s3://bucket/run")),
@@ -141,7 +143,10 @@ CASES: list[tuple[str, Callable[[], Any]]] = [
     ),
     ("progress = 'yes' is neither", lambda: started(progress="yes")),
     ("watch_policy = 'log' is not callable", lambda: started(watch_policy="log")),
-    ("cannot be told from another (because of <unlocked _thread.lock object>)", kept),
+    (
+        "cannot be distinguished from another object (because of <unlocked _thread.lock object>)",
+        kept,
+    ),
 ]
 
 

@@ -150,7 +150,7 @@ def test_runs_that_share_their_programs_are_those_of_train(tmp_path):
     # The second run begins where the first did, at another learning rate.
     runs.train(asked, learning_rate=1e-2, **settings)
     rows, pairs = runs.train(asked, learning_rate=1e-3, **settings)
-    outcome = llm.train(
+    outcome = llm.fine_tune(
         llm.load(tmp_path / "model"),
         asked,
         iterations=2,

@@ -5,7 +5,7 @@ from apo_sim.cli.options.conform_options import Conform
 from apo_sim.cli.rendering.console import open_console, say
 from apo_sim.cli.rendering.data import print_json
 from apo_sim.cli.status import DONE
-from apo_sim.conformance import identify, identify_update, load
+from apo_sim.conformance import identify, identify_update, load_loss
 from apo_sim.conformance.policy_updates import is_update
 from apo_sim.errors import InvalidArgument
 
@@ -14,9 +14,9 @@ def run(options: Conform) -> int:
     """Say what a loss is."""
     float64()
     settings = dict(_setting(text) for text in options.settings)
-    loss = load(options.loss)
+    loss = load_loss(options.loss)
     if is_update(loss):
-        opponent = None if options.opponent is None else load(options.opponent)
+        opponent = None if options.opponent is None else load_loss(options.opponent)
         found = identify_update(loss, opponent, **settings)
     else:
         found = identify(loss, **settings)

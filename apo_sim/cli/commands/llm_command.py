@@ -57,7 +57,7 @@ def run(options: Llm) -> int:
     try:
         ours = llm.PromptsLeftOut, llm.StageLost, llm.StepsRounded, llm.BetaWithoutEffect
         with _in_plain_words(*ours):
-            outcome = llm.train(
+            outcome = llm.fine_tune(
                 model,
                 prompts,
                 held_out=held_out,
@@ -76,7 +76,7 @@ def run(options: Llm) -> int:
                 mesh=mesh,
             )
     except KeyboardInterrupt:
-        console.print("Interrupted; the same command goes on from there.")
+        console.print("Interrupted. Run the same command again to resume.")
         return INTERRUPTED
     except llm.StepDiverged as error:
         print(f"apo-sim: {error}", file=sys.stderr)
@@ -87,9 +87,9 @@ def run(options: Llm) -> int:
     console.print(transformer.table(outcome.rows))
     made = ", ".join(str(number) for number in outcome.pairs)
     console.print(
-        f"Preference pairs of the iterations: {made}. Half of each 95 % interval, over prompts; "
-        "strict, loose: prompts whose instructions are followed; LC: length controlled; KL: to "
-        "the reference, a response.",
+        f"Preference pairs per iteration: {made}. ±: half of the 95 % interval over prompts; "
+        "strict, loose: share of prompts whose instructions are followed; LC: length-controlled; "
+        "KL: to the reference, per response.",
         soft_wrap=True,
     )
     path = style.save(

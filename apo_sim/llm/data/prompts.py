@@ -38,20 +38,20 @@ class Prompt:
 
     def __post_init__(self):
         if not isinstance(self.text, str) or not self.text.strip():
-            raise InvalidArgument("prompt", self.text, "is no text", "pass what the user says")
+            raise InvalidArgument("prompt", self.text, "is not text", "pass what the user says")
         try:
             self.text.encode()
         except UnicodeEncodeError:
             raise InvalidArgument(
-                "prompt", self.text, "holds half a character", "write it in UTF-8"
+                "prompt", self.text, "contains half of a surrogate pair", "pass valid Unicode"
             ) from None
         if not _is_list_of(str, self.instructions):
             raise InvalidArgument(
-                "instructions", self.instructions, "is no list of ids", "pass a list of texts"
+                "instructions", self.instructions, "is not a list of ids", "pass a list of texts"
             )
         if not _is_list_of(Mapping, self.kwargs):
             raise InvalidArgument(
-                "kwargs", self.kwargs, "is no list of settings", "pass a list of dictionaries"
+                "kwargs", self.kwargs, "is not a list of settings", "pass a list of dictionaries"
             )
         if len(self.instructions) != len(self.kwargs):
             raise InvalidArgument(
@@ -89,17 +89,17 @@ def read(path: str | Path, name: str = "prompts") -> list[Prompt]:
         name: of the argument that it comes from, for messages.
 
     Raises:
-        InvalidArgument: a file that is missing or empty, a line that is no JSON object, holds no
+        InvalidArgument: a file that is missing or empty, a line that is not a JSON object, holds no
             prompt, or instructions whose settings cannot be used; the line is named.
 
     Example:
         >>> read("missing.jsonl")
         Traceback (most recent call last):
         ...
-        apo_sim.errors.InvalidArgument: prompts = 'missing.jsonl' is not there; pass a JSONL file
+        apo_sim.errors.InvalidArgument: prompts = 'missing.jsonl' does not exist; pass a JSONL file
     """
     if not files.as_path(name, path).is_file():
-        raise InvalidArgument(name, str(path), "is not there", "pass a JSONL file")
+        raise InvalidArgument(name, str(path), "does not exist", "pass a JSONL file")
     lines = files.read_text(name, path).split("\n")
     found = [
         _line(name, f"line {number} of {path}", line)
@@ -116,7 +116,7 @@ def as_prompts(name: str, given: Any) -> list[Prompt]:
     if isinstance(given, str | Path):
         return read(given, name)
     if not isinstance(given, Iterable):
-        raise InvalidArgument(name, given, "are no prompts", "pass a JSONL file or a list")
+        raise InvalidArgument(name, given, "are not prompts", "pass a JSONL file or a list")
     found = [prompt if isinstance(prompt, Prompt) else Prompt(prompt) for prompt in given]
     if not found:
         raise InvalidArgument(name, given, "are empty", "pass at least one prompt")
@@ -138,7 +138,7 @@ def folds(prompts: Sequence[Prompt], number: int) -> list[list[Prompt]]:
         raise InvalidArgument(
             "prompts",
             f"{len(prompts)} prompts",
-            f"cannot be shared out among {number} iterations",
+            f"cannot be divided among {number} iterations",
             "pass more prompts, or fewer iterations",
         )
     return [list(prompts[part * size : (part + 1) * size]) for part in range(number)]

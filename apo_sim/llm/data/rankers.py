@@ -21,7 +21,7 @@ from apo_sim.llm.data.verifiers import verifiers
 
 
 @runtime_checkable
-class Ranker(Protocol):
+class ResponseRanker(Protocol):
     """Scores of responses to one prompt; a higher one is better.
 
     Scores are held against each other only where they come from one call: a ranker may score each
@@ -56,7 +56,7 @@ class Length:
 
     def __post_init__(self):
         if self.sign not in (1, -1):
-            raise InvalidArgument("sign", self.sign, "is no direction", "pass 1 or -1")
+            raise InvalidArgument("sign", self.sign, "is not a sign", "pass 1 or -1")
         check_single("unit", self.unit, "pass one number")
         check_positive("unit", self.unit)
 
@@ -92,7 +92,12 @@ class Verifiable:
     def __post_init__(self):
         check_single("loose_share", self.loose_share, "pass one number")
         if not 0.0 <= self.loose_share < math.inf:
-            raise InvalidArgument("loose_share", self.loose_share, "is no share", "pass 0.1")
+            raise InvalidArgument(
+                "loose_share",
+                self.loose_share,
+                "is not a finite number of at least 0",
+                "pass a share such as 0.1",
+            )
 
     def accepts(self, prompt: Prompt) -> bool:
         """Whether its instructions can be verified here."""
@@ -129,7 +134,7 @@ def followed(prompt: Prompt, response: str) -> tuple[np.ndarray, np.ndarray]:
         raise InvalidArgument(
             "instructions",
             prompt.instructions,
-            "need data of NLTK's that is not installed",
+            "need NLTK data that are not installed",
             f"{_NLTK}, or leave such prompts out",
         ) from error
     if not verdicts:  # there is no answer, or it is still to come after the thinking
@@ -200,7 +205,7 @@ class RewardModel:
 
 
 @dataclass(frozen=True)
-class Pairwise:
+class PairwiseJudge:
     """A ranker that compares two responses, such as PairRM: scores are mean log-odds of winning.
 
     A response alone scores 0, whatever it is. Each pair is compared both ways round, and the
@@ -211,12 +216,12 @@ class Pairwise:
             odds beyond a million to one count as those.
 
     Raises:
-        InvalidArgument: a preference that is no probability.
+        InvalidArgument: a preference that is not a probability.
 
     Source: Jiang et al. 2023 (LLM-Blender); on a response alone, LLM-Blender #16.
 
     Example:
-        >>> ranker = Pairwise(lambda prompt, first, second: 0.9 if first > second else 0.1)
+        >>> ranker = PairwiseJudge(lambda prompt, first, second: 0.9 if first > second else 0.1)
         >>> ranker.scores(Prompt("?"), ["a", "b"]).round(2).tolist()
         [-1.1, 1.1]
     """
@@ -245,20 +250,20 @@ class Pairwise:
             chance = math.nan
         if not 0.0 <= chance <= 1.0:
             raise InvalidArgument(
-                "preference", given, "is no probability", "let it return P(first beats second)"
+                "preference", given, "is not a probability", "let it return P(first beats second)"
             )
         chance = min(max(chance, 1e-6), 1.0 - 1e-6)
         return math.log(chance / (1.0 - chance))
 
 
-RANKERS: dict[str, Callable[[], Ranker]] = {
+RANKERS: dict[str, Callable[[], ResponseRanker]] = {
     "verifiable": Verifiable,
     "length": Length,
     "brevity": lambda: Length(-1),
 }
 
 
-def named(name: str) -> Ranker:
+def named(name: str) -> ResponseRanker:
     """The ranker of a name: verifiable, length or brevity.
 
     Example:

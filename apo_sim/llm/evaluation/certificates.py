@@ -31,7 +31,7 @@ def logged_pairs(folder: str | Path) -> list[Preference]:
     """Read the preference pairs of all iterations of a run, in order, from its folder.
 
     Args:
-        folder: `out` of `train`.
+        folder: `out` of `fine_tune`.
 
     Returns:
         A list of `Preference`.
@@ -52,7 +52,7 @@ def logged_pairs(folder: str | Path) -> list[Preference]:
 @checked(
     classes=as_count, reward_bound=POSITIVE.one(), delta=OPEN_SHARE.one(), finite_sample=as_flag
 )
-def certify(
+def certify_run(
     pairs: Sequence[Preference],
     answers: Sequence[tuple[Tokens, Tokens]],
     classify: Callable[[Tokens, Tokens], int],
@@ -99,7 +99,7 @@ def certify(
     Example:
         >>> pairs = [Preference((1,), (3,), (2,), 70.0), Preference((1,), (2,), (3,), 30.0)]
         >>> answers = [((1,), (3,))] * 90 + [((1,), (2,))] * 10
-        >>> found = certify(
+        >>> found = certify_run(
         ...     pairs,
         ...     answers,
         ...     lambda prompt, response: response[0] - 2,
@@ -118,7 +118,7 @@ def certify(
         )
         wins[0, winner, loser] += pair.weight
     if not len(answers):
-        raise InvalidArgument("answers", answers, "are none", "draw responses of the model")
+        raise InvalidArgument("answers", answers, "is empty", "sample responses from the model")
     given = [_class(classify, prompt, response, classes) for prompt, response in answers]
     share = np.maximum(np.bincount(given, minlength=classes) / len(given), _NEVER)
     found = certify_table(
@@ -144,7 +144,7 @@ def _class(classify: Any, prompt: Tokens, response: Tokens, classes: int) -> int
         raise InvalidArgument(
             "classify",
             classify,
-            f"gives {found!r}, no class among {classes}",
-            "let it return 0, 1, ... classes - 1",
+            f"returned {found!r}, which is not one of {classes} classes",
+            "let it return 0, 1, ..., classes - 1",
         )
     return int(found)

@@ -78,11 +78,11 @@ def load(
         >>> load("no/such/folder")
         Traceback (most recent call last):
         ...
-        apo_sim.errors.InvalidArgument: model = ... is not there; pass 'smollm2', ...
+        apo_sim.errors.InvalidArgument: model = ... does not exist; pass 'smollm2', ...
     """
     precision = _precision(dtype)
     if not isinstance(mesh, jax.sharding.Mesh | None):
-        raise InvalidArgument("mesh", mesh, "is no mesh", "pass a jax.sharding.Mesh, or None")
+        raise InvalidArgument("mesh", mesh, "is not a mesh", "pass a jax.sharding.Mesh, or None")
     again, found = as_flag("remat", remat), _checkpoint(source)
     found = replace(found, config=replace(found.config, remat=again))
     network = checkpoint.network(found, mesh, precision)
@@ -102,7 +102,9 @@ def save(model: Model, folder: str | Path) -> Path:
         InvalidArgument: a network of another architecture, or a folder that cannot be written.
     """
     if not isinstance(model, Model):
-        raise InvalidArgument("model", model, "is no model", "pass what apo_sim.llm.load returns")
+        raise InvalidArgument(
+            "model", model, "is not a model", "pass what apo_sim.llm.load returns"
+        )
     place = as_path("folder", folder)
     if not isinstance(model.network, Llama):
         raise InvalidArgument(
@@ -122,7 +124,7 @@ def _precision(dtype: Any) -> Any:
         found = None
     if found is None or found.name not in PRECISIONS:
         raise InvalidArgument(
-            "dtype", dtype, "is no precision of parameters", f"pass one of {PRECISIONS}"
+            "dtype", dtype, "is not a precision for parameters", f"pass one of {PRECISIONS}"
         )
     return found
 
@@ -145,7 +147,7 @@ def _checkpoint(source: str | Path) -> checkpoint.Checkpoint:
     raise InvalidArgument(
         "model",
         str(path),
-        "is neither a GGUF file nor a folder" if there else "is not there",
+        "is neither a GGUF file nor a folder" if there else "does not exist",
         "pass 'smollm2', a GGUF file, or a folder of a model",
     )
 

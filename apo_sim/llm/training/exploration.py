@@ -8,7 +8,7 @@ import numpy as np
 
 from apo_sim.llm.data.preference_pairs import Pairing, Preference, preferences
 from apo_sim.llm.data.prompts import Prompt
-from apo_sim.llm.data.rankers import Ranker, check_scores
+from apo_sim.llm.data.rankers import ResponseRanker, check_scores
 from apo_sim.llm.data.responses import Sampler
 from apo_sim.llm.models.loading import Model
 from apo_sim.llm.training.reference import Reference
@@ -31,7 +31,7 @@ class Explored:
 
     folds: Sequence[Sequence[Prompt]]
     sampler: Sampler
-    ranker: Ranker
+    ranker: ResponseRanker
     pairing: Pairing
     reference: Reference
 

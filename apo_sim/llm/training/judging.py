@@ -10,7 +10,7 @@ import numpy as np
 from apo_sim.llm import stages
 from apo_sim.llm.data.preference_pairs import Preference, Tokens
 from apo_sim.llm.data.prompts import Prompt
-from apo_sim.llm.data.rankers import Ranker, check_scores
+from apo_sim.llm.data.rankers import ResponseRanker, check_scores
 from apo_sim.llm.data.responses import Response, Sampler
 from apo_sim.llm.evaluation.held_out import Judged, summary
 from apo_sim.llm.models import stored_parameters
@@ -40,7 +40,7 @@ class Judge:
         trainer: ProximalTrainer,
         prompts: Sequence[Prompt],
         sampler: Sampler,
-        ranker: Ranker,
+        ranker: ResponseRanker,
         seed: int,
     ):
         self.model, self.trainer, self.prompts = model, trainer, prompts

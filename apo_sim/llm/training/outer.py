@@ -20,7 +20,7 @@ from apo_sim.llm import stages
 from apo_sim.llm.data import preference_pairs
 from apo_sim.llm.data.preference_pairs import Pairing, Preference, TopAgainstBottom
 from apo_sim.llm.data.prompts import Prompt, as_prompts, folds
-from apo_sim.llm.data.rankers import Ranker
+from apo_sim.llm.data.rankers import ResponseRanker
 from apo_sim.llm.data.responses import Sampler, Sampling
 from apo_sim.llm.models import stored_parameters
 from apo_sim.llm.models.adapters import trained
@@ -87,11 +87,11 @@ class Outcome:
 
 @checked(**KINDS)
 @checks_itself
-def train(
+def fine_tune(
     model: Model,
     prompts: Any = None,
     *,
-    ranker: Ranker | None = None,
+    ranker: ResponseRanker | None = None,
     loss: Loss | PointwiseLoss | Objective = DPO(),
     momentum: Momentum = Constant(PAPER_ALPHA),
     geometry: Geometry = KL(),
@@ -162,7 +162,7 @@ def train(
     Example:
         >>> from apo_sim.llm import Length
         >>> from apo_sim.llm.models import tiny
-        >>> outcome = train(
+        >>> outcome = fine_tune(
         ...     tiny.model(num_layers=1),
         ...     ["w3 w4", "w5"],
         ...     ranker=Length(),
@@ -240,7 +240,7 @@ def train(
         return dataclasses.replace(outcome, folder=None if out is None else place)
 
 
-def _usable(name: str, given: Any, sampler: Sampler, ranker: Ranker) -> list[Prompt]:
+def _usable(name: str, given: Any, sampler: Sampler, ranker: ResponseRanker) -> list[Prompt]:
     return usable(name, as_prompts(name, given), sampler.fits, ranker)
 
 

@@ -21,7 +21,7 @@ from apo_sim.llm.data.preference_pairs import (
     preferences,
 )
 from apo_sim.llm.data.prompts import Prompt
-from apo_sim.llm.data.rankers import Ranker, check_scores
+from apo_sim.llm.data.rankers import ResponseRanker, check_scores
 from apo_sim.llm.data.responses import Response, Sampler
 from apo_sim.llm.models import stored_parameters
 from apo_sim.llm.models.loading import Model
@@ -71,7 +71,7 @@ class Sampled:
 
     folds: Sequence[Sequence[Prompt]]
     sampler: Sampler
-    ranker: Ranker
+    ranker: ResponseRanker
     pairing: Pairing = TopAgainstBottom()
 
     def pairs(
@@ -160,7 +160,7 @@ def check_pairs(found: Any, model: Model) -> None:
 
 
 def usable(
-    name: str, prompts: Sequence[Prompt], fits: Callable[[str], bool], ranker: Ranker
+    name: str, prompts: Sequence[Prompt], fits: Callable[[str], bool], ranker: ResponseRanker
 ) -> list[Prompt]:
     """The prompts that are short enough and can be ranked; a warning counts the others.
 

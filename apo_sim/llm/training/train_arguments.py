@@ -1,4 +1,4 @@
-"""The arguments of `train`, checked before anything compiles, is written or is drawn."""
+"""The arguments of `fine_tune`, checked before anything compiles, is written or is drawn."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from apo_sim.checks import (
 )
 from apo_sim.errors import InvalidArgument
 from apo_sim.llm.data.preference_pairs import Pairing
-from apo_sim.llm.data.rankers import Ranker
+from apo_sim.llm.data.rankers import ResponseRanker
 from apo_sim.llm.data.responses import Sampling
 from apo_sim.llm.models import stored_parameters
 from apo_sim.llm.models.loading import Model
@@ -41,7 +41,7 @@ def as_expo(name: str, value: Any) -> float:
 KINDS: dict[str, Kind] = {
     "model": instance_of(Model, "is no model", "pass what apo_sim.llm.load returns"),
     "ranker": optional(
-        instance_of(Ranker, "is no ranker", "pass an instance such as Verifiable()")
+        instance_of(ResponseRanker, "is no ranker", "pass an instance such as Verifiable()")
     ),
     "iterations": as_count,
     "sampling": instance_of(Sampling, "is no Sampling", "pass Sampling(...)"),

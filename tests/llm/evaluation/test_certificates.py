@@ -15,7 +15,7 @@ from apo_sim.llm.data.preference_pairs import (
     TopAgainstBottom,
     preferences,
 )
-from apo_sim.llm.evaluation.certificates import certify, logged_pairs
+from apo_sim.llm.evaluation.certificates import certify_run, logged_pairs
 
 pytestmark = pytest.mark.llm
 
@@ -55,7 +55,7 @@ def test_runs_of_bradley_terry_labels_are_covered(finite_sample):
     rng, excess, fit = np.random.default_rng(0), [], []
     for _ in range(12):
         pairs, answers, gap = run(rng, BradleyTerry(), rng.uniform(-1, 1, CLASSES))
-        found = certify(pairs, answers, **given(finite_sample=finite_sample))
+        found = certify_run(pairs, answers, **given(finite_sample=finite_sample))
         excess.append(found.bound - gap)
         fit.append(found.estimate - gap)
         assert found.bound == pytest.approx(found.estimate + found.radius)
@@ -68,7 +68,7 @@ def test_certain_labels_refute_the_range():
     rng = np.random.default_rng(1)
     pairs, answers, _ = run(rng, TopAgainstBottom(), np.array([0.4, 0.0, -0.4]))
     with pytest.raises(InvalidArgument, match=r"reward_bound = 1.0 is refuted"):
-        certify(pairs, answers, **given())
+        certify_run(pairs, answers, **given())
 
 
 def test_it_is_the_certificate_of_the_counts_and_a_term_for_the_answers():
@@ -77,7 +77,7 @@ def test_it_is_the_certificate_of_the_counts_and_a_term_for_the_answers():
         for i, j, weight in [(0, 1, 70.0), (1, 0, 30.0), (2, 0, 5.0), (0, 2, 4.0)]
     ]
     answers = [(PROMPT, (FIRST,))] * 30 + [(PROMPT, (FIRST + 1,))] * 10
-    found = certify(pairs, answers, **given())
+    found = certify_run(pairs, answers, **given())
     wins = np.array([[[0.0, 70.0, 4.0], [30.0, 0.0, 0.0], [5.0, 0.0, 0.0]]])
     policy = np.log([[0.75, 0.25, 1e-300]])
     table = apo.certify(wins, policy, delta=DELTA / 2, reward_bound=1.0)
@@ -105,7 +105,7 @@ def test_bad_input_is_named(tmp_path):
 
     def refused(argument, pairs=pairs, answers=answers, **changes):
         with pytest.raises(InvalidArgument) as error:
-            certify(pairs, answers, **given(**changes))
+            certify_run(pairs, answers, **given(**changes))
         assert error.value.argument == argument
 
     refused("answers", answers=[])

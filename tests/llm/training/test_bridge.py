@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 import apo_sim as apo
-from apo_sim.llm import train
+from apo_sim.llm import fine_tune
 from apo_sim.llm.data.batches import batches
 from apo_sim.llm.data.preference_pairs import Preference
 from apo_sim.llm.models import tiny
@@ -91,7 +91,7 @@ def bandit(model):
 def adapter(alpha, weights, steps=100, beta=BETA):
     """pi_hat_1 ... pi_hat_T of the adapter and ExPO's policy, each of shape (contexts, arms)."""
     model, found = tiny.model(num_layers=1), []
-    train(
+    fine_tune(
         model,
         source=Listed(weights),
         momentum=apo.Constant(alpha),

@@ -177,7 +177,7 @@ def test_anchored_scores_are_of_the_reference_and_of_all_pairs_so_far(monkeypatc
     tuning = FineTuning(batch=2)
     start = stored_parameters.of(tiny.model(num_layers=1).network)
     for given, numbers in ((objectives.xpo(), (1, 2)), (apo.DPO(), (1, 1))):
-        outcome = llm.train(
+        outcome = llm.fine_tune(
             tiny.model(num_layers=1),
             **settings,
             loss=given,
@@ -197,7 +197,7 @@ def test_anchored_scores_are_of_the_reference_and_of_all_pairs_so_far(monkeypatc
 
 
 def test_a_run_of_xpo_draws_from_the_reference_too():
-    outcome = llm.train(
+    outcome = llm.fine_tune(
         tiny.model(num_layers=1),
         ["w3", "w4 w5", "w6"],
         ranker=llm.Length(),
@@ -216,9 +216,9 @@ def test_a_run_of_xpo_draws_from_the_reference_too():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"loss": 3}, "is no loss"),
-        ({"loss": apo.DPO}, "is no loss"),
-        ({"momentum": 0.3}, "is no momentum rule"),
+        ({"loss": 3}, "is not a loss"),
+        ({"loss": apo.DPO}, "is not a loss"),
+        ({"momentum": 0.3}, "is not a momentum rule"),
         ({"momentum": apo.Schedule(jnp.array([0.1]))}, "wrong length"),
         ({"expo": -1.0}, "must be finite and at least 0"),
         ({"loss": objectives.simpo(), "geometry": apo.JensenShannon()}, "has its own"),
@@ -228,7 +228,7 @@ def test_a_run_of_xpo_draws_from_the_reference_too():
 def test_arguments_are_named_before_anything_compiles(settings, said):
     given: dict[str, Any] = {"ranker": llm.Length(), "iterations": 2, "beta": 1.0, **settings}
     with pytest.raises(InvalidArgument, match=said):
-        llm.train(tiny.model(num_layers=1), ["w3", "w4"], progress=False, **given)
+        llm.fine_tune(tiny.model(num_layers=1), ["w3", "w4"], progress=False, **given)
     with pytest.raises(InvalidArgument, match="margin = -1"):
         objectives.simpo(-1.0)
     with pytest.raises(InvalidArgument, match="bonus"):
@@ -238,7 +238,7 @@ def test_arguments_are_named_before_anything_compiles(settings, said):
 
 
 def test_labels_need_other_prompts():
-    with pytest.raises(InvalidArgument, match="one prompt only"):
+    with pytest.raises(InvalidArgument, match="only one prompt"):
         with_others([PAIRS[0]], np.random.default_rng(0))
     tuning = FineTuning(batch=2)
     trainer = ProximalTrainer(tiny.model().network, apo.losses.KTO(), tuning, padding=0)
@@ -271,7 +271,7 @@ def test_scores_of_other_divergences(geometry, link):
 )
 def test_geometries_of_whole_distributions_are_refused(geometry):
     with pytest.raises(apo.InvalidArgument, match=r"geometry = .* needs more than log"):
-        llm.train(
+        llm.fine_tune(
             tiny.model(num_layers=1),
             ["w3"],
             ranker=llm.Length(),
@@ -287,7 +287,7 @@ def test_other_families_of_tunix_train_and_answer(kind):
     with jax.enable_x64(False):
         network = of_tunix(kind)
         before = {name: np.asarray(value) for name, value in stored_parameters.of(network).items()}
-        outcome = llm.train(
+        outcome = llm.fine_tune(
             Model(network, tiny.tokenizer(), context=64, name=kind),
             ["w3", "w4 w5"],
             ranker=llm.Length(),

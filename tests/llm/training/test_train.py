@@ -18,7 +18,7 @@ from flax import nnx
 
 import apo_sim as apo
 from apo_sim import InvalidArgument
-from apo_sim.llm import stages, train
+from apo_sim.llm import fine_tune, stages
 from apo_sim.llm.data.preference_pairs import BradleyTerry, Preference
 from apo_sim.llm.data.rankers import Length
 from apo_sim.llm.data.responses import Sampling
@@ -65,7 +65,7 @@ def policies(layers=2, **changes):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Extrapolator, "extrapolate", watched)
-        outcome = train(
+        outcome = fine_tune(
             model,
             **{**SETTINGS, **changes},
             watch_policy=lambda t, network: hats.update({t: amounts(network)}),
@@ -307,7 +307,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_later(tmp_path, monkeypatch):
         return written(folder, fail if folder.name == "hat" else write, *arguments, **named)
 
     monkeypatch.setattr(stages, "complete", full)
-    with pytest.raises(InvalidArgument, match=r"No space left.*make room"):
+    with pytest.raises(InvalidArgument, match=r"No space left.*free some space"):
         policies(out=tmp_path / "run", iterations=1, beta=1.0)
     monkeypatch.undo()
     assert (tmp_path / "run/iteration-1/pairs").is_dir()
@@ -331,7 +331,7 @@ def test_bad_input_is_named_before_anything_runs(tmp_path):
         ({"sampling": dataclasses.replace(SAMPLING, max_tokens=300)}, "exceed the context of 256"),
     ):
         with pytest.raises(InvalidArgument) as caught:
-            train(tiny.model(num_layers=1), **{**SETTINGS, **changes})
+            fine_tune(tiny.model(num_layers=1), **{**SETTINGS, **changes})
         assert said in str(caught.value), str(caught.value)
 
 
@@ -441,7 +441,7 @@ def test_two_processes_run_an_iteration(tmp_path):
         _, errors = process.communicate(timeout=240)
         assert process.returncode == 0, errors[-3000:]
     both = json.loads((tmp_path / "run/results.json").read_text())
-    alone = train(
+    alone = fine_tune(
         loading.load(tmp_path / "model"),
         **{**SETTINGS, "iterations": 1, "beta": 1.0},
         out=tmp_path / "alone",
