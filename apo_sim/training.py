@@ -8,7 +8,7 @@ from apo_sim.arguments import as_beta_schedule
 from apo_sim.checks import as_count, one_of
 from apo_sim.geometry import KL, Geometry
 from apo_sim.loop import Solution, State, solve
-from apo_sim.losses import DPO, Loss
+from apo_sim.losses import DPO, Loss, PointwiseLoss
 from apo_sim.methods import OnNetwork, Proximal
 from apo_sim.momentum import Momentum, NoMomentum
 from apo_sim.policies import Policy
@@ -36,7 +36,7 @@ SERIES = (
 def train(
     problem: Problem,
     policy: Policy,
-    loss: Loss = DPO(),
+    loss: Loss | PointwiseLoss = DPO(),
     momentum: Momentum = NoMomentum(),
     *,
     beta: Any,

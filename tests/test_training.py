@@ -270,7 +270,7 @@ def test_a_continued_run_is_the_same_to_the_last_bit():
     halves: list[Any] = []
     for half in (slice(0, 3), slice(3, 6)):
         settings = {**INTERRUPTED, "beta": INTERRUPTED["beta"][half], "iterations": 3}
-        begin = {"state": halves[0].state} if halves else {"key": KEY}
+        begin: dict[str, Any] = {"state": halves[0].state} if halves else {"key": KEY}
         halves.append(apo.train(BANDIT, TABLE, **settings, **begin))
     for name in SERIES:
         joined = np.concatenate([getattr(part, name) for part in halves])

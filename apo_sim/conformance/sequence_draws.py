@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax
 
 _TOKENS, _LENGTH, _PROMPTS = 3, 2, 8
 # Of a logit: how far the policy has gone from the one that drew, so that some ratios are clipped.
@@ -156,4 +156,4 @@ def mixture(first: np.ndarray, second: np.ndarray, weight: float) -> np.ndarray:
         [0.2, 0.8]
     """
     mixed = (1.0 - weight) * first + weight * second
-    return mixed - logsumexp(mixed, axis=-1, keepdims=True)
+    return log_softmax(mixed, axis=-1)

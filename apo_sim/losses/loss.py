@@ -41,7 +41,7 @@ class Loss(Protocol):
     """
 
     def __call__(
-        self, h_winner: Float[Array, "..."], h_loser: Float[Array, "..."], extra: Extra
+        self, h_winner: Float[Array, "..."], h_loser: Float[Array, "..."], extra: Extra, /
     ) -> Float[Array, "..."]: ...
 
 
@@ -147,7 +147,7 @@ class PointwiseLoss(Protocol):
     """
 
     def __call__(
-        self, h: Float[Array, "..."], label: Float[Array, "..."], anchor: Float[Array, ""]
+        self, h: Float[Array, "..."], label: Float[Array, "..."], anchor: Float[Array, ""], /
     ) -> Float[Array, "..."]: ...
 
     def anchor(self, mean_mismatched_score: Float[Array, ""]) -> Float[Array, ""]:

@@ -50,7 +50,7 @@ class Method(Protocol):
         """The data that a step asks for, see `apo_sim.methods.requests`."""
         ...
 
-    def init(self, problem: Problem, key: Key[Array, ""] | None) -> State:
+    def init(self, problem: Problem, key: Key[Array, ""] | None, /) -> State:
         """The state before the first iteration, at the reference policy of the problem.
 
         The key is None but for a method that `BeginsAtRandom`.
@@ -58,16 +58,16 @@ class Method(Protocol):
         ...
 
     def step(
-        self, problem: Problem, state: State, data: Any, t: Int[Array, ""]
+        self, problem: Problem, state: State, data: Any, t: Int[Array, ""], /
     ) -> tuple[State, Report]:
         """Iteration t = 0, 1, ... on the data of the request."""
         ...
 
-    def policy(self, state: State) -> LogPolicy:
+    def policy(self, state: State, /) -> LogPolicy:
         """log of the policy that is judged, shape (contexts, arms)."""
         ...
 
-    def behaviour(self, state: State) -> LogPolicy:
+    def behaviour(self, state: State, /) -> LogPolicy:
         """log of the policy that the next data are drawn from, shape (contexts, arms)."""
         ...
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Key
 from apo_sim.arguments import as_beta_schedule, check_momentum, check_parts
 from apo_sim.checks import POSITIVE, as_count, instance_of
 from apo_sim.geometry import KL, Geometry
-from apo_sim.losses import DPO, Loss
+from apo_sim.losses import DPO, Loss, PointwiseLoss
 from apo_sim.methods.method import Report
 from apo_sim.methods.on_table import OnTable
 from apo_sim.methods.requests import Request
@@ -90,7 +90,7 @@ class Proximal:
         [0.269, 0.076, 0.014]
     """
 
-    loss: Loss = DPO()
+    loss: Loss | PointwiseLoss = DPO()
     momentum: Momentum = NoMomentum()
     geometry: Geometry = KL()
     beta: Float[Array, "..."] | float = 1.0

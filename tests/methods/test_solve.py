@@ -16,6 +16,9 @@ from apo_sim.methods import CountedPairs, OnNetwork, OnTable, Proximal, Report, 
 BANDIT = families.uniform_bandit(jax.random.key(0), contexts=2, arms=3)
 KEY = jax.random.key(1)
 ANY: Any = Proximal
+# For arguments that no type checker lets through.
+UNTYPED_SOLVE: Any = apo.solve
+UNTYPED_RUN: Any = apo.run
 CONTINUED = [
     (apo.KL(), None),
     (apo.KL(), 40),
@@ -172,14 +175,14 @@ def test_what_was_not_kept_is_named():
 @pytest.mark.parametrize(
     ("call", "argument"),
     [
-        (lambda: apo.solve(BANDIT, Proximal, iterations=2), "method"),
+        (lambda: UNTYPED_SOLVE(BANDIT, Proximal, iterations=2), "method"),
         (lambda: apo.solve(BANDIT, Hedge(), iterations=2, samples=5), "key"),
-        (lambda: apo.solve(BANDIT, Proximal(), iterations=2, state=3), "state"),
+        (lambda: UNTYPED_SOLVE(BANDIT, Proximal(), iterations=2, state=3), "state"),
         (lambda: apo.solve(BANDIT, Proximal(beta=jnp.ones(3)), iterations=2), "beta"),
         (lambda: apo.solve(BANDIT, ANY(apo.KTO()), iterations=2), "loss"),
         (lambda: ANY(geometry="kl"), "geometry"),
         (lambda: ANY(geometry=apo.KL), "geometry"),
-        (lambda: apo.run(BANDIT, beta=1.0, iterations=2, geometry=3), "geometry"),
+        (lambda: UNTYPED_RUN(BANDIT, beta=1.0, iterations=2, geometry=3), "geometry"),
         (
             lambda: apo.train(
                 BANDIT,

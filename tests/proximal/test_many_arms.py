@@ -144,7 +144,8 @@ def test_steps_that_walk_in_a_circle_give_way_to_elimination():
         1: "6 4 3 0 9 7 2 10 6 3 12 2 2 18 0 12 4 17 5 9 4 18 3",
         2: "2 5 0 2 8 3 6 7 3 2 5 4 2 5 2 8 11 8 12 7 10 5",
     }
-    wins = sum(np.diag(np.array(band.split(), float), k) for k, band in bands.items())[None]
+    tables = [np.diag(np.array(band.split(), float), k) for k, band in bands.items()]
+    wins = np.sum(tables, axis=0)[None]
     apart = solved(wins, 8.0)[0] - by_elimination(wins, 8.0)[0][0]
     assert np.abs(apart - apart[0]).max() < 1e-8
 

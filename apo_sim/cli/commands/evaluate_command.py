@@ -1,7 +1,5 @@
 """`apo-sim evaluate MODEL`."""
 
-from pathlib import Path
-
 from apo_sim import llm
 from apo_sim.cli.options.evaluate_options import Evaluate
 from apo_sim.cli.rendering.console import open_console, say
@@ -38,7 +36,7 @@ def run(options: Evaluate) -> int:
 def _benchmark(prompts: str, seed: int) -> llm.Benchmark:
     if prompts.isdecimal():
         return llm.GeneratedGSMSymbolic(int(prompts), seed)
-    return llm.InstructionFollowing(Path(prompts))
+    return llm.InstructionFollowing(llm.read(prompts))
 
 
 def _scores(model: str, benchmark: llm.Benchmark, options: Evaluate) -> llm.Scores:

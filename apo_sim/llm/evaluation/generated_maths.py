@@ -8,6 +8,7 @@ these numbers. Say "generated GSM-Symbolic" where a result is quoted.
 import functools
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,8 +64,8 @@ class GeneratedGSMSymbolic:
         create = importlib.import_module("reasoning_gym").create_dataset
         return list(create("gsm_symbolic", size=self.number, seed=self.seed))
 
-    @functools.cached_property
-    def prompts(self) -> list[Prompt]:
+    @property
+    def prompts(self) -> Sequence[Prompt]:
         """The problems."""
         return [Prompt(entry["question"]) for entry in self._entries]
 

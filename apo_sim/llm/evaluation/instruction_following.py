@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from apo_sim.checks import as_text
 from apo_sim.llm.data.prompts import Prompt, as_prompts, digest
@@ -23,7 +21,7 @@ class InstructionFollowing:
     same; IFEval's tables weigh every instruction the same, where theirs have several.
 
     Args:
-        prompts: a JSONL file in the format of IFEval and IFBench, or prompts.
+        prompts: as `apo_sim.llm.read` reads them from a file of IFEval's or IFBench's.
         title: what the benchmark is called.
 
     Raises:
@@ -38,7 +36,7 @@ class InstructionFollowing:
         1.0
     """
 
-    prompts: Sequence[Prompt] | str | Path
+    prompts: Sequence[Prompt]
     title: str = "instruction following"
 
     def __post_init__(self):
@@ -51,13 +49,11 @@ class InstructionFollowing:
     @property
     def name(self) -> str:
         """Title, size and a digest of the prompts."""
-        found: Any = self.prompts
-        return f"{self.title}, {digest(found)}"
+        return f"{self.title}, {digest(self.prompts)}"
 
     def marks(self, number: int, response: str) -> Marks:
         """Mark a response by the instructions of prompt `number`."""
-        found: Any = self.prompts
-        strict, loose = followed(found[number], response)
+        strict, loose = followed(self.prompts[number], response)
         return {
             "prompt_strict": float(strict.all()),
             "prompt_loose": float(loose.all()),

@@ -19,11 +19,12 @@ def problems():
 
 
 def test_who_knows_the_answers_is_right_and_who_is_one_off_is_wrong(problems):
-    assert isinstance(problems, Benchmark) and len(problems.prompts) == 6
+    assert len(problems.prompts) == 6
     right = [f"I think so. #### {answer}" for answer in problems.answers]
     wrong = [f"I think so. #### {float(answer) + 1}" for answer in problems.answers]
     assert marked(problems, [right])["correct"].tolist() == [[1.0] * 6]
     assert marked(problems, [wrong, right])["correct"].tolist() == [[0.0] * 6, [1.0] * 6]
+    assert isinstance(problems, Benchmark)
 
 
 def test_problems_follow_from_the_seed(problems):
