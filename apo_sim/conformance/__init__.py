@@ -2,7 +2,7 @@
 
 from apo_sim.conformance.conversion import Converted, convert
 from apo_sim.conformance.identify import Identification, identify
-from apo_sim.conformance.loading import load_loss
+from apo_sim.conformance.loss_loading import load_loss
 from apo_sim.conformance.naming import Difference
 from apo_sim.conformance.policy_updates import Update, identify_update
 from apo_sim.conformance.recipe import on_log_probabilities

@@ -7,7 +7,7 @@ from apo_sim.errors import InvalidArgument
 from apo_sim.explain.course import courses
 from apo_sim.explain.diagnosis import Diagnosis, Effect, Explanation, Unjudged
 from apo_sim.explain.log import Log
-from apo_sim.explain.reading import read
+from apo_sim.explain.reading import read_log
 from apo_sim.explain.rules import RULES, Evidence
 from apo_sim.self_checking import checks_itself
 
@@ -53,10 +53,10 @@ def explain(log: Any, *, beta: float | None = None, dtype: str | None = None) ->
         check_positive("beta", beta)
     if dtype is not None and dtype not in _DTYPES:
         raise InvalidArgument("dtype", dtype, "is unknown", f"pass one of {', '.join(_DTYPES)}")
-    return judge(read(log), beta, dtype)
+    return diagnosed(read_log(log), beta, dtype)
 
 
-def judge(found: Log, beta: float | None = None, dtype: str | None = None) -> Explanation:
+def diagnosed(found: Log, beta: float | None = None, dtype: str | None = None) -> Explanation:
     """What `explain` says of a log that has been read.
 
     Args:
@@ -69,7 +69,7 @@ def judge(found: Log, beta: float | None = None, dtype: str | None = None) -> Ex
         >>> collector = Collector("a list")
         >>> for step in range(40):
         ...     collector.add({"step": step, "loss": 0.69, "margin": 0.0})
-        >>> [str(effect) for effect in judge(collector.log()).effects]
+        >>> [str(effect) for effect in diagnosed(collector.log()).effects]
         ['dead learning rate']
     """
     evidence = Evidence(found, beta, dtype or found.dtype)

@@ -23,7 +23,7 @@ _CHUNK, _LONGEST_ROW = 1 << 20, 1 << 24
 _REMEDY = "pass results.json of a run, trainer_state.json, or a CSV or JSONL file with such columns"
 
 
-def read(path: Any) -> Log:
+def read_log(path: Any) -> Log:
     r"""The figures of a log.
 
     Files are read row by row: nothing but the numbers of known columns is kept.
@@ -40,7 +40,7 @@ def read(path: Any) -> Log:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder, "log.csv")
         ...     _ = file.write_text("step,loss\n1,0.69\n2,0.5\n")
-        ...     read(file).columns["loss"].value.tolist()
+        ...     read_log(file).columns["loss"].value.tolist()
         [0.69, 0.5]
     """
     file = _file(as_path("log", path))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from apo_sim.errors import InvalidArgument
-from apo_sim.explain import Explanation, draw, judge
+from apo_sim.explain import Explanation, diagnosed, draw
 from apo_sim.explain.course import Course
 from apo_sim.explain.log import Collector, Log
 from apo_sim.report import style
@@ -77,7 +77,7 @@ def _section(results: transformer.Results, *, own: bool) -> Section:
     shown = {run["method"]: run for run in results["runs"] if run["seed"] == first}
     logs = {method: _log(run["steps"]) for method, run in shown.items()}
     # Rewards of a schedule are read by its largest beta: what is seen, is seen at every other.
-    found = {name: judge(log, max(shown[name]["beta"])) for name, log in logs.items()}
+    found = {name: diagnosed(log, max(shown[name]["beta"])) for name, log in logs.items()}
     return Section(
         finding=transformer.finding(results).splitlines(),
         methods=list(dict.fromkeys(run["method"] for run in results["runs"])),

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from apo_sim import InvalidArgument
-from apo_sim.explain import Effect, draw, explain, read
+from apo_sim.explain import Effect, draw, explain, read_log
 from apo_sim.explain.columns import canonical
 from apo_sim.explain.commands import COMMANDS
 from apo_sim.explain.levels import levels
@@ -340,7 +340,7 @@ def test_rows_of_llama_factory_have_their_own_name_of_a_step(tmp_path):
     ]
     lines.append({"current_steps": 60, "total_steps": 90, "epoch": 1.0, "percentage": 66.7})
     # Taken up again from step 30: what came first does not count.
-    log = read(write_jsonl([row | {"loss": 9.0} for row in lines[30:60]] + lines, tmp_path))
+    log = read_log(write_jsonl([row | {"loss": 9.0} for row in lines[30:60]] + lines, tmp_path))
     loss = log.columns["loss"]
     assert loss.step.tolist() == list(range(60)) and loss.value.max() == pytest.approx(0.7)
 
@@ -368,7 +368,7 @@ def test_too_few_rows_are_not_called_healthy(tmp_path):
 
 
 def test_the_picture_has_a_panel_for_every_scale(tmp_path, displaced):
-    log = read(write_ours(displaced, tmp_path, iterations=2))
+    log = read_log(write_ours(displaced, tmp_path, iterations=2))
     figure = Figure()
     draw(figure, {"one": log, "other": log}, "a note")
     panels = {place.get_title(): place for place in figure.axes}

@@ -7,7 +7,7 @@ from apo_sim.cli.rendering.console import open_console, say
 from apo_sim.cli.rendering.data import print_json
 from apo_sim.cli.status import DONE
 from apo_sim.errors import InvalidArgument
-from apo_sim.explain import draw, explain, read
+from apo_sim.explain import draw, explain, read_log
 from apo_sim.files import as_path, cannot_write, write_bytes
 from apo_sim.report import style
 
@@ -39,7 +39,7 @@ def _picture(given: Path) -> Path:
 
 
 def _draw(file: Path, log: Path, note: str) -> None:
-    drawn = style.render(lambda figure: draw(figure, {"": read(log)}, note), file.stem)
+    drawn = style.render(lambda figure: draw(figure, {"": read_log(log)}, note), file.stem)
     try:
         write_bytes(file, drawn[file.suffix[1:]])
     except OSError as error:
