@@ -81,7 +81,7 @@ def steadier_momentum(study: Study) -> Finding:
     facts = _facts(data, raw.sel(samples=JUDGED), others, rivals)
     length = facts["gamma, from behaviour over from output"]
     texts = {
-        unit: "{:.3f} [{:.3f}, {:.3f}]".format(*facts[f"scatter {unit}"])
+        unit: format(facts[f"scatter {unit}"], ".3f")
         for unit in ("as it is", "for each unit of gamma")
     }
     return dataclasses.replace(
