@@ -166,6 +166,9 @@ def _curvature(loss: Loss, dtype: Any) -> tuple[Float[Array, ""], Bool[Array, ""
     with jax.ensure_compile_time_eval():
         curved, growth, peaked = _shape(boxed(loss, "loss"), jnp.asarray(_PROBES, dtype))
         curved = concrete(curved)
+        if curved is None:  # the loss is traced; a slope that only jumps tells so all the same
+            found = concrete(derivatives(loss, jnp.asarray(_PROBES, dtype))[2])
+            curved = None if found is None else np.any(found)
     if curved is not None and not curved:
         raise InvalidArgument(
             "loss",

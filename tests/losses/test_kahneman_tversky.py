@@ -86,7 +86,7 @@ def test_kinds_are_told_apart():
         with pytest.raises(InvalidArgument, match="single labelled responses"):
             as_loss("loss", loss)
     for loss in (apo.DPO(), anchored, KTO, None, lambda h, label, anchor: h):
-        with pytest.raises(InvalidArgument, match="no loss of labelled responses"):
+        with pytest.raises(InvalidArgument, match="is not a loss on labelled responses"):
             as_pointwise("loss", loss)
 
 

@@ -113,7 +113,7 @@ def test_a_method_of_a_user():
     assert found.pairs.tolist() == [2_000.0] * 30
     assert found.number.tolist() == list(range(30))
     assert found.path.log_policy.shape == (31, 2, 3) and found.path.rewards is None
-    with pytest.raises(AttributeError, match="has no gamma; it has"):
+    with pytest.raises(AttributeError, match="does not record gamma; it records"):
         _ = found.gamma
 
 

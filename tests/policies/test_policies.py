@@ -211,12 +211,12 @@ def test_every_prefix_sees_all_its_tokens(networks, name):
 def test_too_many_sequences_are_refused_by_their_number(kind):
     assert MAX_SEQUENCES == 65_536
     kind(2, 16, 1)
-    with pytest.raises(apo.InvalidArgument, match=r"2\^17 = 131,072 sequences.*within 65,536"):
+    with pytest.raises(apo.InvalidArgument, match=r"2\^17 = 131,072 sequences.*at most 65,536"):
         kind(2, 17, 1)
     # One whose number would wrap around to nothing, and one with more digits than Python prints.
-    with pytest.raises(apo.InvalidArgument, match=r"256\^8 = 10\^19 sequences.*within 65,536"):
+    with pytest.raises(apo.InvalidArgument, match=r"256\^8 = 10\^19 sequences.*at most 65,536"):
         kind(np.int64(256), np.int64(8), 1)
-    with pytest.raises(apo.InvalidArgument, match=r"50257\^1024 = 10\^4814 .*within 65,536"):
+    with pytest.raises(apo.InvalidArgument, match=r"50257\^1024 = 10\^4814 .*at most 65,536"):
         kind(50257, 1024, 1)
-    with pytest.raises(apo.InvalidArgument, match=r"within 65,536"):
+    with pytest.raises(apo.InvalidArgument, match=r"at most 65,536"):
         all_sequences(256, 3)

@@ -112,8 +112,8 @@ def test_formulas_are_mathml_and_words_are_escaped(html):
 def test_the_page_can_be_read_without_seeing_it(html):
     reader = read(html)
     images = [a for tag, a in reader.tags if tag == "img"]
-    # One of the claim, one of the language model.
-    assert len(images) == 2 and all(a["alt"] and a["src"].startswith("data:") for a in images)
+    # One of the claim; of the language model its policies, its log, and the study with power.
+    assert len(images) == 4 and all(a["alt"] and a["src"].startswith("data:") for a in images)
     assert ("a", {"class": "skip", "href": "#ledger"}) in reader.tags
     assert all("scope" in a for tag, a in reader.tags if tag == "th")
     levels = [int(tag[1]) for tag, _ in reader.tags if re.fullmatch("h[1-6]", tag)]
@@ -273,7 +273,7 @@ def test_a_file_that_is_no_image_is_left_out(tmp_path):
     (verdict,) = ledger_of("fake-false").verdicts
     drawn = dataclasses.replace(verdict, figure="figures/fake-false.svg")
     html = page.render_page(new_ledger([drawn], seed=0, effort="quick"), tmp_path)
-    assert html.count("<img") == 1  # that of the language model
+    assert html.count("<img") == 3  # those of the language model
 
 
 def test_the_same_text_is_shorter_and_no_other_formula():

@@ -294,9 +294,9 @@ def test_the_index_says_which_files_belong_to_the_model(folder):
     first, second = sorted(set(places.values()))
     swapped = {name: first if file == second else second for name, file in places.items()}
     for wrong, said in (
-        (swapped, "where model.safetensors.index.json has it"),
-        (places | {"lm_head.weight": "../model.safetensors"}, "no file beside it"),
-        (places | {"lm_head.weight": "/etc/passwd"}, "no file beside it"),
+        (swapped, "where model.safetensors.index.json lists it"),
+        (places | {"lm_head.weight": "../model.safetensors"}, "not a file in the same folder"),
+        (places | {"lm_head.weight": "/etc/passwd"}, "not a file in the same folder"),
         ({}, "holds no weight_map"),
     ):
         index.write_text(json.dumps({"weight_map": wrong}))

@@ -156,7 +156,7 @@ def test_what_a_file_says_wrongly_is_named(home):
 def test_one_seed_has_no_interval(home, capsys):
     flags = [*FLAGS[:-1], "1"]
     _, out, _ = run(capsys, *flags, "--out", "one.zarr")
-    assert "±" not in out and "Final gap, of one seed" in out
+    assert "±" not in out and "Final gap (for one seed)" in out
 
 
 def test_a_changed_line_of_a_log_is_passed_over(tmp_path):

@@ -75,7 +75,7 @@ def test_a_template_that_takes_too_much_or_is_broken_is_refused(source):
 
 
 def test_a_template_may_refuse_a_prompt():
-    with pytest.raises(InvalidArgument, match="prompt = 'only in French' is refused"):
+    with pytest.raises(InvalidArgument, match="prompt = 'only in French' is rejected"):
         rendered("{{ raise_exception('only in French') }}", "Hi", TOKENS)
 
 

@@ -39,9 +39,10 @@ class GeneratedGSMSymbolic:
     Source: Mirzadeh et al. 2024 (GSM-Symbolic), by the package reasoning-gym; math-verify.
 
     Example:
-        >>> benchmark = GeneratedGSMSymbolic(2, seed=42)
-        >>> benchmark.answers, benchmark.marks(0, "12 + 24 + 34 = 70. #### 70")
-        (('70', '93'), {'correct': 1.0})
+        >>> GeneratedGSMSymbolic(0)
+        Traceback (most recent call last):
+        ...
+        apo_sim.errors.InvalidArgument: number = 0 is not a count; pass an integer >= 1
     """
 
     number: int = 100

@@ -160,7 +160,7 @@ import test_train
 import apo_sim as apo
 from apo_sim.llm import stages
 from apo_sim.llm.models import tiny
-from apo_sim.llm import train
+from apo_sim.llm import fine_tune
 
 left = [int(sys.argv[2])]
 complete = stages.complete
@@ -176,7 +176,7 @@ def counted(folder, *arguments, **named):
 
 stages.complete = counted
 rule = apo.Constant(test_train.ALPHA)
-train(tiny.model(), **test_train.SETTINGS, momentum=rule, out=sys.argv[1])
+fine_tune(tiny.model(), **test_train.SETTINGS, momentum=rule, out=sys.argv[1])
 """
 
 
@@ -399,13 +399,13 @@ from apo_sim.llm import join, mesh
 from apo_sim.llm.models import loading
 join()
 import test_train
-from apo_sim.llm import Length, train
+from apo_sim.llm import Length, fine_tune
 place = mesh(2, 1)
 model = loading.load(sys.argv[1], mesh=place)
 settings = {{**test_train.SETTINGS, "iterations": 1, "beta": 1.0}}
 if jax.process_index() == 1:  # a ranker that says something else there: the first one counts
     settings["ranker"] = Length(-1, unit=5.0)
-outcome = train(model, **settings, out=sys.argv[2], mesh=place)
+outcome = fine_tune(model, **settings, out=sys.argv[2], mesh=place)
 loading.save(outcome.model, sys.argv[3])
 """
 
