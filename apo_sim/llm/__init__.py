@@ -4,6 +4,7 @@ Needs the extra `llm`: pip install 'apo-sim[llm]'.
 """
 
 import importlib.util
+import sys
 
 from apo_sim.errors import MissingExtra
 
@@ -12,6 +13,7 @@ _missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
 if _missing:
     raise MissingExtra("apo_sim.llm", _missing, "llm")
 
+from apo_sim.llm import former_names  # noqa: E402
 from apo_sim.llm.data.instructions import chosen_prompts, generate  # noqa: E402
 from apo_sim.llm.data.preference_pairs import BradleyTerry, Preference, TopAgainstBottom  # noqa: E402
 from apo_sim.llm.data.prompts import Prompt, read  # noqa: E402
@@ -80,3 +82,5 @@ __all__ = [
     "simpo",
     "xpo",
 ]
+
+former_names.keep(sys.modules[__name__])

@@ -1,0 +1,64 @@
+"""What parts of `apo_sim.llm` were called before it was divided into folders: users rely on it."""
+
+import importlib
+import sys
+from types import ModuleType
+
+# From a module's former name to where it is, both below `apo_sim.llm`.
+MODULES = {
+    **{
+        name: f"models.{name}"
+        for name in (
+            "adapters",
+            "checkpoint",
+            "folder_text",
+            "gguf_file",
+            "gguf_text",
+            "huggingface",
+            "llama",
+            "lora",
+            "memory",
+            "model_json",
+            "shards",
+            "template",
+            "text",
+            "tiny",
+        )
+    },
+    "devices": "models.meshes",
+    "parameters": "models.stored_parameters",
+    **{name: f"data.{name}" for name in ("batches", "instructions", "prompts", "rankers")},
+    "pairs": "data.preference_pairs",
+    "sampling": "data.responses",
+    "settings": "data.instruction_settings",
+    "verifiers": "data.verifiers",
+    "certificates": "evaluation.certificates",
+    **{
+        name: f"training.{name}"
+        for name in ("exploration", "objectives", "outer", "reference", "run_file", "source")
+    },
+    "arguments": "training.train_arguments",
+    "extrapolation": "training.parameter_momentum",
+    "judge": "training.judging",
+    "step": "training.step",
+    "watching": "training.watching",
+}
+# From the former name of a function or a class to today's.
+NAMES = {
+    "Pairwise": "PairwiseJudge",
+    "Ranker": "ResponseRanker",
+    "certify": "certify_run",
+    "train": "fine_tune",
+}
+_CALLED_THE_SAME = frozenset({"memory"})  # the function is what `apo_sim.llm.memory` names
+
+
+def keep(package: ModuleType) -> None:
+    """Let the former names of `apo_sim.llm` be imported as before."""
+    for former, today in MODULES.items():
+        module = importlib.import_module(f"{package.__name__}.{today}")
+        sys.modules.setdefault(f"{package.__name__}.{former}", module)
+        if former not in _CALLED_THE_SAME:
+            setattr(package, former, module)
+    for former, today in NAMES.items():
+        setattr(package, former, getattr(package, today))
