@@ -21,7 +21,7 @@ Interval = tuple[float, float]
 _LARGEST_LOG = 600.0
 
 
-def t_quantile(confidence: float, freedom: int) -> float:
+def t_quantile(confidence: float, freedom: int | float) -> float:
     """How many standard errors the end of a two-sided interval of Student's is from its middle.
 
     Example:
@@ -323,8 +323,8 @@ def crossed(values: np.ndarray, confidence: float = CONFIDENCE, unit: str = "") 
     between_rows, between_columns, within = squares / np.maximum(freedom, 1)
     total = max(between_rows + between_columns - within, between_rows, between_columns)
     parts = np.array([between_rows, between_columns, within])[there] ** 2 / freedom[there]
-    known = total**2 / parts.sum() if parts.sum() > 0 else float(freedom.max())
-    half = float(stats.t.ppf(0.5 + confidence / 2, known)) * (total / values.size) ** 0.5
+    known = float(total**2 / parts.sum() if parts.sum() > 0 else freedom.max())
+    half = t_quantile(confidence, known) * (total / values.size) ** 0.5
     return Estimate(mean, mean - half, mean + half, unit, values.size)
 
 

@@ -8,6 +8,7 @@ program of a training step is compiled, so that XLA says what it needs; only `--
 Virtual devices and the host share one memory here, so that the process holds the sum of both.
 """
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Callable
@@ -44,17 +45,8 @@ BILLION = Config(
     norm_eps=1e-5,
     weight_tying=True,
 )
-SMALL = Config(
-    num_layers=2,
-    vocab_size=4096,
-    embed_dim=512,
-    hidden_dim=2048,
-    num_heads=8,
-    head_dim=64,
-    num_kv_heads=8,
-    rope_theta=500_000,
-    norm_eps=1e-5,
-    weight_tying=True,
+SMALL = dataclasses.replace(
+    BILLION, num_layers=2, vocab_size=4096, embed_dim=512, hidden_dim=2048, num_heads=8
 )
 # One pair of one token: of activations, as little as there can be.
 PAIRS = [Preference((1,), (2,), (3,))]
