@@ -1,5 +1,6 @@
 """Double precision, every annotation checked at run time, and how much hypothesis tries."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -63,6 +64,16 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
+
+
+def pytest_collection_finish():
+    """Leave what is loaded by now out of every later collection of garbage: a tenth of the time.
+
+    Tracing allocates so much that it is collected over and over among millions of old objects.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 50)
 
 
 def pytest_runtest_teardown(item, nextitem):

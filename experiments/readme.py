@@ -1,6 +1,6 @@
-"""Write what was found: the headlines of the README, and docs/findings.md with its table.
+"""Write what was found: the headlines of the README, docs/findings.md and the family tree.
 
-Both come from the ledger of `make validate` (effort quick, seed 0), of which a copy is kept in
+All come from the ledger of `make validate` (effort quick, seed 0), of which a copy is kept in
 `experiments/reference/claims.json`. The sentences are those of `docs/headlines.md.j2` and
 `docs/findings.md.j2`, where every figure and every verdict is looked up; a figure that is gone, or
 a verdict that has changed, stops the script and fails a test.
@@ -15,6 +15,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import family_tree
 import jinja2
 
 ROOT = Path(__file__).parents[1]
@@ -148,6 +149,7 @@ def main() -> None:
     claims = Claims(json.loads(REFERENCE.read_text(encoding="utf-8")))
     for path, text in pages(claims).items():
         path.write_text(text, encoding="utf-8")
+    family_tree.main(family_tree.Options())
 
 
 if __name__ == "__main__":

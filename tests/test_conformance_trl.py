@@ -15,7 +15,7 @@ import pytest
 from scipy.special import expit
 
 from apo_sim.conformance import convert, identify, load_loss, on_log_probabilities, trl
-from apo_sim.conformance.calling import bind, observe
+from apo_sim.conformance._calling import bind, observe
 from apo_sim.conformance.inputs import random_inputs
 from apo_sim.losses import DPO, IPO, KTO, SPPO, ConservativeDPO, RobustDPO, SLiC
 from apo_sim.methods.simpo import WithMargin

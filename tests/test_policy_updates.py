@@ -11,7 +11,7 @@ import pytest
 import apo_sim as apo
 from apo_sim import InvalidArgument, cli
 from apo_sim.conformance import identify_update
-from apo_sim.conformance.sequence_draws import mixture, pairs, singles, tables
+from apo_sim.conformance._sequence_draws import mixture, pairs, singles, tables
 from apo_sim.methods import PPO, REBEL, NashMD
 
 stop = jax.lax.stop_gradient

@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import xarray as xr
 
 from apo_sim.advice import methods as methods_compared
-from apo_sim.advice.evidence import (
+from apo_sim.advice._evidence import (
     TOLERANCE,
     Evidence,
     simulated,
     simulated_until_clear,
     stored,
 )
-from apo_sim.advice.law import Retuned, by_law, retuned
+from apo_sim.advice._law import Retuned, by_law, retuned
+from apo_sim.advice._setting import Draws, Setting
 from apo_sim.advice.methods import Rival
-from apo_sim.advice.setting import Draws, Setting
 from apo_sim.advice.surface import FAMILY
 from apo_sim.arguments import as_samples
 from apo_sim.checks import (

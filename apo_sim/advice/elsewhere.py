@@ -12,8 +12,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from apo_sim.advice._lookup import NEGLIGIBLE, excess
 from apo_sim.advice.advise import TOLERANCE, advise
-from apo_sim.advice.lookup import NEGLIGIBLE, excess
 from apo_sim.advice.surface import ALPHAS, FAMILY
 from apo_sim.statistics import bootstrap, clopper_pearson
 from apo_sim.studies.caption import caption
@@ -61,7 +61,7 @@ def measure(
     Returns:
         Dimensions (setting, told): whether the advice was told the family, or takes it for
         uniform. `excess`, by what share the advised alpha's mean gap exceeds the least on the grid
-        (`apo_sim.advice.lookup.excess`), and its 95 % bootstrap interval; `literally`, whether it
+        (`apo_sim.advice._lookup.excess`), and its 95 % bootstrap interval; `literally`, whether it
         is within a tenth of however small a gap; what the advice was: `alpha`, `sure`, `source` (in
         a word), and how many `seconds` it took.
 

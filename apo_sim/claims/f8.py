@@ -84,7 +84,7 @@ def labels_without_noise(study: Study) -> Finding:
     for place, beta in enumerate(BETAS):
         start = study.rng(1 + place).normal(size=tried.log_ref.shape, scale=3.0)
         arrived, least = _newton(start, tried.log_ref, wins, beta)
-        errors.append(np.abs(np.asarray(arrived) - closed_form(tried, beta, tau)))
+        errors.append(np.abs(np.asarray(arrived) - ipo_in_closed_form(tried, beta, tau)))
         curvature.append(np.exp(tried.log_ref).min(axis=1) / (np.asarray(least) / beta**2))
     ipo = judge.identity(
         np.stack(errors), POLICY_TOLERANCE, unit="error of a log-probability",
@@ -152,7 +152,7 @@ class Solved(NamedTuple):
     log_losers: np.ndarray
 
 
-def closed_form(tried: Games, beta: float, tau: float) -> np.ndarray:
+def ipo_in_closed_form(tried: Games, beta: float, tau: float) -> np.ndarray:
     """log of pi_ref exp(2 W / (beta tau)), shape (n, K)."""
     win_rate = np.einsum("nij,nj->ni", tried.preference, np.exp(tried.log_ref))
     free = tried.log_ref + 2 * win_rate / (beta * tau)
@@ -266,7 +266,7 @@ def _draw(figure: Figure, found: Solved, tried: Games) -> None:
     for row, beta in enumerate(BETAS):
         lost = -found.log_losers[row, :, place] / np.log(10)
         right.plot(BOUNDS, lost, "o-", color=colours[beta], label=rf"DPO, $\beta = {beta:g}$")
-        ipo = _log_sum(closed_form(tried, beta, TAU)[game][tried.losers[game]])
+        ipo = _log_sum(ipo_in_closed_form(tried, beta, TAU)[game][tried.losers[game]])
         right.axhline(-ipo / np.log(10), color=colours[beta], linestyle=":", linewidth=1.2)
     right.plot([], [], ":", color="0.4", label=r"IPO, same $\beta$")
     right.set(xlabel="bound $R$ on the rewards", title="Arms that always lose", yscale="log")

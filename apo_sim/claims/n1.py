@@ -47,7 +47,7 @@ COLOURS = ("C0", "C5", "C4", "C3")
         alpha="any in [0, 1)",
     ),
 )
-def matched_beta(study: Study) -> Finding:
+def momentum_is_a_smaller_beta(study: Study) -> Finding:
     r"""Judge that APO(alpha, beta) and plain proximal point at matched beta_t coincide.
 
     Problem: the largest error of a log-probability, relative to 1 + |log pi|, at any update of

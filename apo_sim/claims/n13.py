@@ -48,7 +48,7 @@ BEYOND = 100.0  # so many times fewer pairs, where it is not
         alpha=ALPHAS,
     ),
 )
-def leading_order(study: Study) -> Finding:
+def law_of_the_mean_gap(study: Study) -> Finding:
     r"""Judge the law's mean and variance by simulation, cell by cell and all together.
 
     Problem: N (mean gap - exact gap) in every cell against c; the slope of one on the other; and

@@ -37,7 +37,7 @@ SPREAD = np.linspace(0.1, 14.0, 40)
         alpha="any in [0, 1)",
     ),
 )
-def sharp_gap(study: Study) -> Finding:
+def gap_constant_is_sharp(study: Study) -> Finding:
     r"""Judge gamma_T gap(pi_hat_T) <= W_0((1 - p)/(e p)), and that it is attained.
 
     Problem: the largest gap that a policy proportional to pi_ref exp(gamma r*) can have, over

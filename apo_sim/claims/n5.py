@@ -38,7 +38,7 @@ ARMS = 10
         alpha="from 0 to 1 - 1e-9",
     ),
 )
-def effective_updates(study: Study) -> Finding:
+def updates_are_averaged(study: Study) -> Finding:
     r"""Judge T_eff >= 3/4 T, exactly over alpha and T, and on the errors of sampled runs.
 
     Problem: the least T_eff / T over a grid of alpha up to 1 - 1e-9 and T up to thousands; and

@@ -45,7 +45,7 @@ SLIP_ALPHA, SLIP_BETA, SLIP_ITERATIONS = 0.6, 0.7, 6
     r"$\alpha^{t+2}$, $T = t + 1$ (the note has both figures). Where the text has "
     r"$\hat\pi_1 = \pi_{\mathrm{ref}}$, the identity needs $\hat\pi_0 = \pi_{\mathrm{ref}}$.",
 )
-def closed_form(study: Study) -> Finding:
+def policy_in_closed_form(study: Study) -> Finding:
     r"""Judge log pi_hat_T = log pi_ref + (1/beta) sum_i w_{T-i} r_i - log Z.
 
     Problem: the largest error of a log-probability, relative to 1 + |log pi|, over bandits,

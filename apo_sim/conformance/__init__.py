@@ -1,5 +1,6 @@
 """What loss is this? Compare other tools' losses and parameters with those of the library."""
 
+from apo_sim.conformance._sequence_draws import mixture
 from apo_sim.conformance.conversion import Converted, convert
 from apo_sim.conformance.identify import Identification, identify
 from apo_sim.conformance.loss_loading import load_loss
@@ -18,5 +19,6 @@ __all__ = [
     "identify",
     "identify_update",
     "load_loss",
+    "mixture",
     "on_log_probabilities",
 ]

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from apo_sim.conformance.calling import Call, Observed, bind, observe
-from apo_sim.conformance.fitting import FAMILIES, LeastSquares
+from apo_sim.conformance._calling import Call, Observed, bind, observe
+from apo_sim.conformance._fitting import FAMILIES, LeastSquares
+from apo_sim.conformance._readings import judge_settings
 from apo_sim.conformance.inputs import random_inputs
 from apo_sim.conformance.naming import Difference, differences, name_of, parameters_of
-from apo_sim.conformance.readings import judge_settings
 from apo_sim.conformance.recipe import Recipe, differentiate, on_log_probabilities
 from apo_sim.conformance.target import Target, implied_target
 from apo_sim.losses import DPO, is_pointwise

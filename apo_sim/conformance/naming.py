@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from apo_sim.conformance.calling import Observed
+from apo_sim.conformance._calling import Observed
 from apo_sim.conformance.inputs import LENGTHS
 from apo_sim.conformance.recipe import Recipe
 from apo_sim.geometry.links import AlphaDivergence, ForwardKL, JensenShannon, MixedChiSquare

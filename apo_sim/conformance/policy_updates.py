@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from apo_sim.conformance.calling import Call, Observed, observe
-from apo_sim.conformance.naming import Difference
-from apo_sim.conformance.sequence_draws import (
+from apo_sim.conformance._calling import Call, Observed, observe
+from apo_sim.conformance._sequence_draws import (
     FIELDS,
     Draws,
     Tables,
@@ -18,6 +17,7 @@ from apo_sim.conformance.sequence_draws import (
     singles,
     tables,
 )
+from apo_sim.conformance.naming import Difference
 from apo_sim.errors import InvalidArgument
 
 _REMEDY = (

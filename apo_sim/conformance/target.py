@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from apo_sim.conformance.calling import Call, Observed, observe
-from apo_sim.conformance.fitting import View, view, views
+from apo_sim.conformance._calling import Call, Observed, observe
+from apo_sim.conformance._fitting import View, view, views
 from apo_sim.conformance.inputs import inputs_at
 
 PREFERENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -44,7 +44,7 @@ def implied_target(
         preferences: p.
 
     Example:
-        >>> from apo_sim.conformance.calling import bind
+        >>> from apo_sim.conformance._calling import bind
         >>> from apo_sim.conformance.inputs import random_inputs
         >>> call = bind(lambda w, l, rw, rl: np.logaddexp(0.0, 2.0 * (l - rl - w + rw)), {})
         >>> target = implied_target(call, observe(call, random_inputs(8, seed=0)), [0.9])

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from apo_sim.explain.columns import LABELS, RESTART
-from apo_sim.explain.levels import levels
+from apo_sim.explain._columns import LABELS, RESTART
+from apo_sim.explain._levels import levels
 from apo_sim.explain.log import Log
 
 

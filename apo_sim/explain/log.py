@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from apo_sim.errors import InvalidArgument
-from apo_sim.explain.columns import canonical, is_complement
+from apo_sim.explain._columns import canonical, is_complement
 
 _ABSENT = ("", "none", "null", "n/a")
 

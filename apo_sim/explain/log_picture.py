@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from apo_sim.explain.columns import SHORT_LABELS
+from apo_sim.explain._columns import SHORT_LABELS
 from apo_sim.explain.log import Log, Series
 from apo_sim.studies.caption import caption
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from apo_sim.explain.columns import RESTART
-from apo_sim.explain.commands import COMMANDS
+from apo_sim.explain._columns import RESTART
+from apo_sim.explain._commands import COMMANDS
+from apo_sim.explain._levels import FEWEST_ROWS, Levels, levels
 from apo_sim.explain.diagnosis import Diagnosis, Effect, Unjudged
-from apo_sim.explain.levels import FEWEST_ROWS, Levels, levels
 from apo_sim.explain.log import Log
 
 # The log-sigmoid of no difference: where DPO's loss begins.

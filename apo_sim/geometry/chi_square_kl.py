@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from apo_sim.errors import InvalidArgument
+from apo_sim.geometry._excess import difference, excess
 from apo_sim.geometry.bregman import Bregman, Dual, LogPolicy, PerContext, Weights, as_log_probs
-from apo_sim.geometry.excess import difference, excess
 from apo_sim.geometry.omega import Omega
 from apo_sim.geometry.root import level
 from apo_sim.pytree import pytree_dataclass

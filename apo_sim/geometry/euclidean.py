@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from apo_sim.checks import as_flag
+from apo_sim.geometry._excess import difference
 from apo_sim.geometry.bregman import Bregman, Dual, LogPolicy, PerContext, Weights
-from apo_sim.geometry.excess import difference
 from apo_sim.pytree import pytree_dataclass, static
 
 

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from apo_sim.geometry._excess import excess
+from apo_sim.geometry._in_order import log_sum_exp
 from apo_sim.geometry.bregman import Bregman, Dual, LogPolicy, PerContext, Weights, of_arms
-from apo_sim.geometry.excess import excess
-from apo_sim.geometry.in_order import log_sum_exp
 from apo_sim.pytree import pytree_dataclass
 
 

@@ -10,11 +10,11 @@ from jaxtyping import Array, Float
 
 from apo_sim.checks import Real, above_zero, check_single, concrete
 from apo_sim.errors import InvalidArgument
+from apo_sim.geometry._excess import difference, excess
+from apo_sim.geometry._power import Power
 from apo_sim.geometry.bregman import Dual, LogPolicy, PerContext, of_arms
 from apo_sim.geometry.chi_square_kl import around
-from apo_sim.geometry.excess import difference, excess
 from apo_sim.geometry.kl import LogCoordinates
-from apo_sim.geometry.power import Power
 from apo_sim.geometry.root import Curve, level
 from apo_sim.pytree import pytree_dataclass, static
 

@@ -8,9 +8,9 @@ from jaxtyping import Array, Float
 
 from apo_sim.checks import Real, above_zero, check_single, concrete
 from apo_sim.errors import InvalidArgument
+from apo_sim.geometry._excess import excess
+from apo_sim.geometry._power import Power
 from apo_sim.geometry.bregman import Bregman, Dual, LogPolicy, PerContext, Weights
-from apo_sim.geometry.excess import excess
-from apo_sim.geometry.power import Power
 from apo_sim.geometry.root import level
 from apo_sim.pytree import pytree_dataclass, static
 

@@ -6,23 +6,18 @@ from types import ModuleType
 
 # From a module's former name to where it is, both below `apo_sim.llm`.
 MODULES = {
+    **{name: f"models.{name}" for name in ("adapters", "llama", "lora", "memory", "text", "tiny")},
     **{
-        name: f"models.{name}"
+        name: f"models._{name}"
         for name in (
-            "adapters",
             "checkpoint",
             "folder_text",
             "gguf_file",
             "gguf_text",
             "huggingface",
-            "llama",
-            "lora",
-            "memory",
             "model_json",
             "shards",
             "template",
-            "text",
-            "tiny",
         )
     },
     "devices": "models.meshes",
@@ -30,18 +25,16 @@ MODULES = {
     **{name: f"data.{name}" for name in ("batches", "instructions", "prompts", "rankers")},
     "pairs": "data.preference_pairs",
     "sampling": "data.responses",
-    "settings": "data.instruction_settings",
-    "verifiers": "data.verifiers",
+    "settings": "data._instruction_settings",
+    "verifiers": "data._verifiers",
     "certificates": "evaluation.certificates",
-    **{
-        name: f"training.{name}"
-        for name in ("exploration", "objectives", "outer", "reference", "run_file", "source")
-    },
-    "arguments": "training.train_arguments",
+    **{name: f"training.{name}" for name in ("objectives", "outer", "source")},
+    **{name: f"training._{name}" for name in ("reference", "run_file", "watching")},
+    "exploration": "training._exploratory_pairs",
+    "arguments": "training._train_arguments",
     "extrapolation": "training.parameter_momentum",
     "judge": "training.judging",
     "step": "training.step",
-    "watching": "training.watching",
 }
 # From the former name of a function or a class to today's.
 NAMES = {

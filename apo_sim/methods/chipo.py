@@ -10,9 +10,9 @@ from apo_sim.checks import POSITIVE, check_single
 from apo_sim.geometry import ChiSquareKL
 from apo_sim.geometry.bregman import check_reference
 from apo_sim.losses import DPO
+from apo_sim.methods._states import TwoPolicies
 from apo_sim.methods.method import Report
 from apo_sim.methods.requests import CountedPairs
-from apo_sim.methods.states import TwoPolicies
 from apo_sim.preferences import Counts, Pairwise, Ranker
 from apo_sim.preferences.ranked_pairs import RANKER
 from apo_sim.problems import LogPolicy, Problem

@@ -6,9 +6,9 @@ import jax
 from jaxtyping import Array, Float, Int
 
 from apo_sim.checks import POSITIVE, Real
+from apo_sim.methods._on_win_rates import OnWinRates
+from apo_sim.methods._schedules import at
 from apo_sim.methods.method import Report
-from apo_sim.methods.on_win_rates import OnWinRates
-from apo_sim.methods.schedules import at
 from apo_sim.preferences import Counts, Pairwise, Population, Ranker, win_rates
 from apo_sim.problems import LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass

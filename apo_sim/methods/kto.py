@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, Int
 
 from apo_sim.checks import POSITIVE, above_zero, check_single, within
 from apo_sim.geometry.root import increasing_root
+from apo_sim.methods._states import TwoPolicies
 from apo_sim.methods.method import Report
 from apo_sim.methods.requests import SingleLabels
-from apo_sim.methods.states import TwoPolicies
 from apo_sim.preferences import Labels, Pairwise, Ranker
 from apo_sim.preferences.ranked_pairs import RANKER
 from apo_sim.problems import LogPolicy, Problem

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from apo_sim.checks import NON_NEGATIVE, check_positive, check_single
-from apo_sim.methods.on_rewards import OnRewards
+from apo_sim.methods._on_rewards import OnRewards
 from apo_sim.methods.reward_sources import RewardSource, TrueReward
 from apo_sim.preferences.scored import Scored
 from apo_sim.problems import LogPolicy, Problem

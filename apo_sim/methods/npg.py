@@ -6,9 +6,9 @@ import jax
 from jaxtyping import Array, Float, Int
 
 from apo_sim.checks import POSITIVE, Real
-from apo_sim.methods.on_rewards import OnRewards
+from apo_sim.methods._on_rewards import OnRewards
+from apo_sim.methods._schedules import at
 from apo_sim.methods.reward_sources import RewardSource, TrueReward
-from apo_sim.methods.schedules import at
 from apo_sim.preferences.scored import Scored
 from apo_sim.problems import LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass

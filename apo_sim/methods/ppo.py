@@ -8,8 +8,8 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from apo_sim.checks import NON_NEGATIVE, as_count, check_positive, check_single
+from apo_sim.methods._on_rewards import OnRewards, RewardState
 from apo_sim.methods.method import Report
-from apo_sim.methods.on_rewards import OnRewards, RewardState
 from apo_sim.methods.reward_sources import RewardSource, TrueReward
 from apo_sim.optimizers import AdamW, Optimizer, as_optimizer
 from apo_sim.preferences.scored import Scored

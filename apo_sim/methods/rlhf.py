@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from apo_sim.checks import as_flag, check_positive, check_single, instance_of
-from apo_sim.methods.on_rewards import OnRewards, RewardState
+from apo_sim.methods._on_rewards import OnRewards, RewardState
 from apo_sim.methods.reward_sources import FittedReward
 from apo_sim.preferences.scored import Scored
 from apo_sim.problems import LogPolicy, Problem

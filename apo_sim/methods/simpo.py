@@ -11,9 +11,9 @@ from apo_sim.checks import NON_NEGATIVE, POSITIVE, as_float, check_single
 from apo_sim.errors import InvalidArgument
 from apo_sim.geometry.root import increasing_root
 from apo_sim.losses import DPO, Extra
+from apo_sim.methods._states import TwoPolicies
 from apo_sim.methods.method import Report
 from apo_sim.methods.requests import CountedPairs
-from apo_sim.methods.states import TwoPolicies
 from apo_sim.preferences import Counts, Pairwise, Ranker
 from apo_sim.preferences.ranked_pairs import RANKER
 from apo_sim.problems import LogPolicy, Problem

@@ -9,8 +9,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from apo_sim.arguments import check_bound
 from apo_sim.checks import NON_NEGATIVE, POSITIVE, check_single
 from apo_sim.losses import DPO, derivatives
+from apo_sim.methods._states import OnePolicy
 from apo_sim.methods.method import Report
-from apo_sim.methods.states import OnePolicy
 from apo_sim.preferences.drawing import counts_by_context
 from apo_sim.preferences.noise import PROBABILITY
 from apo_sim.problems import LogPolicy, Problem

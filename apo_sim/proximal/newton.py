@@ -14,10 +14,10 @@ from jaxtyping import Array, Bool, Float, Int
 from apo_sim.checks import concrete
 from apo_sim.errors import InvalidArgument
 from apo_sim.losses import Loss, derivatives
-from apo_sim.proximal.box import Held, held_by_walls, into_box
-from apo_sim.proximal.conjugate_gradients import error_bound, solve_by_products
-from apo_sim.proximal.elimination import solve_flows
-from apo_sim.proximal.flows import Flows
+from apo_sim.proximal._box import Held, held_by_walls, into_box
+from apo_sim.proximal._conjugate_gradients import error_bound, solve_by_products
+from apo_sim.proximal._elimination import solve_flows
+from apo_sim.proximal._flows import Flows
 from apo_sim.proximal.forces import Comparisons, Forces, forces, over_rivals
 from apo_sim.proximal.groups import Groups, largest
 from apo_sim.pytree import boxed, unboxed

@@ -6,7 +6,7 @@ from typing import Any
 import xarray as xr
 
 from apo_sim.checks import as_count
-from apo_sim.report.explorer import AXES
+from apo_sim.report._explorer import AXES
 from apo_sim.statistics import mean_and_half, several
 from apo_sim.studies.geometry_kinds import KINDS, scale
 from apo_sim.sweep import sweep

@@ -18,8 +18,8 @@ from markupsafe import Markup, escape
 from apo_sim.claims.registry import describe
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Verdict
-from apo_sim.report import documentation, explorer, subjects, transformer_section
-from apo_sim.report.figure import Figure, read_figure
+from apo_sim.report import _documentation, _explorer, _subjects, _transformer_section
+from apo_sim.report._figure import Figure, read_figure
 from apo_sim.report.ledger import Ledger
 from apo_sim.report.mathematics import mathematics
 
@@ -84,13 +84,13 @@ def render_page(ledger: Ledger, folder: Path) -> str:
         summary=_summary(ledger),
         defects=_defects(ledger),
         seconds=duration(sum((v.seconds for v in ledger.verdicts), start=0.0)),
-        transformer=transformer_section.section(folder),
+        transformer=_transformer_section.section(folder),
         sources=_sources(ledger),
         methods=_methods(entries),
-        pages=documentation.pages(folder),
-        dials=explorer.dials(),
-        explorer_seeds=explorer.read().attrs["seeds"],
-        explorer_data=Markup(explorer.embedded()),
+        pages=_documentation.pages(folder),
+        dials=_explorer.dials(),
+        explorer_seeds=_explorer.read().attrs["seeds"],
+        explorer_data=Markup(_explorer.embedded()),
         style=Markup(_asset("page.css")),
         scripts=[Markup(script) for script in _scripts()],
         policy=_policy(),
@@ -118,7 +118,7 @@ class Entry:
     scope: Scope | None
     answers: list[tuple[str, list[str]]]
     methods: list[str]
-    pages: list[documentation.Page]
+    pages: list[_documentation.Page]
 
 
 def number(value: Any, digits: int = 4) -> Markup:
@@ -167,8 +167,8 @@ def _entry(verdict: Verdict, ledger: Ledger, folder: Path) -> Entry:
         f"--effort {ledger.effort}",
         scope=None if verdict.scope is None else Scope(**verdict.scope),
         answers=[(a, _cells(cells)) for a, cells in (verdict.regions or {}).items() if cells],
-        methods=subjects.methods(verdict),
-        pages=documentation.pages(folder, verdict.id),
+        methods=_subjects.methods(verdict),
+        pages=_documentation.pages(folder, verdict.id),
     )
 
 

@@ -19,8 +19,8 @@ from apo_sim.errors import InvalidArgument
 from apo_sim.problems import Bandit
 from apo_sim.registry import FAMILIES
 from apo_sim.statistics import bootstrap, mean_and_half, several
+from apo_sim.studies._limit import sweep_to_limit
 from apo_sim.studies.caption import caption
-from apo_sim.studies.limit import sweep_to_limit
 from apo_sim.studies.wording import plus_minus
 from apo_sim.sweep import replicate_problem
 

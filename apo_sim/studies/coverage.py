@@ -19,8 +19,8 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from apo_sim import theory
 from apo_sim.statistics import mean_and_half, several
+from apo_sim.studies._limit import sweep_to_limit
 from apo_sim.studies.caption import caption
-from apo_sim.studies.limit import sweep_to_limit
 from apo_sim.studies.wording import plus_minus
 
 ALPHAS = (0.0, 0.3, 0.9)

@@ -23,7 +23,7 @@ from apo_sim.errors import InvalidArgument
 from apo_sim.loop import solve
 from apo_sim.progress import bar
 from apo_sim.statistics import CONFIDENCE, mean_and_half, several
-from apo_sim.studies import field_figure, matched_beta
+from apo_sim.studies import _field_figure, matched_beta
 from apo_sim.studies.field_methods import BANDITS, EACH, GAMES, ONCE, Contender, Setting
 from apo_sim.studies.field_problems import BANDIT_KINDS, GAME_KINDS, bandit, game
 from apo_sim.studies.kept import kept
@@ -366,4 +366,4 @@ def draw(figure: Figure, data: xr.Dataset) -> None:
     """Gaps over labels; who wins where; what momentum adds."""
     adds = momentum_adds(data) if bool((data.alpha > 0).any()) else None
     fair = rivals(data)
-    field_figure.draw(figure, data, fair, standing(fair.gap), excess(fair.gap), league(data), adds)
+    _field_figure.draw(figure, data, fair, standing(fair.gap), excess(fair.gap), league(data), adds)

@@ -24,10 +24,10 @@ from apo_sim.errors import InvalidArgument
 from apo_sim.files import cannot_write, writable_folder, write_text
 from apo_sim.progress import bar
 from apo_sim.statistics import several
+from apo_sim.studies._paired_power import Difference, difference_of
+from apo_sim.studies._transformer_contenders import COMPARISONS, CONTENDERS, Contender
+from apo_sim.studies._transformer_twin import predicted
 from apo_sim.studies.caption import caption
-from apo_sim.studies.paired_power import Difference, difference_of
-from apo_sim.studies.transformer_contenders import COMPARISONS, CONTENDERS, Contender
-from apo_sim.studies.transformer_twin import predicted
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 RESPONSES = 5  # to a prompt, the paper's number
@@ -170,10 +170,10 @@ class _Runs:
     """Runs of one study, each kept in a file."""
 
     def __init__(self, folder: Path, configuration: Results):
-        from apo_sim.studies import generated_language
+        from apo_sim.studies import _generated_language
 
         self.folder, self.configuration = folder, configuration
-        self.rankers = generated_language.rankers()
+        self.rankers = _generated_language.rankers()
         self._made = None
         _same(folder / "configuration.json", configuration)
 
@@ -192,7 +192,7 @@ class _Runs:
 
     def _run(self, one: Contender, ranker: str, seed: int, rate: float) -> Results:
         """Figures of pi_hat_T and, of plain DPO, of ExPO after it."""
-        from apo_sim.studies import generated_language as language
+        from apo_sim.studies import _generated_language as language
 
         given, place = self.configuration, list(self.rankers).index(ranker)
         # Every ranker has prompts of its own, so that they are independent strata.
@@ -212,8 +212,8 @@ class _Runs:
         """Compiled with the first run; what is kept needs none."""
         if self._made is None:
             from apo_sim import llm
-            from apo_sim.studies import generated_language as language
-            from apo_sim.studies.repeated_training import RepeatedTraining
+            from apo_sim.studies import _generated_language as language
+            from apo_sim.studies._repeated_training import RepeatedTraining
 
             place = self.folder / "model"
             if not (place / "model.safetensors").exists():

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from apo_sim.errors import InvalidArgument
+from apo_sim.sweep._plan import Unit
 from apo_sim.sweep.lanes import compute, precision
-from apo_sim.sweep.plan import Unit
 
 # Units a worker has waiting, so that it never waits for the next.
 _AHEAD = 2

@@ -14,10 +14,10 @@ from apo_sim.loop import Solution, begins_at_random, solve
 from apo_sim.problems import Problem
 from apo_sim.registry import Family, made_of_settings, rule_of
 from apo_sim.running import run
+from apo_sim.sweep._plan import Plan, Shape, Unit
+from apo_sim.sweep._settings import DEFAULTS, OBJECTS
 from apo_sim.sweep.devices import EVERYWHERE, LANES, shared_out
-from apo_sim.sweep.plan import Plan, Shape, Unit
 from apo_sim.sweep.series import SERIES
-from apo_sim.sweep.settings import DEFAULTS, OBJECTS
 from apo_sim.theory import matched_beta
 
 # Lanes that a device works on at a time: what they work on stays in the cache, and the paths that

@@ -12,11 +12,11 @@ from apo_sim.errors import InvalidArgument
 from apo_sim.interruption import interruptible
 from apo_sim.progress import bar
 from apo_sim.registry import Family
+from apo_sim.sweep._plan import Plan, Unit
+from apo_sim.sweep._planning import make_plan
+from apo_sim.sweep._store import Store
 from apo_sim.sweep.cluster import compute_elsewhere
 from apo_sim.sweep.lanes import compute, rehearse
-from apo_sim.sweep.plan import Plan, Unit
-from apo_sim.sweep.planning import make_plan
-from apo_sim.sweep.store import Store
 
 Results = Iterator[tuple[Unit, dict[str, np.ndarray]]]
 

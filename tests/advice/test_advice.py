@@ -9,9 +9,9 @@ import pytest
 import xarray as xr
 
 import apo_sim as apo
-from apo_sim.advice import elsewhere, evidence, lookup, surface
+from apo_sim.advice import _evidence, _lookup, elsewhere, surface
+from apo_sim.advice._setting import Setting
 from apo_sim.advice.advise import Advice, _advice
-from apo_sim.advice.setting import Setting
 from apo_sim.errors import InvalidArgument, UnknownName
 
 SHIPPED = surface.shipped()
@@ -23,7 +23,7 @@ def read(**change) -> Advice:
     """Advice from the surface."""
     given = {**GIVEN, "arms": 10, "spread": 1.0, "contexts": 1, **change}
     setting = Setting(**given)
-    return _advice(evidence.stored(setting), setting)
+    return _advice(_evidence.stored(setting), setting)
 
 
 def test_the_surface_is_whole():
@@ -40,7 +40,7 @@ def test_the_surface_is_whole():
 
 def test_a_setting_of_the_surface_is_read_as_it_is():
     point = {"arms": 10, "beta": 5.0, "samples": 1000, "iteration": 12}
-    table, stored = lookup.at(point), SHIPPED.sel(point)
+    table, stored = _lookup.at(point), SHIPPED.sel(point)
     np.testing.assert_allclose(table.gap, stored.gap, rtol=1e-5)
     none = float(stored.gap.sel(alpha=0.0))
     np.testing.assert_allclose(table.over_none, stored.over_none / none, atol=1e-5)
@@ -50,16 +50,16 @@ def test_a_setting_of_the_surface_is_read_as_it_is():
 
 def test_between_two_settings_it_lies_between():
     low, high = (
-        lookup.at({"arms": 10, "beta": beta, "samples": 1000, "iteration": 12}).gap
+        _lookup.at({"arms": 10, "beta": beta, "samples": 1000, "iteration": 12}).gap
         for beta in (2.0, 5.0)
     )
-    middle = lookup.at({"arms": 10, "beta": math.sqrt(10.0), "samples": 1000, "iteration": 12}).gap
+    middle = _lookup.at({"arms": 10, "beta": math.sqrt(10.0), "samples": 1000, "iteration": 12}).gap
     np.testing.assert_allclose(middle, np.sqrt(low * high), rtol=1e-5)
 
 
 def test_rewards_weight_and_noise_scale_together():
-    half = evidence.stored(Setting(4000, 12, 2.5, 10, 0.5, 1))
-    whole = evidence.stored(Setting(1000, 12, 5.0, 10, 1.0, 1))
+    half = _evidence.stored(Setting(4000, 12, 2.5, 10, 0.5, 1))
+    whole = _evidence.stored(Setting(1000, 12, 5.0, 10, 1.0, 1))
     np.testing.assert_allclose(half.table.gap, 0.5 * whole.table.gap)
     np.testing.assert_allclose(half.table.over_none, whole.table.over_none)
     assert "by scaling" in half.caveats[0] and not whole.caveats
@@ -86,7 +86,7 @@ def test_extrapolation_is_said(change, words):
     assert math.isfinite(advice.gap[0]) and 0 <= advice.worse <= 1
 
 
-def planted(gaps: dict[float, float], matched: float = 0.0, cases: int = 10) -> evidence.Evidence:
+def planted(gaps: dict[float, float], matched: float = 0.0, cases: int = 10) -> _evidence.Evidence:
     """Evidence in which the gap of every alpha is known."""
     alphas, values = list(gaps), np.array(list(gaps.values()))
     over_none = 1 - values / values[0]
@@ -103,7 +103,7 @@ def planted(gaps: dict[float, float], matched: float = 0.0, cases: int = 10) -> 
     )
     excess = np.tile(values / values.min() - 1, (cases, 1))
     best = alphas[int(values.argmin())]
-    return evidence.Evidence(best, table, excess, "planted runs", "it depends")
+    return _evidence.Evidence(best, table, excess, "planted runs", "it depends")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_it_is_not_sure_where_the_cases_disagree():
     base = planted({0.0: 1.0, 0.5: 0.5})
     excess = base.excess.copy()
     excess[:3] = [0.0, 1.0]
-    doubtful = evidence.Evidence(base.best, base.table, excess, "planted runs", "it depends")
+    doubtful = _evidence.Evidence(base.best, base.table, excess, "planted runs", "it depends")
     advice = _advice(doubtful, Setting(100, 10, 5.0, 10, 1.0, 1))
     assert not advice.sure and advice.caveats == ("it depends",)
     assert "Caution: it depends." in str(advice)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import apo_sim as apo
-from apo_sim.advice import law
-from apo_sim.advice.setting import Draws, Setting
+from apo_sim.advice import _law
+from apo_sim.advice._setting import Draws, Setting
 from apo_sim.registry import FAMILIES
 from apo_sim.theory.leading_order import leading_order
 
@@ -52,11 +52,11 @@ def test_its_figures_are_those_of_the_law(advice, gap_at_the_end):
     np.testing.assert_allclose(advice.table.over_matched, 1 - momentum / plain, atol=1e-9)
     assert advice.sure and advice.alpha == alphas[int(np.argmin(momentum))]
     # A single problem has no scatter; what is left is the law's own error.
-    np.testing.assert_allclose(advice.table.gap_half, law.OFF, atol=1e-9)
+    np.testing.assert_allclose(advice.table.gap_half, _law.OFF, atol=1e-9)
 
 
 def test_the_best_beta_is_the_least_gap_on_the_grid(advice, gap_at_the_end):
-    betas = 5.0 * np.array(law.BETA_FACTORS)
+    betas = 5.0 * np.array(_law.BETA_FACTORS)
     t = np.arange(1.0, 4.0)
     rules = {
         f"alpha = {advice.alpha:g}": np.full(3, advice.alpha),
@@ -87,14 +87,14 @@ def test_the_best_beta_is_the_least_gap_on_the_grid(advice, gap_at_the_end):
 def test_it_does_not_answer_where_it_does_not_decide(change):
     setting = Setting(**{**GIVEN, "arms": 3, "spread": 1.0, "contexts": 1, **change})
     own = FAMILIES.chosen(lambda key, contexts, arms: PROBLEM)
-    assert law.by_law(Draws(setting, own, fixed=True)) is None
+    assert _law.by_law(Draws(setting, own, fixed=True)) is None
 
 
 @pytest.mark.parametrize("family", ["transitive", "rock_paper_scissors", "tied"])
 def test_what_has_no_law_is_left_to_others(family):
     # A game; one that refuses this number of arms; one that has no spread.
     setting = Setting(5000, 3, 5.0, 4, 0.5, 1)
-    assert law.by_law(Draws(setting, FAMILIES.chosen(family))) is None
+    assert _law.by_law(Draws(setting, FAMILIES.chosen(family))) is None
 
 
 def test_what_is_asked_decides_who_answers(monkeypatch):

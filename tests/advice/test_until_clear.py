@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from apo_sim.advice import evidence
-from apo_sim.advice.setting import Draws, Setting
+from apo_sim.advice import _evidence
+from apo_sim.advice._setting import Draws, Setting
 from apo_sim.advice.surface import ALPHAS
 from apo_sim.registry import FAMILIES
 
@@ -30,8 +30,8 @@ class Planted:
 
 def found(monkeypatch, means, noise):
     planted = Planted(means, noise)
-    monkeypatch.setattr(evidence, "_runs", planted)
-    return evidence.simulated_until_clear(DRAWS, progress=False), planted
+    monkeypatch.setattr(_evidence, "_runs", planted)
+    return _evidence.simulated_until_clear(DRAWS, progress=False), planted
 
 
 def even(rng, shape):
@@ -76,5 +76,5 @@ def test_few_runs_without_a_collapse_are_not_trusted(monkeypatch):
 
 def test_slow_runs_are_fewer():
     slow = Setting(100, 50, 5.0, 100, 1.0, 1)
-    assert evidence._affordable(slow) == evidence.FEWEST
-    assert evidence._affordable(DRAWS.setting) == evidence.MOST
+    assert _evidence._affordable(slow) == _evidence.FEWEST
+    assert _evidence._affordable(DRAWS.setting) == _evidence.MOST

@@ -95,7 +95,7 @@ def test_the_closed_form_of_ipo_is_what_scipy_finds():
         policy = np.exp(found.x - found.x.max())
         np.testing.assert_allclose(
             policy / policy.sum(),
-            np.exp(f8.closed_form(games, beta, f8.TAU)[game]),
+            np.exp(f8.ipo_in_closed_form(games, beta, f8.TAU)[game]),
             atol=1e-6,
         )
 

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from apo_sim import InvalidArgument
 from apo_sim.explain import Effect, draw, explain, read_log
-from apo_sim.explain.columns import canonical
-from apo_sim.explain.commands import COMMANDS
-from apo_sim.explain.levels import levels
+from apo_sim.explain._columns import canonical
+from apo_sim.explain._commands import COMMANDS
+from apo_sim.explain._levels import levels
 from apo_sim.explain.log import Series
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from apo_sim.geometry.in_order import log_sum_exp
+from apo_sim.geometry._in_order import log_sum_exp
 
 
 @pytest.mark.parametrize("arms", [1, 2, 3, 7, 30])

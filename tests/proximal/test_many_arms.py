@@ -10,8 +10,8 @@ from scipy.special import expit
 from apo_sim.losses import DPO
 from apo_sim.losses.loss import between_by_differences, from_derivatives_between
 from apo_sim.proximal import from_counts, rewards_from_counts
-from apo_sim.proximal.conjugate_gradients import error_bound, solve_by_products
-from apo_sim.proximal.flows import Flows
+from apo_sim.proximal._conjugate_gradients import error_bound, solve_by_products
+from apo_sim.proximal._flows import Flows
 from apo_sim.proximal.forces import Comparisons, over_rivals
 from apo_sim.proximal.groups import groups_of
 from apo_sim.proximal.newton import minimise

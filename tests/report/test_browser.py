@@ -14,7 +14,7 @@ import fake_claims  # noqa: F401  (declares the claims)
 from browser import browser, needs_chromium
 
 from apo_sim import claims
-from apo_sim.report import explorer, page
+from apo_sim.report import _explorer, page
 from apo_sim.report.ledger import new_ledger
 
 pytestmark = needs_chromium
@@ -118,7 +118,7 @@ def test_a_link_to_a_claim_that_is_filtered_out_shows_it(opened):
 
 def expected(**cell):
     """The gap and its parts in one cell, from the stored data."""
-    data = explorer.read().sel({**explorer.START, **cell})
+    data = _explorer.read().sel({**_explorer.START, **cell})
     parts = [float(data[name]) for name in ("optimisation", "statistics", "half")]
     return [parts[0] + parts[1], *parts]
 
@@ -129,7 +129,7 @@ def numbers(window):
 
 
 def place(name, value):
-    return explorer.read()[name].values.tolist().index(value)
+    return _explorer.read()[name].values.tolist().index(value)
 
 
 def turn(window, name, value):
@@ -147,7 +147,7 @@ def test_the_explorer_says_what_the_data_say(opened):
         {"alpha": 0.0, "iteration": 1, "weight": 3.0, "samples": 30},
     ]
     for cell in cells:
-        for name, value in {**explorer.START, **cell}.items():
+        for name, value in {**_explorer.START, **cell}.items():
             turn(opened, name, value)
         found = numbers(opened)[1:]  # the first is T
         assert np.allclose(found, expected(**cell), rtol=0.06, atol=1e-7), (cell, found)
@@ -156,7 +156,7 @@ def test_the_explorer_says_what_the_data_say(opened):
 @pytest.mark.parametrize("along", ["arms", "alpha", "weight", "samples", "iteration"])
 def test_the_explorer_draws_along_any_setting(opened, along):
     choose(opened, "along", along)
-    values = explorer.read()[along].values
+    values = _explorer.read()[along].values
     assert opened.run("document.querySelectorAll('#chart .interval').length") == len(values)
     assert opened.run("document.querySelectorAll('#numbers tbody tr').length") == len(values)
     heights = opened.run(
@@ -168,13 +168,13 @@ def test_the_explorer_draws_along_any_setting(opened, along):
 def test_the_explorer_is_turned_by_keys_alone(opened):
     opened.run("document.querySelector('[data-axis=samples]').focus()")
     opened.press("ArrowRight", 39)
-    nearest = place("samples", explorer.START["samples"]) + 1
+    nearest = place("samples", _explorer.START["samples"]) + 1
     assert opened.run("document.querySelector('[data-axis=samples]').value") == str(nearest)
     text = opened.run(
         "document.querySelector('[data-axis=samples]').getAttribute('aria-valuetext')"
     )
-    assert text == f"{explorer.read().samples.values[nearest]:,.0f}"
-    gap, *_ = expected(samples=explorer.read().samples.values[nearest])
+    assert text == f"{_explorer.read().samples.values[nearest]:,.0f}"
+    gap, *_ = expected(samples=_explorer.read().samples.values[nearest])
     assert numbers(opened)[1] == pytest.approx(gap, rel=0.06)
 
 
@@ -185,7 +185,7 @@ def test_a_held_scale_stays(opened):
     before = ticks()
     turn(opened, "weight", 0.03)
     moved = ticks()
-    turn(opened, "weight", explorer.START["weight"])
+    turn(opened, "weight", _explorer.START["weight"])
     opened.run("document.getElementById('hold').click()")
     turn(opened, "weight", 0.03)
     assert ticks() == before != moved

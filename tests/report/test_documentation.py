@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from apo_sim import claims
-from apo_sim.report import documentation
-from apo_sim.report.documentation import pages
+from apo_sim.report import _documentation
+from apo_sim.report._documentation import pages
 from apo_sim.report.ledger import new_ledger
 from apo_sim.report.page import render_page
 
@@ -15,8 +15,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def test_every_page_and_every_claim_of_a_page_exists():
     known = set(claims.names())
-    for page in documentation.PAGES:
-        assert (DOCS / f"{page.path}{documentation.SUFFIX}").is_file(), page.path
+    for page in _documentation.PAGES:
+        assert (DOCS / f"{page.path}{_documentation.SUFFIX}").is_file(), page.path
         assert known.issuperset(page.claims), page.path
 
 
@@ -36,13 +36,13 @@ def test_only_what_is_there_is_linked(tmp_path):
 
 
 def test_pages_on_a_network_are_not_looked_for(monkeypatch):
-    monkeypatch.setattr(documentation, "BASE", "https://example.org/apo-sim")
-    monkeypatch.setattr(documentation, "SUFFIX", ".html")
+    monkeypatch.setattr(_documentation, "BASE", "https://example.org/apo-sim")
+    monkeypatch.setattr(_documentation, "SUFFIX", ".html")
     first, second = pages(Path("/nowhere"), "F1")
     assert first.address == "https://example.org/apo-sim/claims/F1.html"
     assert second.address == "https://example.org/apo-sim/family_tree.html"
 
 
-@pytest.mark.parametrize("page", documentation.PAGES, ids=lambda page: page.path)
+@pytest.mark.parametrize("page", _documentation.PAGES, ids=lambda page: page.path)
 def test_a_title_is_said_once(page):
-    assert [other.title for other in documentation.PAGES].count(page.title) == 1
+    assert [other.title for other in _documentation.PAGES].count(page.title) == 1

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from apo_sim.errors import InvalidArgument
-from apo_sim.report import explorer, explorer_runs
+from apo_sim.report import _explorer, explorer_runs
 
 
 def test_the_grid_is_whole_and_says_how_it_was_made():
-    data = explorer.read()
+    data = _explorer.read()
     grids = (
         tuple(explorer_runs.METHODS),
         explorer_runs.GEOMETRIES,
@@ -21,9 +21,9 @@ def test_the_grid_is_whole_and_says_how_it_was_made():
         explorer_runs.SAMPLES,
         explorer_runs.HORIZONS,
     )
-    for name, values in zip(explorer.AXES, grids, strict=True):
+    for name, values in zip(_explorer.AXES, grids, strict=True):
         assert tuple(data[name].values.tolist()) == values
-    assert all(bool(np.isfinite(data[name]).all()) for name in explorer.PARTS)
+    assert all(bool(np.isfinite(data[name]).all()) for name in _explorer.PARTS)
     assert data.attrs["made_by"] == "experiments/explorer.py"
     assert data.attrs["seeds"] == explorer_runs.SEEDS
     assert bool((data.optimisation >= 0).all()) and bool((data.half >= 0).all())
@@ -40,20 +40,20 @@ def test_some_cells_are_made_again(method, geometry, arms):
     again = explorer_runs.measure(
         seeds=explorer_runs.SEEDS, methods=[method], geometries=[geometry], arms=[arms], **few
     )
-    stored = explorer.read().sel(alpha=[0.3], weight=[1.0], samples=[300], iteration=[1, 5])
+    stored = _explorer.read().sel(alpha=[0.3], weight=[1.0], samples=[300], iteration=[1, 5])
     stored = stored.sel({name: [value] for name, value in cell.items()})
-    for name in explorer.PARTS:
+    for name in _explorer.PARTS:
         # The stored ones have single precision.
         assert np.allclose(again[name], stored[name], rtol=1e-5, atol=1e-8), name
 
 
 def test_the_page_has_the_same_to_three_digits_and_in_few_bytes():
-    text = explorer.embedded()
+    text = _explorer.embedded()
     assert len(text.encode()) < 300_000
     content = json.loads(text)
-    data = explorer.read()
-    assert [axis["name"] for axis in content["axes"]] == list(explorer.AXES)
-    for name in explorer.PARTS:
+    data = _explorer.read()
+    assert [axis["name"] for axis in content["axes"]] == list(_explorer.AXES)
+    for name in _explorer.PARTS:
         packed = np.frombuffer(base64.b64decode(content[name]), "<f2").astype(float)
         assert np.isfinite(packed).all()
         expected = data[name].values.ravel()
@@ -61,9 +61,9 @@ def test_the_page_has_the_same_to_three_digits_and_in_few_bytes():
 
 
 def test_every_dial_starts_at_a_value_that_it_has():
-    for dial in explorer.dials():
+    for dial in _explorer.dials():
         assert 0 <= dial.start < len(dial.values)
-        assert dial.values[dial.start] == explorer._text(explorer.START[dial.name])
+        assert dial.values[dial.start] == _explorer._text(_explorer.START[dial.name])
 
 
 def test_a_single_seed_has_no_interval():

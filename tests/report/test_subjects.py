@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import fake_claims  # noqa: F401  (declares the claims)
 
 from apo_sim.claims import registry
-from apo_sim.report.subjects import METHODS, methods
+from apo_sim.report._subjects import METHODS, methods
 
 
 @pytest.mark.parametrize(

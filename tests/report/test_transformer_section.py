@@ -2,7 +2,7 @@
 
 import json
 
-from apo_sim.report.transformer_section import section
+from apo_sim.report._transformer_section import section
 from apo_sim.studies import transformer
 
 

@@ -16,7 +16,7 @@ import tokenizers
 from tokenizers import Regex, decoders, normalizers, pre_tokenizers, processors
 from tokenizers import models as kinds
 
-from apo_sim.llm.models import checkpoint, gguf_file, loading, tiny
+from apo_sim.llm.models import _checkpoint, _gguf_file, loading, tiny
 
 TABLE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 
@@ -464,7 +464,7 @@ def gguf_of(
     ids |= {"bos": inner.token_to_id(begin or "<|im_start|>"), "eos": inner.token_to_id(end)}
     write_gguf(path, model, inner, pre=pre, ids=ids, quantised=quantised)
     if quantised:
-        write_weights(theirs, checkpoint.weights(loading.load(path).network))
+        write_weights(theirs, _checkpoint.weights(loading.load(path).network))
     ends = ("<|eot_id|>", "<|eom_id|>") if begins else ("<|im_end|>",)
     return Made(path, theirs, ends)
 
@@ -518,7 +518,7 @@ def write_gguf(
     for name, value in (fields or {}).items():
         kind = {str: writer.add_string, int: writer.add_uint32, bool: writer.add_bool}[type(value)]
         kind(name, value)
-    for name, tensor in checkpoint.weights(model.network).items():
+    for name, tensor in _checkpoint.weights(model.network).items():
         if name.endswith(("q_proj.weight", "k_proj.weight")):
             halves = tensor.reshape(-1, 2, config.head_dim // 2, config.embed_dim)
             tensor = halves.swapaxes(1, 2).reshape(tensor.shape)
@@ -526,10 +526,10 @@ def write_gguf(
         if quantised and values.ndim == 2:
             packed = gguf.quantize(values, gguf.GGMLQuantizationType.Q8_0)
             writer.add_tensor(
-                gguf_file.tensor_name(name), packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0
+                _gguf_file.tensor_name(name), packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0
             )
         else:
-            writer.add_tensor(gguf_file.tensor_name(name), values)
+            writer.add_tensor(_gguf_file.tensor_name(name), values)
     for name, values in (tensors or {}).items():
         writer.add_tensor(name, values)
     writer.write_header_to_file()

@@ -10,10 +10,10 @@ from apo_sim import InvalidArgument
 pytest.importorskip("tunix")
 
 from apo_sim.llm.data import instructions, prompts
-from apo_sim.llm.data.instruction_settings import SETTINGS
+from apo_sim.llm.data._instruction_settings import SETTINGS
+from apo_sim.llm.data._verifiers import registry
 from apo_sim.llm.data.prompts import Prompt
 from apo_sim.llm.data.rankers import Verifiable, followed
-from apo_sim.llm.data.verifiers import registry
 from apo_sim.llm.evaluation.held_out import Judged, summary
 
 pytestmark = pytest.mark.llm

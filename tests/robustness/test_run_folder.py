@@ -228,7 +228,7 @@ def test_the_tokenizer_and_the_template_count(finished):
 
 
 def test_the_environment_counts(finished, monkeypatch):
-    monkeypatch.setattr("apo_sim.llm.training.run_file.environment", lambda: {"jax": "0.1"})
+    monkeypatch.setattr("apo_sim.llm.training._run_file.environment", lambda: {"jax": "0.1"})
     with pytest.raises(InvalidArgument, match=r"holds another run: jax is .* there and '0.1' here"):
         run(finished[0])
 

@@ -22,7 +22,7 @@ from apo_sim.sweep import sweep, trainings
 
 pytestmark = pytest.mark.xdist_group("sweep")
 
-STORE = sys.modules["apo_sim.sweep.store"]
+STORE = sys.modules["apo_sim.sweep._store"]
 SETTINGS: dict[str, Any] = {
     "family": "uniform",
     "beta": 1.0,

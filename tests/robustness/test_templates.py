@@ -9,8 +9,8 @@ import pytest
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from apo_sim import InvalidArgument
-from apo_sim.llm.models import template
-from apo_sim.llm.models.template import rendered
+from apo_sim.llm.models import _template
+from apo_sim.llm.models._template import rendered
 
 pytestmark = pytest.mark.llm
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
@@ -95,7 +95,7 @@ def test_threads_share_the_process():
 def test_an_interrupted_question_leaves_no_answer_behind(monkeypatch):
     rendered(SAY, "before", TOKENS)
     with monkeypatch.context() as patched:
-        patched.setattr(template, "_line", interrupted)
+        patched.setattr(_template, "_line", interrupted)
         with pytest.raises(KeyboardInterrupt):
             rendered(SAY, "asked, but not read", TOKENS)
     assert rendered(SAY, "after", TOKENS) == "after"
@@ -107,9 +107,9 @@ def interrupted(process):
 
 PROGRAM = """
 import os
-from apo_sim.llm.models import template
-template.rendered("{{ 1 }}", "Hi", {})
-print(template._PROCESS._started.pid, flush=True)
+from apo_sim.llm.models import _template
+_template.rendered("{{ 1 }}", "Hi", {})
+print(_template._PROCESS._started.pid, flush=True)
 os.kill(os.getpid(), 9)
 """
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from apo_sim.errors import InvalidArgument
-from apo_sim.studies.paired_power import POWER, difference_of
+from apo_sim.studies._paired_power import POWER, difference_of
 
 pytestmark = pytest.mark.xdist_group("studies")
 

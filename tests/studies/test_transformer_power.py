@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 import apo_sim as apo
 from apo_sim.errors import InvalidArgument
-from apo_sim.studies import transformer_power, transformer_twin
-from apo_sim.studies.transformer_contenders import COMPARISONS, CONTENDERS, Contender
+from apo_sim.studies import _transformer_twin, transformer_power
+from apo_sim.studies._transformer_contenders import COMPARISONS, CONTENDERS, Contender
 
 pytestmark = pytest.mark.xdist_group("studies")
 
@@ -95,8 +95,8 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_the_twins_reward_is_the_win_rate_over_the_reference():
-    twin = transformer_twin.twin()
-    score = np.arange(transformer_twin.ARMS)
+    twin = _transformer_twin.twin()
+    score = np.arange(_transformer_twin.ARMS)
     beats = (score[:, None] > score) + 0.5 * (score[:, None] == score)
     np.testing.assert_allclose(twin.reward[0], beats @ np.exp(twin.log_ref[0]), atol=1e-12)
 
@@ -105,7 +105,7 @@ def test_on_the_twin_a_larger_step_leads_where_beta_is_large():
     """Exact for all that labels say: what is left between them is the length of the step."""
     names = {"DPO": Contender(), "APO": Contender(alpha=0.9), "matched": Contender(matched=0.9)}
     names |= {"again": Contender(), "KTO": Contender(loss="KTO"), "longer": Contender(longer=0.9)}
-    found = transformer_twin.predicted(
+    found = _transformer_twin.predicted(
         names, samples=10**8, iterations=3, beta=5.0, responses=2, seeds=4
     )
     assert found["again"] == found["DPO"] and set(found) == {"DPO", "APO", "matched", "again"}
@@ -116,7 +116,7 @@ def test_on_the_twin_a_larger_step_leads_where_beta_is_large():
 @pytest.mark.llm
 def test_rankers_hardly_tie_and_the_judge_is_partly_cyclic():
     from apo_sim.llm import Prompt
-    from apo_sim.studies import generated_language as language
+    from apo_sim.studies import _generated_language as language
 
     random = np.random.default_rng(0)
     for ranker in language.rankers().values():
@@ -134,8 +134,8 @@ def test_rankers_hardly_tie_and_the_judge_is_partly_cyclic():
 @pytest.mark.llm
 def test_runs_that_share_their_programs_are_those_of_train(tmp_path):
     from apo_sim import llm
-    from apo_sim.studies import generated_language as language
-    from apo_sim.studies.repeated_training import RepeatedTraining
+    from apo_sim.studies import _generated_language as language
+    from apo_sim.studies._repeated_training import RepeatedTraining
 
     with jax.enable_x64(False):
         language_model = language.learned(steps=2, batch=4)

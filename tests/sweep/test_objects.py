@@ -265,9 +265,9 @@ def test_any_alpha_has_a_matched_beta():
 
 
 def test_a_schedule_of_beta_is_fed_into_the_program_of_momentum():
-    from apo_sim.sweep import planning
+    from apo_sim.sweep import _planning
 
-    made = planning.make_plan(
+    made = _planning.make_plan(
         "uniform",
         {"momentum": ["none", "constant"], "alpha": [0.0, 0.5], "beta": 5.0, "iterations": 3},
         seeds=2,

@@ -19,7 +19,7 @@ import xarray as xr
 import apo_sim as apo
 from apo_sim.errors import InvalidArgument
 from apo_sim.sweep import ClusterLost, cluster, lanes, sweep
-from apo_sim.sweep.store import Store
+from apo_sim.sweep._store import Store
 
 sys.path.insert(0, str(Path(__file__).parent))
 from same_bits import EXACT, SWEEP

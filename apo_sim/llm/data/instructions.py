@@ -4,8 +4,8 @@ import random
 from pathlib import Path
 
 from apo_sim.checks import as_count, as_seed
+from apo_sim.llm.data._verifiers import registry
 from apo_sim.llm.data.prompts import Prompt, read
-from apo_sim.llm.data.verifiers import registry
 
 TASKS = (
     "Describe {}.",

@@ -9,7 +9,7 @@ from typing import Any
 
 from apo_sim import files
 from apo_sim.errors import InvalidArgument
-from apo_sim.llm.data.instruction_settings import check_settings
+from apo_sim.llm.data._instruction_settings import check_settings
 from apo_sim.self_checking import checks_itself
 
 
@@ -25,7 +25,7 @@ class Prompt:
 
     Raises:
         InvalidArgument: no text; instructions and kwargs that do not belong together; a setting
-            that is missing or out of its range (`apo_sim.llm.data.instruction_settings`).
+            that is missing or out of its range (`apo_sim.llm.data._instruction_settings`).
 
     Example:
         >>> Prompt("Say hello without commas.", ("punctuation:no_comma",), ({},)).instructions

@@ -10,14 +10,14 @@ import numpy as np
 
 from apo_sim.checks import as_function, check_positive, check_single
 from apo_sim.errors import InvalidArgument, UnknownName
-from apo_sim.llm.data.instruction_settings import (
+from apo_sim.llm.data._instruction_settings import (
     SETTINGS,
     check_settings,
     check_signature,
     given_settings,
 )
+from apo_sim.llm.data._verifiers import verifiers
 from apo_sim.llm.data.prompts import Prompt
-from apo_sim.llm.data.verifiers import verifiers
 
 
 @runtime_checkable

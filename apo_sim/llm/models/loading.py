@@ -13,7 +13,7 @@ from apo_sim.checks import as_flag
 from apo_sim.errors import InvalidArgument
 from apo_sim.files import as_path
 from apo_sim.llm import stages
-from apo_sim.llm.models import checkpoint, gguf_file, huggingface
+from apo_sim.llm.models import _checkpoint, _gguf_file, _huggingface
 from apo_sim.llm.models.llama import Llama
 from apo_sim.llm.models.text import Tokenizer
 
@@ -83,9 +83,9 @@ def load(
     precision = _precision(dtype)
     if not isinstance(mesh, jax.sharding.Mesh | None):
         raise InvalidArgument("mesh", mesh, "is not a mesh", "pass a jax.sharding.Mesh, or None")
-    again, found = as_flag("remat", remat), _checkpoint(source)
+    again, found = as_flag("remat", remat), _read(source)
     found = replace(found, config=replace(found.config, remat=again))
-    network = checkpoint.network(found, mesh, precision)
+    network = _checkpoint.network(found, mesh, precision)
     return Model(network, found.tokenizer, found.context, found.name)
 
 
@@ -110,9 +110,9 @@ def save(model: Model, folder: str | Path) -> Path:
         raise InvalidArgument(
             "model", model.name, "is not Llama-shaped", "save it with Tunix's own functions"
         )
-    tensors = checkpoint.weights(model.network)
+    tensors = _checkpoint.weights(model.network)
     if jax.process_index() == 0:
-        huggingface.write(place, model.network.config, tensors, model.tokenizer, model.context)
+        _huggingface.write(place, model.network.config, tensors, model.tokenizer, model.context)
     stages.together(f"saved {place}")
     return place
 
@@ -129,16 +129,16 @@ def _precision(dtype: Any) -> Any:
     return found
 
 
-def _checkpoint(source: str | Path) -> checkpoint.Checkpoint:
+def _read(source: str | Path) -> _checkpoint.Checkpoint:
     if source == SMOLLM2:
-        return gguf_file.read(_packaged())
+        return _gguf_file.read(_packaged())
     path = as_path("model", source)
     try:
         if path.is_file() and (path.suffix == ".gguf" or _begins(path, b"GGUF")):
             # Behind a link, as in Hugging Face's cache, the file itself has the name of its hash.
-            return replace(gguf_file.read(path), name=Path(source).name.split(".")[0])
+            return replace(_gguf_file.read(path), name=Path(source).name.split(".")[0])
         if path.is_dir():
-            return huggingface.read(path)
+            return _huggingface.read(path)
         there = path.exists()
     except OSError as error:
         raise InvalidArgument(

@@ -9,7 +9,7 @@ import tokenizers
 from tokenizers import processors
 
 from apo_sim.errors import InvalidArgument
-from apo_sim.llm.models.template import rendered
+from apo_sim.llm.models._template import rendered
 
 # Prompts that are kept once they are rendered: each is asked for several times.
 _KEPT = 10_000
@@ -111,7 +111,7 @@ class Tokenizer:
         """The conversation that asks for a response to a text, up to where the response begins.
 
         Raises:
-            InvalidArgument: what `apo_sim.llm.models.template.rendered` says.
+            InvalidArgument: what `apo_sim.llm.models._template.rendered` says.
         """
         if self.template is None:
             return text

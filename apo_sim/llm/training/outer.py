@@ -26,12 +26,21 @@ from apo_sim.llm.models import stored_parameters
 from apo_sim.llm.models.adapters import trained
 from apo_sim.llm.models.loading import Model
 from apo_sim.llm.models.lora import LoRA
-from apo_sim.llm.training import run_file
-from apo_sim.llm.training.exploration import Explored
+from apo_sim.llm.training import _run_file
+from apo_sim.llm.training._exploratory_pairs import Explored
+from apo_sim.llm.training._reference import Reference
+from apo_sim.llm.training._train_arguments import (
+    KINDS,
+    as_betas,
+    as_method,
+    check_batch,
+    check_model,
+    check_source,
+)
+from apo_sim.llm.training._watching import response_figures
 from apo_sim.llm.training.judging import Judge
 from apo_sim.llm.training.objectives import Objective
 from apo_sim.llm.training.parameter_momentum import Extrapolator, go_beyond
-from apo_sim.llm.training.reference import Reference
 from apo_sim.llm.training.source import (
     DATA,
     ORDER,
@@ -44,15 +53,6 @@ from apo_sim.llm.training.source import (
     usable,
 )
 from apo_sim.llm.training.step import FineTuning, ProximalTrainer, StepDiverged
-from apo_sim.llm.training.train_arguments import (
-    KINDS,
-    as_betas,
-    as_method,
-    check_batch,
-    check_model,
-    check_source,
-)
-from apo_sim.llm.training.watching import response_figures
 from apo_sim.losses import DPO, Loss, PointwiseLoss
 from apo_sim.momentum import Constant, Momentum, NoMomentum
 from apo_sim.progress import bar
@@ -73,7 +73,7 @@ class Outcome:
             with `policy`, `iteration` and those of `evaluation.summary`; empty without held-out
             prompts.
         steps: loss, margin, accuracy and learning rate of every inner step, with `iteration`, and
-            what `apo_sim.llm.training.watching` notes.
+            what `apo_sim.llm.training._watching` notes.
         pairs: preference pairs of every iteration.
         folder: of the run, or None.
     """
@@ -221,7 +221,7 @@ def fine_tune(
         if out is None:
             place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         else:
-            place = stack.enter_context(run_file.opened(out, model, mesh, settings))
+            place = stack.enter_context(_run_file.opened(out, model, mesh, settings))
         trainer = ProximalTrainer(model.network, objective, tuning, model.tokenizer.padding)
         run = OuterRun(
             model=model,

@@ -25,19 +25,19 @@ from apo_sim.llm.data.preference_pairs import Preference
 from apo_sim.llm.models import stored_parameters
 from apo_sim.llm.models.adapters import adapted
 from apo_sim.llm.models.meshes import AXES, fetched
-from apo_sim.llm.training.foresight import (
-    RMSPROP_DECAY,
-    warn_of_beta,
-    warn_of_rounding,
-)
-from apo_sim.llm.training.objectives import Objective, as_objective
-from apo_sim.llm.training.watching import (
+from apo_sim.llm.training._watching import (
     FIGURES,
     mean_entropy,
     pair_figures,
     token_entropy,
     watched,
 )
+from apo_sim.llm.training.foresight import (
+    RMSPROP_DECAY,
+    warn_of_beta,
+    warn_of_rounding,
+)
+from apo_sim.llm.training.objectives import Objective, as_objective
 from apo_sim.losses import Loss, PointwiseLoss
 from apo_sim.methods import TrainingDiverged
 

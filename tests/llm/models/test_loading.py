@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from apo_sim import InvalidArgument
-from apo_sim.llm.models import checkpoint, gguf_file, llama, loading, tiny
+from apo_sim.llm.models import _checkpoint, _gguf_file, llama, loading, tiny
 
 pytestmark = pytest.mark.llm
 
@@ -110,12 +110,12 @@ SCALED = {"head_dim": 16, "rope_scaling": tuple(LLAMA3.items())}
 )
 def test_the_network_is_a_llama(changes):
     model, tokens = tiny.model(**changes), [3, 9, 4, 1, 22, 7]
-    expected = by_numpy(checkpoint.weights(model.network), model.network.config, tokens)
+    expected = by_numpy(_checkpoint.weights(model.network), model.network.config, tokens)
     assert np.abs(logits(model, tokens) - expected).max() < 1e-4
     # Control: with the base that Tunix takes whatever its configuration says.
     wrong = dataclasses.replace(model.network.config, rope_theta=1_000_000, rope_scaling=())
     assert (
-        np.abs(by_numpy(checkpoint.weights(model.network), wrong, tokens) - expected).max() > 1e-2
+        np.abs(by_numpy(_checkpoint.weights(model.network), wrong, tokens) - expected).max() > 1e-2
     )
 
 
@@ -169,7 +169,7 @@ def test_mistral_in_several_files_and_half_precision(tmp_path, window, context):
     (folder / "config.json").write_text(json.dumps(settings))
     half = {
         name: np.ascontiguousarray(v).astype(jnp.bfloat16)
-        for name, v in checkpoint.weights(model.network).items()
+        for name, v in _checkpoint.weights(model.network).items()
     }
     names = sorted(half)
     (folder / "model.safetensors").unlink()
@@ -206,11 +206,11 @@ def write_gguf(path, model):
     writer.add_token_merges(["a b"])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(1)
-    for name, tensor in checkpoint.weights(model.network).items():
+    for name, tensor in _checkpoint.weights(model.network).items():
         if name.endswith(("q_proj.weight", "k_proj.weight")):
             halves = tensor.reshape(-1, 2, config.head_dim // 2, config.embed_dim)
             tensor = halves.swapaxes(1, 2).reshape(tensor.shape)
-        writer.add_tensor(gguf_file.tensor_name(name), np.ascontiguousarray(tensor))
+        writer.add_tensor(_gguf_file.tensor_name(name), np.ascontiguousarray(tensor))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -237,7 +237,7 @@ def test_the_packaged_model_knows_paris():
     tokens = model.tokenizer.prompt_tokens("What is the capital of France?")
     tokens += model.tokenizer.encode("The capital of France is")
     ours = logits(model, tokens)
-    expected = by_numpy(checkpoint.weights(model.network), model.network.config, tokens)
+    expected = by_numpy(_checkpoint.weights(model.network), model.network.config, tokens)
     assert np.abs(ours - expected).max() < 1e-3
     assert model.tokenizer.decode([int(ours[-1].argmax())]) == " Paris"
 

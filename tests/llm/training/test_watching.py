@@ -15,14 +15,14 @@ from apo_sim.explain import Effect, explain
 from apo_sim.llm.data.batches import batches
 from apo_sim.llm.data.preference_pairs import Preference
 from apo_sim.llm.models import stored_parameters, tiny
-from apo_sim.llm.training.foresight import StepsRounded
-from apo_sim.llm.training.step import FineTuning, ProximalTrainer
-from apo_sim.llm.training.watching import (
+from apo_sim.llm.training._watching import (
     mean_entropy,
     pair_figures,
     response_figures,
     token_entropy,
 )
+from apo_sim.llm.training.foresight import StepsRounded
+from apo_sim.llm.training.step import FineTuning, ProximalTrainer
 
 pytestmark = pytest.mark.llm
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from apo_sim.advice import lookup
-from apo_sim.advice.setting import Draws, Setting
+from apo_sim.advice import _lookup
+from apo_sim.advice._setting import Draws, Setting
 from apo_sim.advice.surface import measure, reduced, shipped
 from apo_sim.statistics import mean_and_half, resampled
 
@@ -65,7 +65,7 @@ def stored(setting: Setting) -> Evidence:
     """
     surface = shipped()
     # Rewards, proximal weight and the noise of the labels scale together.
-    point, outside = lookup.clamped(
+    point, outside = _lookup.clamped(
         {
             "arms": setting.arms,
             "beta": setting.beta / setting.spread,
@@ -73,7 +73,7 @@ def stored(setting: Setting) -> Evidence:
             "iteration": setting.iterations,
         }
     )
-    table, excess = lookup.at(point), lookup.excess_nearby(point)
+    table, excess = _lookup.at(point), _lookup.excess_nearby(point)
     if setting.spread != 1:
         outside.append("the stored runs have spread 1, and other spreads are obtained by scaling")
     arms = ", ".join(str(k) for k in surface.arms.values)
@@ -135,7 +135,7 @@ def simulated_until_clear(draws: Draws, progress: bool = True) -> Evidence:
         excess = np.full(excess.shape, np.inf)
         excess[:, in_question] = _excess(runs, draws)
         mean, half = mean_and_half(runs)
-        relative = half / np.maximum(mean, lookup.FLOOR)
+        relative = half / np.maximum(mean, _lookup.FLOOR)
         table = table.assign(
             gap=mean.combine_first(table.gap), gap_half=relative.combine_first(table.gap_half)
         )
@@ -193,7 +193,7 @@ def _excess(runs: xr.DataArray, draws: Draws) -> np.ndarray:
         draws=RESAMPLES,
         seed=draws.seed,
     )
-    return lookup.excess(again, again.min(axis=1, keepdims=True), draws.setting.spread)
+    return _lookup.excess(again, again.min(axis=1, keepdims=True), draws.setting.spread)
 
 
 def _clear(runs: xr.DataArray, excess: np.ndarray, setting: Setting) -> bool:
@@ -203,15 +203,15 @@ def _clear(runs: xr.DataArray, excess: np.ndarray, setting: Setting) -> bool:
     """
     means = runs.mean("seed")
     sure = (excess[:, int(np.argmin(means.values))] <= TOLERANCE).mean() >= CLEAR
-    least = max(float(means.min()), lookup.NEGLIGIBLE * setting.spread)
+    least = max(float(means.min()), _lookup.NEGLIGIBLE * setting.spread)
     return bool(sure and float(runs.max()) / runs.sizes["seed"] <= TOLERANCE * least)
 
 
 def shares(found: xr.Dataset) -> xr.Dataset:
     """The same figures relative to the gaps that they belong to."""
-    gap = np.maximum(found.gap, lookup.FLOOR)
+    gap = np.maximum(found.gap, _lookup.FLOOR)
     none = gap.sel(alpha=0.0, drop=True)
-    matched = np.maximum(found.gap + found.over_matched, lookup.FLOOR)
+    matched = np.maximum(found.gap + found.over_matched, _lookup.FLOOR)
     return xr.Dataset(
         {
             "gap": found.gap,

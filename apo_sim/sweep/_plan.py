@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from apo_sim.registry import MOMENTA, Choice
-from apo_sim.sweep.settings import DEFAULTS, MATCHED, OBJECTS, STATIC, plain_value
+from apo_sim.sweep._settings import DEFAULTS, MATCHED, OBJECTS, STATIC, plain_value
 
 # Bytes that the results of a unit may have.
 _UNIT_BYTES = 2**26

@@ -3,9 +3,9 @@
 from typing import Any, ClassVar
 
 from apo_sim.checks import Real, above_zero
+from apo_sim.methods._schedules import as_schedule, check_length
+from apo_sim.methods._states import OnePolicy
 from apo_sim.methods.requests import CountedPairs
-from apo_sim.methods.schedules import as_schedule, check_length
-from apo_sim.methods.states import OnePolicy
 from apo_sim.preferences import Ranker
 from apo_sim.preferences.ranked_pairs import RANKER
 from apo_sim.problems import Problem

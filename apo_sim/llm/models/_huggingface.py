@@ -11,8 +11,8 @@ import safetensors.numpy
 
 from apo_sim import files
 from apo_sim.errors import InvalidArgument
-from apo_sim.llm.models import folder_text, model_json, shards
-from apo_sim.llm.models.checkpoint import SHAPES, Checkpoint, check_tensors
+from apo_sim.llm.models import _folder_text, _model_json, _shards
+from apo_sim.llm.models._checkpoint import SHAPES, Checkpoint, check_tensors
 from apo_sim.llm.models.llama import Config
 from apo_sim.llm.models.text import Tokenizer
 
@@ -57,9 +57,9 @@ def read(folder: Path) -> Checkpoint:
             field that asks for what is not computed here; it is named.
     """
     _check_whole_model(folder)
-    settings = model_json.read(folder / "config.json")
+    settings = _model_json.read(folder / "config.json")
     config, context = _config(folder, settings)
-    tensors = shards.tensors(folder)
+    tensors = _shards.tensors(folder)
     there = {name: tensor.shape for name, tensor in tensors.items()}
     if config.weight_tying and there.get("lm_head.weight"):
         _check_tied(tensors)
@@ -68,7 +68,7 @@ def read(folder: Path) -> Checkpoint:
     return Checkpoint(
         config=config,
         read=lambda name: tensors[name].read(),
-        tokenizer=folder_text.read(folder, ends=_ends(folder, settings), size=config.vocab_size),
+        tokenizer=_folder_text.read(folder, ends=_ends(folder, settings), size=config.vocab_size),
         context=context,
         name=folder.name,
     )
@@ -151,7 +151,7 @@ def _by_transformers(folder: Path, settings: dict[str, Any]) -> Any:
     for field in ("rope_scaling", "rope_parameters"):
         _check_rotations(folder, field, settings.get(field))
     try:
-        return folder_text.transformers().AutoConfig.for_model(**settings)
+        return _folder_text.transformers().AutoConfig.for_model(**settings)
     except Exception as error:  # of many classes; the last line names the field
         said = (str(error).strip().splitlines() or [""])[-1]
         raise InvalidArgument(
@@ -202,7 +202,7 @@ def _not_computed(folder: Path, field: str, value: Any) -> InvalidArgument:
     )
 
 
-def _check_tied(tensors: dict[str, shards.Tensor]) -> None:
+def _check_tied(tensors: dict[str, _shards.Tensor]) -> None:
     """Refuse two different matrices where the configuration says that they are one."""
     head, embedding = (tensors.get(f"{name}.weight") for name in ("lm_head", "model.embed_tokens"))
     if head is None or embedding is None or np.array_equal(head.read(), embedding.read()):
@@ -218,7 +218,7 @@ def _check_tied(tensors: dict[str, shards.Tensor]) -> None:
 def _ends(folder: Path, settings: dict[str, Any]) -> Sequence[int]:
     """Tokens that end a response: generation_config.json's, or else config.json's."""
     path = folder / "generation_config.json"
-    found = (model_json.read(path) if path.is_file() else settings).get("eos_token_id")
+    found = (_model_json.read(path) if path.is_file() else settings).get("eos_token_id")
     listed = found if isinstance(found, list) else [] if found is None else [found]
     for token in listed:
         if isinstance(token, bool) or not isinstance(token, int):

@@ -9,8 +9,8 @@ import gguf
 import numpy as np
 
 from apo_sim.errors import InvalidArgument
-from apo_sim.llm.models import gguf_text
-from apo_sim.llm.models.checkpoint import SHAPES, Checkpoint, check_tensors
+from apo_sim.llm.models import _gguf_text
+from apo_sim.llm.models._checkpoint import SHAPES, Checkpoint, check_tensors
 from apo_sim.llm.models.llama import Config, rope_periods
 
 _AGAIN = "download it again"
@@ -46,7 +46,7 @@ def read(path: Path) -> Checkpoint:
         tensors = {tensor.name: tensor for tensor in reader.tensors}
     except Exception as error:  # the reader trips over damage in many ways
         raise InvalidArgument("model", str(path), "cannot be read as GGUF", _AGAIN) from error
-    tokenizer = gguf_text.read(fields)
+    tokenizer = _gguf_text.read(fields)
     _check_computed(path, fields, tensors)
     config, context = _config(path, fields, tensors)
     if (slowed := tensors.pop(_SLOWED, None)) is not None:

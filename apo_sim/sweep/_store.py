@@ -21,8 +21,8 @@ from zarr.storage import LocalStore, MemoryStore
 from apo_sim.configuration import check_same, environment
 from apo_sim.errors import InvalidArgument
 from apo_sim.files import alone_in, as_path, cannot_write, clear_drafts, is_draft, write_bytes
-from apo_sim.sweep.plan import Plan, Unit
-from apo_sim.sweep.room import check_disk, check_memory
+from apo_sim.sweep._plan import Plan, Unit
+from apo_sim.sweep._room import check_disk, check_memory
 from apo_sim.sweep.series import SERIES
 
 LONG_NAMES = {

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from apo_sim.proximal.flows import Flows, Scores
+from apo_sim.proximal._flows import Flows, Scores
 
 # So many products before the elimination takes over.
 _MOST_PRODUCTS = 64

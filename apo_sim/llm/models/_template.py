@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from apo_sim.errors import InvalidArgument
-from apo_sim.llm.models import render
+from apo_sim.llm.models import _render
 
 _REMEDY = "correct chat_template in the model's tokenizer_config.json or chat_template.jinja"
 _QUIET = {"TRANSFORMERS_VERBOSITY": "error", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
@@ -75,7 +75,7 @@ class _Process:
         # A fork shares its parent's pipes, and must not read its answers.
         if self._started is None or self._owner != os.getpid():
             self._started = subprocess.Popen(
-                [sys.executable, "-P", render.__file__],
+                [sys.executable, "-P", _render.__file__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -87,14 +87,14 @@ class _Process:
                 raise InvalidArgument(
                     "chat_template",
                     request["template"],
-                    f"cannot be rendered: {sys.executable} does not run {render.__file__}",
+                    f"cannot be rendered: {sys.executable} does not run {_render.__file__}",
                     "install transformers for that interpreter",
                 )
         return self._started
 
     def _ended(self) -> dict[str, str]:
         self.close()
-        return {"broken": f"more than {render.SECONDS:g} seconds for one prompt"}
+        return {"broken": f"more than {_render.SECONDS:g} seconds for one prompt"}
 
     def close(self) -> None:
         process, self._started = self._started, None

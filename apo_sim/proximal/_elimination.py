@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from apo_sim.proximal.flows import Flows
+from apo_sim.proximal._flows import Flows
 from apo_sim.proximal.forces import over_rivals
 
 Scores = Float[Array, "arms batch"]

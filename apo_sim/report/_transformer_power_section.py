@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass
 
 from apo_sim.report import style
-from apo_sim.report.figure import Figure, embed
+from apo_sim.report._figure import Figure, embed
 from apo_sim.studies import transformer_power
 
 

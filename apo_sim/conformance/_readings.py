@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from apo_sim.conformance.calling import Call, Observed, observe
+from apo_sim.conformance._calling import Call, Observed, observe
 from apo_sim.conformance.naming import Difference, parameters_of
 from apo_sim.conformance.recipe import Recipe
 from apo_sim.errors import InvalidArgument

@@ -11,7 +11,7 @@ from apo_sim.preferences import BestAgainstWorst
 from apo_sim.problems import Bandit
 from apo_sim.running import run
 from apo_sim.statistics import CONFIDENCE, t_quantile
-from apo_sim.studies.transformer_contenders import EXPO, Contender
+from apo_sim.studies._transformer_contenders import EXPO, Contender
 
 ARMS = 40
 

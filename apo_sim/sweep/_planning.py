@@ -21,9 +21,8 @@ from apo_sim.registry import (
     takes_alpha,
 )
 from apo_sim.registry.named_families import parameters_of
-from apo_sim.sweep.plan import Plan
-from apo_sim.sweep.series import SERIES
-from apo_sim.sweep.settings import (
+from apo_sim.sweep._plan import Plan
+from apo_sim.sweep._settings import (
     DEFAULTS,
     MATCHED,
     OF_PROXIMAL,
@@ -32,6 +31,7 @@ from apo_sim.sweep.settings import (
     plain_value,
     values_of,
 )
+from apo_sim.sweep.series import SERIES
 
 # Rules whose path beta alone can take.
 _MATCHABLE = ("constant", "unrestricted")

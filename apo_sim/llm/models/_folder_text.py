@@ -12,7 +12,7 @@ from typing import Any
 import tokenizers
 
 from apo_sim.errors import InvalidArgument
-from apo_sim.llm.models import model_json
+from apo_sim.llm.models import _model_json
 from apo_sim.llm.models.text import Tokenizer
 
 # What transformers makes a tokenizer of.
@@ -153,7 +153,7 @@ def _begin(folder: Path, theirs: Any, inner: tokenizers.Tokenizer) -> int | None
     transformers 4 heeds the second, transformers 5 the first alone, if there is a tokenizer.json.
     """
     found, path = _put_before(folder, inner), folder / "tokenizer_config.json"
-    asked = model_json.read(path).get("add_bos_token") if path.is_file() else None
+    asked = _model_json.read(path).get("add_bos_token") if path.is_file() else None
     if asked is False and found is not None and theirs.chat_template is None:
         raise InvalidArgument(
             "add_bos_token",

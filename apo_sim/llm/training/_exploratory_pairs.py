@@ -11,7 +11,7 @@ from apo_sim.llm.data.prompts import Prompt
 from apo_sim.llm.data.rankers import ResponseRanker, check_scores
 from apo_sim.llm.data.responses import Sampler
 from apo_sim.llm.models.loading import Model
-from apo_sim.llm.training.reference import Reference
+from apo_sim.llm.training._reference import Reference
 from apo_sim.llm.training.source import Watch, ended, responses, seed_of
 
 

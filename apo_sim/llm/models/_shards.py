@@ -8,7 +8,7 @@ import numpy as np
 import safetensors
 
 from apo_sim.errors import InvalidArgument
-from apo_sim.llm.models import model_json
+from apo_sim.llm.models import _model_json
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 # Precisions of weights; what is stored as integers or in 8 bits needs scales beside it.
@@ -98,7 +98,7 @@ def _together(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def _index(path: Path) -> dict[str, str]:
     """Which file holds which tensor."""
-    found = model_json.read(path).get("weight_map")
+    found = _model_json.read(path).get("weight_map")
     if not isinstance(found, dict) or not found:
         raise InvalidArgument("model", str(path), "holds no weight_map", _AGAIN)
     places = {tensor: str(name) for tensor, name in found.items()}

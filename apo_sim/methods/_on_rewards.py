@@ -8,10 +8,10 @@ from jaxtyping import Array, Int, Key
 
 from apo_sim.checks import Real
 from apo_sim.errors import InvalidArgument
+from apo_sim.methods._schedules import as_schedule, check_length
 from apo_sim.methods.method import Report
 from apo_sim.methods.requests import Request
 from apo_sim.methods.reward_sources import REWARD_SOURCE
-from apo_sim.methods.schedules import as_schedule, check_length
 from apo_sim.preferences.scored import Scored
 from apo_sim.problems import LogPolicy, Problem
 from apo_sim.pytree import pytree_dataclass

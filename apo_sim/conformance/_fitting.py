@@ -13,7 +13,7 @@ import numpy as np
 from scipy import optimize
 from scipy.special import expit
 
-from apo_sim.conformance.calling import Observed
+from apo_sim.conformance._calling import Observed
 from apo_sim.conformance.inputs import LENGTHS, Inputs
 from apo_sim.conformance.recipe import ANCHORS, Recipe
 from apo_sim.geometry.links import (

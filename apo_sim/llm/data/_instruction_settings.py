@@ -140,7 +140,7 @@ def check_signature(name: str, verifier: type, given: Mapping[str, Any]) -> None
         InvalidArgument: a setting that is missing or unknown.
 
     Example:
-        >>> from apo_sim.llm.data.verifiers import of_ifbench
+        >>> from apo_sim.llm.data._verifiers import of_ifbench
         >>> check_signature("count:numbers", of_ifbench()["count:numbers"], {})
         Traceback (most recent call last):
         ...

@@ -11,8 +11,8 @@ from apo_sim.explain import Explanation, diagnosed, draw
 from apo_sim.explain.course import Course
 from apo_sim.explain.log import Collector, Log
 from apo_sim.report import style
-from apo_sim.report.figure import Figure, embed
-from apo_sim.report.transformer_power_section import Powered, powered
+from apo_sim.report._figure import Figure, embed
+from apo_sim.report._transformer_power_section import Powered, powered
 from apo_sim.studies import transformer
 
 # Where `experiments/llm_run.py` writes by default, within the results.

@@ -19,9 +19,9 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from apo_sim.advice import lookup
-from apo_sim.advice.evidence import Evidence, shares
-from apo_sim.advice.setting import Draws
+from apo_sim.advice import _lookup
+from apo_sim.advice._evidence import Evidence, shares
+from apo_sim.advice._setting import Draws
 from apo_sim.advice.surface import ALPHAS, reduced
 from apo_sim.errors import InvalidArgument
 from apo_sim.momentum import Schedule
@@ -92,7 +92,7 @@ def by_law(draws: Draws) -> Evidence | None:
         draws: the setting, the family and the seed of its problems.
 
     Example:
-        >>> from apo_sim.advice.setting import Setting
+        >>> from apo_sim.advice._setting import Setting
         >>> from apo_sim.registry import FAMILIES
         >>> setting = Setting(50_000, 3, 20.0, 3, 1.0, 1)
         >>> by_law(Draws(setting, FAMILIES.chosen("tied"))).best
@@ -124,7 +124,7 @@ def retuned(draws: Draws, alpha: float) -> tuple[Retuned, ...]:
         One for each rule; rules for which the law decides at no beta of the grid are left out.
 
     Example:
-        >>> from apo_sim.advice.setting import Setting
+        >>> from apo_sim.advice._setting import Setting
         >>> from apo_sim.registry import FAMILIES
         >>> draws = Draws(Setting(50_000, 3, 20.0, 3, 1.0, 1), FAMILIES.chosen("tied"))
         >>> [best.rule for best in retuned(draws, 0.9)]
@@ -244,7 +244,9 @@ def _decides(law: LeadingOrder, samples: Any) -> Any:
     next_order = law.index(samples) * jnp.abs(law.coefficient) / samples
     # Of the law's own two conditions, that of the bound on the rewards alone.
     free = dataclasses.replace(law, spread=jnp.zeros_like(law.spread)).valid(samples)
-    small = next_order <= OFF * jnp.maximum(law.exact_gap, lookup.NEGLIGIBLE * law.reward_range / 2)
+    small = next_order <= OFF * jnp.maximum(
+        law.exact_gap, _lookup.NEGLIGIBLE * law.reward_range / 2
+    )
     # Where all arms are equal nothing can be lost.
     return (free & small) | (law.reward_range == 0)
 
@@ -270,7 +272,7 @@ def _evidence(law: _Law, draws: Draws) -> Evidence:
     return Evidence(
         best=float(means.idxmin("alpha")),
         table=table,
-        excess=lookup.excess(again, again.min(axis=1, keepdims=True), draws.setting.spread),
+        excess=_lookup.excess(again, again.min(axis=1, keepdims=True), draws.setting.spread),
         source=f"the leading-order law in 1/N for {drawn}, without a run",
         doubt="the best alpha differs between the problems of this family",
     )
