@@ -25,6 +25,7 @@ from apo_sim.errors import InvalidArgument
 from apo_sim.geometry import KL, Burg, ChiSquareKL, Euclidean, Geometry, Tsallis
 from apo_sim.geometry.bregman import GEOMETRY, check_reference
 from apo_sim.problems import PROBLEM, Bandit, LogPolicy, PerContext, Problem
+from apo_sim.pytree import boxed, unboxed
 from apo_sim.theory.closed_form_arguments import Number
 from apo_sim.theory.closed_forms import with_reward
 from apo_sim.theory.optimisation import sharp_gap, wright_omega
@@ -95,17 +96,7 @@ def sharp_gap_of(problem: Problem, gamma: Number, geometry: Geometry = KL()) -> 
     problem = with_reward(problem)
     if isinstance(geometry, KL):
         return sharp_gap(None, gamma, log_p_star=problem.log_best_ref)
-    on_best = _on_best(problem)
-    geometry, log_worst = _worst(problem, geometry)
-    log_s = jnp.max(jnp.where(on_best, log_worst, -jnp.inf), axis=1, keepdims=True)
-    odds = -jnp.expm1(log_s) / jnp.exp(log_s)
-    stretch = _stretch(geometry, log_worst)
-    of_best = jnp.exp(log_s) * odds**2 * stretch
-    # What an arm adds has a limit as it vanishes: 0, but 1 for Burg.
-    vanished = 1.0 if isinstance(geometry, Burg) else 0.0
-    some = jnp.isfinite(log_worst)
-    of_other = jnp.where(some, jnp.exp(log_worst) * jnp.where(some, stretch, 0.0), vanished)
-    return jnp.sum(jnp.where(on_best, of_best, of_other), axis=1) / gamma
+    return _worst(problem, geometry)[1] / gamma
 
 
 @checked(problem=PROBLEM, geometry=GEOMETRY)
@@ -131,7 +122,7 @@ def worst_policy(problem: Problem, geometry: Geometry = KL()) -> LogPolicy:
         >>> jnp.exp(worst_policy(bandit, Euclidean())).tolist()
         [[0.75, 0.25]]
     """
-    return _worst(with_reward(problem), geometry)[1]
+    return _worst(with_reward(problem), geometry)[0]
 
 
 @checked(problem=PROBLEM)
@@ -218,14 +209,29 @@ def log_tail(problem: Problem, gamma: Number, geometry: Geometry = KL()) -> PerC
     return jax.nn.logsumexp(jnp.where(others, terms, -jnp.inf), axis=1)
 
 
-def _worst(problem: Bandit, geometry: Any) -> tuple[Any, LogPolicy]:
-    """The geometry of the problem's reference, and the policy of the worst rewards."""
+def _worst(problem: Bandit, geometry: Any) -> tuple[LogPolicy, PerContext]:
+    """The policy of the worst rewards, and gamma times their gap."""
     check_reference(geometry, problem.log_ref)
-    for kind, find in _WORST.items():
-        if isinstance(geometry, kind):
-            geometry = geometry.at(problem.log_ref)
-            return geometry, find(geometry, problem, _on_best(problem))
-    raise _unknown(geometry)
+    if not isinstance(geometry, tuple(_WORST)):
+        raise _unknown(geometry)
+    return _solved(boxed(geometry, "geometry"), problem)
+
+
+@jax.jit
+def _solved(geometry: Any, problem: Bandit) -> tuple[LogPolicy, PerContext]:
+    geometry = unboxed(geometry).at(problem.log_ref)
+    find = next(find for kind, find in _WORST.items() if isinstance(geometry, kind))
+    on_best = _on_best(problem)
+    log_worst = find(geometry, problem, on_best)
+    log_s = jnp.max(jnp.where(on_best, log_worst, -jnp.inf), axis=1, keepdims=True)
+    odds = -jnp.expm1(log_s) / jnp.exp(log_s)
+    stretch = _stretch(geometry, log_worst)
+    of_best = jnp.exp(log_s) * odds**2 * stretch
+    # What an arm adds has a limit as it vanishes: 0, but 1 for Burg.
+    vanished = 1.0 if isinstance(geometry, Burg) else 0.0
+    some = jnp.isfinite(log_worst)
+    of_other = jnp.where(some, jnp.exp(log_worst) * jnp.where(some, stretch, 0.0), vanished)
+    return log_worst, jnp.sum(jnp.where(on_best, of_best, of_other), axis=1)
 
 
 def _worst_of_kl(geometry: KL, problem: Bandit, on_best: Bool[Array, "contexts arms"]) -> LogPolicy:
