@@ -1,15 +1,17 @@
 """Write the pages that follow from the code and from the ledger: mkdocs calls it while it builds.
 
-A page a claim, with its last verdict; a page a study and a method, from their docstrings; the API
-reference, which has every public name; the notebooks; and the list that is the navigation. Figures
-of claims are those of `results/figures`, where a run of `make validate` has left them.
+A page a claim, with its last verdict; a page a study, with what came out of it, and a page a
+method, from their docstrings; the API reference, which has every public name; the notebooks; and
+the list that is the navigation. Figures of claims are those of `results/figures`, where a run of
+`make validate` has left them; the studies whose results are shipped draw their own.
 """
 
 import ast
+import importlib
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,13 @@ from nbconvert import MarkdownExporter
 
 import apo_sim.methods
 from apo_sim.claims import registry
+from apo_sim.report import style
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "apo_sim"
 LEDGER = ROOT / "experiments/reference/claims.json"
 FIGURES = ROOT / "results/figures"
+EXPERIMENTS = ROOT / "experiments"
 # Programs of their own, or data: nobody imports them.
 NOT_PUBLIC = {"apo_sim.cli"}
 
@@ -82,8 +86,7 @@ def summary(path: Path) -> str:
 # Claims
 
 
-def claims() -> Page:
-    ledger = json.loads(LEDGER.read_text(encoding="utf-8"))
+def claims(ledger: dict[str, Any]) -> Page:
     rows = []
     for entry in ledger["claims"]:
         id = entry["id"]
@@ -131,13 +134,14 @@ def displayed(text: str) -> str:
     return re.sub(r"\s*\$\$(.+?)\$\$\s*", r"\n\n$$\1$$\n\n", text).strip()
 
 
-def figure(id: str) -> str:
+def figure(id: str, folder: str = "") -> str:
+    """The figure of a claim, if it was drawn, as a page sees it that is `folder` away from it."""
     source = FIGURES / f"{id}.svg"
     if not source.exists():
         return ""
     with mkdocs_gen_files.open(f"claims/{id}.svg", "wb") as file:
         file.write(source.read_bytes())
-    return f"![Figure of the claim {id}]({id}.svg)"
+    return f"![Figure of the claim {id}]({folder}{id}.svg)"
 
 
 def _measured(entry: dict[str, Any]) -> str:
@@ -196,6 +200,50 @@ def studies() -> dict[str, Path]:
     }
 
 
+def came_out(name: str, ledger: dict[str, Any]) -> str:
+    """What came out of a study: the claims that judge it, and the results that are shipped."""
+    stem = name.rsplit(".", 1)[-1]
+    judged = [
+        f"### [{entry['id']}: {entry['title']}](../claims/{entry['id']}.md)\n\n"
+        f"Verdict: {_badge(entry)}. {_measured(entry)}\n\n{displayed(entry['note'] or '')}\n\n"
+        + figure(entry["id"], "../claims/")
+        for entry in ledger["claims"]
+        if _uses(registry.module(entry["id"]), stem)
+    ]
+    scripts = [path for path in sorted(EXPERIMENTS.glob("*.py")) if _uses_in(path, stem)]
+    repeat = "".join(f"\n\n`python experiments/{path.name}` repeats it." for path in scripts)
+    return "## What came out\n\n" + "\n\n".join([*judged, shipped(name)]) + repeat + "\n"
+
+
+def shipped(name: str) -> str:
+    """The finding and the figure of results that come with the package, if some do."""
+    study = importlib.import_module(name)
+    if not hasattr(study, "read"):
+        return ""
+    results, stem = study.read(), name.rsplit(".", 1)[-1]
+    with mkdocs_gen_files.open(f"studies/{stem}.svg", "wb") as file:
+        file.write(style.render(lambda drawn: study.draw(drawn, results), stem)["svg"])
+    return f"{study.finding(results)}\n\n![Figure of the study]({stem}.svg)"
+
+
+def _uses(module: str, study: str) -> bool:
+    return _uses_in(ROOT / f"{module.replace('.', '/')}.py", study)
+
+
+def _uses_in(path: Path, study: str) -> bool:
+    """Whether a file imports a study."""
+    imports = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module
+    ]
+    return any(
+        node.module == f"apo_sim.studies.{study}"
+        or (node.module == "apo_sim.studies" and any(part.name == study for part in node.names))
+        for node in imports
+    )
+
+
 def methods() -> dict[str, Path]:
     """The modules of the package's methods, by name."""
     found = (getattr(apo_sim.methods, name) for name in apo_sim.methods.__all__)
@@ -207,11 +255,11 @@ def methods() -> dict[str, Path]:
     return {name: path for name, path in modules() if name in named}
 
 
-def folder(title: str, package: str, shown: dict[str, Path]) -> Page:
-    """A page for each of some modules, and a list of them."""
+def folder(title: str, package: str, shown: dict[str, Path], more: Callable[[str], str]) -> Page:
+    """A page for each of some modules, with `more` at its end, and a list of them."""
     rows = []
     for name, path in shown.items():
-        write(f"{package}/{path.stem}.md", f"# {path.stem}\n\n::: {name}\n{_PLAIN}")
+        write(f"{package}/{path.stem}.md", f"# {path.stem}\n\n::: {name}\n{_PLAIN}\n{more(name)}")
         rows.append(f"| [{path.stem}]({path.stem}.md) | {_cell(summary(path))} |")
     table = "| name | what it is |\n| --- | --- |\n" + "\n".join(rows)
     write(f"{package}/index.md", f"# {title}\n\n{table}\n")
@@ -258,6 +306,7 @@ def navigation(sections: dict[str, list[Page]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+LAST = json.loads(LEDGER.read_text(encoding="utf-8"))
 STUDIES, METHODS = studies(), methods()
 write(
     "SUMMARY.md",
@@ -265,9 +314,9 @@ write(
         {
             "How to": [(title, f"how_to/{name}") for name, title in HOW_TO.items()],
             "Catalogue": [
-                claims(),
-                folder("Studies", "studies", STUDIES),
-                folder("Methods", "methods", METHODS),
+                claims(LAST),
+                folder("Studies", "studies", STUDIES, lambda name: came_out(name, LAST)),
+                folder("Methods", "methods", METHODS, lambda name: ""),
             ],
             "Notebooks": list(notebooks()),
             "Background": [(title, name) for name, title in BACKGROUND.items()],
