@@ -1,5 +1,8 @@
 """Policies in closed form: what the updates add up to, whatever the rewards were."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
@@ -9,6 +12,7 @@ from apo_sim.errors import InvalidArgument
 from apo_sim.geometry import KL, Geometry
 from apo_sim.geometry.bregman import GEOMETRY, check_reference
 from apo_sim.problems import PROBLEM, Bandit, LogPolicy, Problem
+from apo_sim.pytree import boxed, unboxed
 from apo_sim.theory.closed_form_arguments import Number
 from apo_sim.theory.extrapolation import reward_weights
 
@@ -113,8 +117,13 @@ def with_reward(problem: Problem) -> Bandit:
 def _moved_policy(geometry: Geometry, problem: Problem, moved: Array) -> LogPolicy:
     """The policy of the reference's dual coordinates with something added."""
     check_reference(geometry, problem.log_ref)
-    geometry = geometry.at(problem.log_ref)
-    return geometry.policy(geometry.dual(problem.log_ref) + moved)
+    return _policy_at(boxed(geometry, "geometry"), problem.log_ref, moved)
+
+
+@jax.jit
+def _policy_at(geometry: Any, log_ref: LogPolicy, moved: Array) -> LogPolicy:
+    geometry = unboxed(geometry).at(log_ref)
+    return geometry.policy(geometry.dual(log_ref) + moved)
 
 
 def _with_last_repeated(value: ArrayLike) -> ArrayLike:
