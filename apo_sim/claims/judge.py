@@ -51,9 +51,9 @@ from apo_sim.statistics import (
     welch,
 )
 
-clopper_pearson = checked(successes=as_trials, trials=as_count, confidence=as_share)(
-    statistics.clopper_pearson
-)
+clopper_pearson: Callable[..., Interval] = checked(
+    successes=as_trials, trials=as_count, confidence=as_share
+)(statistics.clopper_pearson)
 
 
 @checked(
@@ -550,16 +550,16 @@ class Climb(NamedTuple):
     """Where `climb` arrived.
 
     Attributes:
-        params: the best point of all, without the axis of restarts.
+        params: the best point of all, a pytree without the axis of restarts.
         value: the objective there.
-        all_params: the best point of every start.
+        all_params: the best point of every start, a pytree.
         all_values: the objective there; -inf for a start that never met a finite value.
         trace: (steps, restarts) the best value of every start so far.
     """
 
-    params: PyTree
+    params: Any
     value: float
-    all_params: PyTree
+    all_params: Any
     all_values: Float[Array, " restarts"]
     trace: Float[Array, "steps restarts"]
 
@@ -597,7 +597,7 @@ def climb(
     height = jax.eval_shape(objective, one)
     if not isinstance(height, jax.ShapeDtypeStruct) or height.shape != ():
         raise InvalidArgument(
-            "objective", objective, "is no number for one start", "return a scalar, in JAX"
+            "objective", objective, "gives no scalar for a single start", "return a JAX scalar"
         )
     evaluate = jax.vmap(jax.value_and_grad(objective))
 
@@ -654,7 +654,9 @@ def _worst(values: np.ndarray, bounds: np.ndarray, violated: np.ndarray) -> int:
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     """Slope, intercept and standard error of the slope."""
     if x.size != y.size:
-        raise InvalidArgument("y", y, f"has {y.size} values, x {x.size}", "pass as many")
+        raise InvalidArgument(
+            "y", y, f"has {y.size} values, x has {x.size}", "pass as many as in x"
+        )
     spread = float(np.sum((x - x.mean()) ** 2))
     if spread == 0:
         raise InvalidArgument("x", x, "is constant", "pass at least two different values")
@@ -675,8 +677,8 @@ def _broadcast(measured: np.ndarray, bound: np.ndarray) -> tuple[np.ndarray, ...
         raise InvalidArgument(
             "bound",
             bound,
-            f"does not go with measured of shape {measured.shape}",
-            "pass one for each instance, or a single one",
+            f"does not fit `measured`, of shape {measured.shape}",
+            "pass one bound for each instance, or a single bound for all",
         ) from None
 
 
@@ -684,7 +686,7 @@ def _broadcast_to(trivial: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     flat = np.ravel(trivial)
     if flat.size not in (1, *shape):
         raise InvalidArgument(
-            "trivial", trivial, f"does not go with {shape[0]} instances", "pass one for each"
+            "trivial", trivial, f"does not fit {shape[0]} instances", "pass one value for each"
         )
     return np.broadcast_to(flat if trivial.ndim else trivial, shape)
 

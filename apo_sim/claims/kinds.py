@@ -23,9 +23,9 @@ from apo_sim.statistics import Interval
 
 Witness = Mapping[str, Any] | Callable[[int], Mapping[str, Any]] | None
 Draw = Callable[[Any], object] | None
-# What the judges work on; users pass anything that NumPy makes of it.
+# What the judges work on; users may pass anything that NumPy can turn into it.
 Numbers = np.ndarray
-# Squares of larger samples are no floats any more.
+# The squares of larger samples overflow.
 _LARGEST = 1e150
 
 
@@ -49,12 +49,12 @@ def as_numbers(name: str, values: Any) -> np.ndarray:
 
 
 def as_instances(name: str, values: Any) -> np.ndarray:
-    """One number an instance, in a row."""
+    """One number per instance, in a flat array."""
     return np.ravel(as_numbers(name, values))
 
 
 def as_samples(name: str, values: Any) -> np.ndarray:
-    """Finite numbers in a row: a mean of infinite ones says nothing, and squares overflow."""
+    """Finite numbers in a flat array: infinite ones have no useful mean, and squares overflow."""
     flat = as_instances(name, values)
     if not np.all(np.abs(flat) <= _LARGEST):
         raise InvalidArgument(name, values, "is not finite, or too large", "leave such runs out")
@@ -62,7 +62,7 @@ def as_samples(name: str, values: Any) -> np.ndarray:
 
 
 def as_real(name: str, value: Any) -> float:
-    """One real number, maybe infinite."""
+    """One real number, possibly infinite."""
     array = as_numbers(name, value)
     if array.ndim:
         raise InvalidArgument(name, value, "is not a single number", "pass one number")
@@ -81,7 +81,7 @@ def as_interval(name: str, value: Any) -> Interval:
     """Two ends, the lower one first."""
     ends = as_numbers(name, value)
     if ends.shape != (2,) or ends[0] > ends[1]:
-        raise InvalidArgument(name, value, "is no interval", "pass (low, high)")
+        raise InvalidArgument(name, value, "is not an interval", "pass (low, high)")
     return float(ends[0]), float(ends[1])
 
 
@@ -94,7 +94,7 @@ def as_estimate(name: str, value: Any) -> Estimate:
     """A figure with the ends of its interval."""
     figures = value.figures if isinstance(value, Estimate) else value
     if not isinstance(figures, tuple | list) or len(figures) != 3:
-        raise InvalidArgument(name, value, "is no estimate", "pass (value, low, high)")
+        raise InvalidArgument(name, value, "is not an estimate", "pass (value, low, high)")
     value, low, high = (as_real(name, figure) for figure in figures)
     return Estimate(value, low, high)
 
@@ -102,7 +102,7 @@ def as_estimate(name: str, value: Any) -> Estimate:
 def as_mapping(name: str, value: Any) -> dict[str, Any]:
     """A mapping from names."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise InvalidArgument(name, value, "is no mapping of names", 'pass {"name": ...}')
+        raise InvalidArgument(name, value, "is not a mapping of names", 'pass {"name": ...}')
     return dict(value)
 
 
@@ -120,8 +120,8 @@ def cells_of(kind: Kind) -> Kind:
 
 def as_findings(name: str, value: Any) -> tuple[Finding, ...]:
     """Findings, at least one of them."""
-    of_one = instance_of(Finding, "is no finding", "pass what a judge returned")
-    found = sequence_of(of_one, "are no findings", "pass a list of them")(name, value)
+    of_one = instance_of(Finding, "is not a finding", "pass what a judge returned")
+    found = sequence_of(of_one, "is not a list of findings", "pass a list of them")(name, value)
     if not found:
         raise InvalidArgument(name, value, "is empty", "pass at least one finding")
     return found
@@ -139,7 +139,7 @@ def as_starts(name: str, value: Any) -> Any:
     try:
         leaves = [as_array(name, leaf) for leaf in jax.tree.leaves(value)]
     except ValueError as error:
-        raise InvalidArgument(name, value, "is no tree of numbers", "pass arrays") from error
+        raise InvalidArgument(name, value, "is not a pytree of numbers", "pass arrays") from error
     starts = {leaf.shape[:1] for leaf in leaves}
     if len(starts) != 1 or starts & {(), (0,)}:
         raise InvalidArgument(
@@ -149,7 +149,7 @@ def as_starts(name: str, value: Any) -> Any:
 
 
 def at_least(least: int) -> Kind:
-    """The kind of samples of which there are enough."""
+    """The kind of samples that holds at least so many values."""
 
     def enough(name: str, value: Any) -> np.ndarray:
         flat = as_samples(name, value)

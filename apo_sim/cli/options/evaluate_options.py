@@ -20,23 +20,23 @@ class Evaluate:
     model: tyro.conf.Positional[str]
     """A folder, a GGUF file, or smollm2."""
     against: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
-    """A second model, answering with the same random numbers, to compare with."""
+    """A second model to compare with; it answers with the same random numbers."""
     prompts: Annotated[str, tyro.conf.arg(metavar="N|FILE")] = "100"
     """How many problems to generate, or a JSONL file of prompts with instructions."""
     seeds: int = 1
-    """How often every prompt is answered."""
+    """How many times each prompt is answered."""
     seed: int = 0
     """Fixes all randomness: problems and responses."""
     temperature: float = 0.7
-    """Of the softmax over tokens."""
+    """Temperature of the softmax over tokens."""
     top_p: float = 0.9
-    """Share of the probability that tokens are drawn from."""
+    """Nucleus sampling: draw tokens from this share of the probability."""
     max_tokens: int = 512
     """Longest response, in tokens."""
     max_prompt: int = 512
     """Longest prompt, in tokens."""
     batch: int = 16
-    """Responses drawn side by side."""
+    """How many responses are drawn at once."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Keep the marks of every response in this folder, as JSON."""
+    """Save the score of every response in this folder, as JSON."""
     json: Json = False
