@@ -1,5 +1,7 @@
 """Win counts: their multinomial law, and what they do not depend on."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,12 @@ from apo_sim.preferences import win_counts
 BANDIT = apo.Bandit(jnp.array([[0.9, 0.1, 0.1, -0.7]]), jnp.log(jnp.array([[0.4, 0.3, 0.2, 0.1]])))
 
 
+@jax.jit
+@functools.partial(jax.vmap, in_axes=(0, None, None, None))
+def draw(key, cells, context_probs, samples):
+    return win_counts(key, cells, context_probs, samples)
+
+
 @pytest.mark.parametrize("samples", [40, 10_000])
 def test_win_counts_chi_square(samples):
     bandit = apo.Bandit(
@@ -21,8 +29,7 @@ def test_win_counts_chi_square(samples):
     )
     cells = apo.Pairwise().cells(bandit, bandit.log_ref)
     keys = jax.random.split(jax.random.key(samples), 2000)
-    draw = jax.jit(jax.vmap(lambda key: win_counts(key, cells, bandit.context_probs, samples)))
-    wins = np.asarray(draw(keys))
+    wins = np.asarray(draw(keys, cells, bandit.context_probs, float(samples)))
     assert np.all(wins.sum(axis=(1, 2, 3)) == samples)
     law = np.asarray(bandit.context_probs[:, None, None] * cells).ravel()
     assert stats.chisquare(wins.sum(0).ravel(), law * wins.sum()).pvalue > 1e-4
@@ -37,6 +44,18 @@ def test_win_counts_of_a_context_ignore_the_others():
     first = win_counts(key, cells, jnp.ones(1), 10**9)
     again = jax.vmap(lambda k: win_counts(k, cells, jnp.ones(1), 10**9))(key[None])[0]
     assert np.array_equal(first, again)
+
+
+GOOD = {
+    "key": jax.random.key(0),
+    "cells": np.full((1, 2, 2), 0.25),
+    "context_probs": np.ones(1),
+    "samples": 10,
+}
+
+
+def test_a_law_is_drawn_from():
+    assert float(win_counts(**GOOD).sum()) == 10.0
 
 
 @pytest.mark.parametrize(
@@ -55,15 +74,8 @@ def test_win_counts_of_a_context_ignore_the_others():
     ],
 )
 def test_what_is_no_law_is_refused(argument, bad):
-    good = {
-        "key": jax.random.key(0),
-        "cells": np.full((1, 2, 2), 0.25),
-        "context_probs": np.ones(1),
-        "samples": 10,
-    }
-    assert float(win_counts(**good).sum()) == 10.0
     with pytest.raises(apo.InvalidArgument) as caught:
-        win_counts(**{**good, argument: bad})
+        win_counts(**{**GOOD, argument: bad})
     assert caught.value.argument == argument
 
 

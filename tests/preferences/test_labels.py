@@ -1,5 +1,7 @@
 """Single labelled responses: their law, draws, and the mean of a loss over them, against loops."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,17 @@ PROBS = np.asarray(PROBLEM.context_probs)
 SHAPE = POLICY.shape
 SCORES = jnp.asarray(np.random.default_rng(0).normal(size=SHAPE))
 LAW = Labels.from_cells(CELLS, PROBLEM.context_probs)
+
+
+@pytest.fixture(scope="module")
+def counted():
+    return Labels.draw(jax.random.key(1), CELLS, PROBLEM.context_probs, 30)
+
+
+@jax.jit
+@functools.partial(jax.vmap, in_axes=(0, None))
+def draw(key, samples):
+    return Labels.draw(key, CELLS, PROBLEM.context_probs, samples)
 
 
 class Squared:
@@ -47,8 +60,7 @@ def test_law_by_hand():
 @pytest.mark.parametrize("samples", [50, 10_000])
 def test_draws_are_multinomial(samples):
     keys = jax.random.split(jax.random.key(samples), 2000)
-    draw = jax.jit(jax.vmap(lambda k: Labels.draw(k, CELLS, PROBLEM.context_probs, samples)))
-    drawn = draw(keys)
+    drawn = draw(keys, float(samples))
     counts = np.stack([drawn.desirable, drawn.undesirable], axis=1)
     assert (counts.sum(axis=(1, 2, 3)) == samples).all()
     law = np.stack([LAW.desirable, LAW.undesirable])
@@ -78,9 +90,8 @@ def mean_by_hand(loss, data, scores):
 
 @pytest.mark.parametrize("loss", [KTO(), KTO(0.5, 2.0), Squared()], ids=["kto", "weighted", "own"])
 @pytest.mark.parametrize("lift", [-2.0, 0.0, 2.0])
-def test_mean_by_hand(loss, lift):
+def test_mean_by_hand(counted, loss, lift):
     scores = SCORES + lift
-    counted = Labels.draw(jax.random.key(1), CELLS, PROBLEM.context_probs, 30)
     for data in (LAW, counted, Labels(7.0 * LAW.desirable, 7.0 * LAW.undesirable)):
         mismatched, expected = mean_by_hand(loss, data, scores)
         assert float(data.mismatched_mean(scores)) == pytest.approx(mismatched, rel=1e-12)
