@@ -83,10 +83,10 @@ def test_four_devices_give_the_same_bits(whole, tmp_path):
     assert opened(tmp_path / "four.zarr").identical(whole)
 
 
-def test_killed_three_times_and_resumed_gives_the_same_bits(tmp_path):
+def test_killed_twice_and_resumed_gives_the_same_bits(tmp_path):
     out = tmp_path / "killed.zarr"
     chunks = [0]
-    for _ in range(3):
+    for _ in range(2):
         process = elsewhere(out, "exact", 1)
         # As soon as something new is stored: another kill is an interruption amid the work.
         deadline, stored = time.monotonic() + 120, 0
@@ -99,7 +99,7 @@ def test_killed_three_times_and_resumed_gives_the_same_bits(tmp_path):
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         chunks.append(stored)
-    assert chunks == sorted(set(chunks)) and len(chunks) == 4
+    assert chunks == sorted(set(chunks)) and len(chunks) == 3
     assert np.isnan(opened(out).suboptimality).any()
     resumed = sweep(out=out, **EXACT).load()
     assert resumed.identical(sweep(out=tmp_path / "whole.zarr", **EXACT).load())
@@ -316,12 +316,10 @@ def test_two_workers_give_the_same_bits(whole, tmp_path, dask_client):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_cluster_that_goes_away_loses_nothing(tmp_path, monkeypatch):
-    distributed = pytest.importorskip("distributed")
+def test_a_cluster_that_goes_away_loses_nothing(tmp_path, monkeypatch, dask_client):
+    """The last test that needs those workers."""
     out = tmp_path / "lost.zarr"
-    workers = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, dashboard_address=None, processes=True
-    )
+    workers = dask_client.cluster
     written = []
     keep = Store.write
 
