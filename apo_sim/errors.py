@@ -6,6 +6,7 @@ from typing import Any
 
 # Longer texts are no name that was mistyped.
 _LONGEST = 100
+_LISTED = 25  # of very many known names the first will do
 
 
 class InvalidArgument(ValueError):
@@ -24,7 +25,10 @@ class InvalidArgument(ValueError):
     """
 
     def __init__(self, argument: str, value: object, problem: str, remedy: str):
-        self.argument, self.value, self.problem, self.remedy = argument, value, problem, remedy
+        self.argument: str = argument
+        self.value: object = value
+        self.problem: str = problem
+        self.remedy: str = remedy
         super().__init__(f"{argument} = {_short(value)} {problem}; {remedy}")
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -43,13 +47,13 @@ class UnknownName(InvalidArgument):
     """
 
     def __init__(self, argument: str, value: object, known: Iterable[str]):
-        self.known = list(known)
+        self.known: list[str] = list(known)
         by_lower = {name.lower(): name for name in self.known}
         text = value.lower() if isinstance(value, str) and len(value) <= _LONGEST else ""
         near = difflib.get_close_matches(text, by_lower, n=1)
-        remedy = (
-            f"did you mean {by_lower[near[0]]!r}?" if near else f"known: {', '.join(self.known)}"
-        )
+        more = f" and {len(self.known) - _LISTED} more" if len(self.known) > _LISTED + 5 else ""
+        listed = ", ".join(self.known[:_LISTED] if more else self.known)
+        remedy = f"did you mean {by_lower[near[0]]!r}?" if near else f"known: {listed}{more}"
         super().__init__(argument, value, "is unknown", remedy)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -67,7 +71,9 @@ class MissingExtra(ImportError):
     """
 
     def __init__(self, part: str, packages: Iterable[str], extra: str):
-        self.part, self.packages, self.extra = part, list(packages), extra
+        self.part: str = part
+        self.packages: list[str] = list(packages)
+        self.extra: str = extra
         super().__init__(
             f"{part} needs {', '.join(self.packages)}; pip install 'apo-sim[{extra}]'", name=part
         )
@@ -88,7 +94,7 @@ class Diverged(InvalidArgument):
     """
 
     def __init__(self, argument: str, value: object, iteration: int, remedy: str):
-        self.iteration = iteration
+        self.iteration: int = iteration
         super().__init__(argument, value, f"diverges in iteration {iteration}", remedy)
 
     def __reduce__(self) -> tuple[Any, ...]:

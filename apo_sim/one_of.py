@@ -53,7 +53,7 @@ class OneOf:
     which: int | Int[Array, ""]
     among: tuple[Any, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.among, tuple | list) or not self.among:
             raise InvalidArgument(
                 "among", self.among, "has no alternatives", "pass a tuple with at least one"

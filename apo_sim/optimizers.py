@@ -1,3 +1,5 @@
+# pyright: reportMissingTypeStubs=false
+# What optax exports is annotated, but the package does not say so.
 """Optimisers for the inner training: those of optax, with settings that may be traced.
 
 Any `optax.GradientTransformation` works too; these three are pytrees, so that one compiled program
@@ -70,7 +72,7 @@ class SGD(_Settings):
     learning_rate: Number
     momentum: Number = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._check("momentum")
 
     def _transformation(self) -> optax.GradientTransformation:
@@ -104,7 +106,7 @@ class AdamW(_Settings):
     b2: Number = 0.999
     weight_decay: Number = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._check("b1", "b2")
         check_single("weight_decay", self.weight_decay, "pass one number")
         NON_NEGATIVE.check("weight_decay", self.weight_decay)
@@ -134,7 +136,7 @@ class RMSProp(_Settings):
     learning_rate: Number
     decay: Number = 0.99
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._check("decay")
 
     def _transformation(self) -> optax.GradientTransformation:

@@ -93,7 +93,7 @@ class Bandit(_Contextual):
     log_ref: LogPolicy
     context_probs: PerContext = None  # type: ignore[assignment]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         reward = as_float("reward", self.reward, (None, None))
         _check_arms("reward", self.reward, reward.shape[1])
         _check_span(self.reward, reward)
@@ -176,7 +176,7 @@ class Game(_Contextual):
     log_ref: LogPolicy
     context_probs: PerContext = None  # type: ignore[assignment]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         preference = as_float("preference", self.preference, (None, None, None))
         _check_arms("preference", self.preference, preference.shape[2])
         if preference.shape[1] != preference.shape[2]:

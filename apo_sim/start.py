@@ -32,7 +32,7 @@ class Quiet:
 
 
 if PARENT in os.environ:
-    watched = int(os.environ.pop(PARENT))
+    watched: int = int(os.environ.pop(PARENT))
     threading.Thread(target=_end_with_parent, args=(watched,), daemon=True).start()
 elif (
     sys.argv

@@ -40,10 +40,10 @@ from apo_sim.problems import Bandit, Game
 try:
     from hypothesis import strategies as st
     from hypothesis.extra import numpy as arrays_of
-except ImportError as error:  # pragma: no cover
+except ImportError as _missing:  # pragma: no cover
     raise ImportError(
         "apo_sim.testing needs hypothesis; install it with pip install 'apo-sim[test]'"
-    ) from error
+    ) from _missing
 
 Size = int | st.SearchStrategy[int]
 

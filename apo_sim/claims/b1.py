@@ -16,7 +16,7 @@ from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 from apo_sim.geometry import Euclidean, Geometry
-from apo_sim.losses import DPO, SPPO
+from apo_sim.losses import DPO, SPPO, Loss
 from apo_sim.momentum import Constant
 from apo_sim.problems import Bandit
 from apo_sim.running import run
@@ -35,7 +35,7 @@ KEPT = tuple(name for name in KINDS if name != AGILE)
 # Where the agile method is set against the lazy one: loss, extrapolation (None: of any size), and
 # whether on cyclic games in place of bandits.
 STANDING = "DPO"
-SETTINGS = {
+SETTINGS: dict[str, tuple[Loss, float | None, bool]] = {
     STANDING: (DPO(), None, False),
     "SPPO": (SPPO(), None, False),
     "SPPO on cycles, α = 0": (SPPO(), 0.0, True),

@@ -16,7 +16,7 @@ from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 from apo_sim.losses import SPPO
-from apo_sim.momentum import Constant, NoMomentum
+from apo_sim.momentum import Constant, Momentum, NoMomentum
 from apo_sim.pytree import pytree_dataclass
 from apo_sim.running import run
 
@@ -130,7 +130,7 @@ def _centred(step: Any) -> Any:
     return step - jnp.mean(step, axis=-1, keepdims=True) if jnp.ndim(step) else step
 
 
-RULES = {
+RULES: dict[str, Momentum] = {
     "α = 0": NoMomentum(),
     "α = 0.9": Constant(0.9),
     "α = −0.9": Constant(-0.9, unrestricted=True),

@@ -13,12 +13,12 @@ from apo_sim.claims.registry import claim
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Finding, Study
 from apo_sim.families import lattice
-from apo_sim.momentum import Averaging, Constant, Nesterov, NoMomentum
+from apo_sim.momentum import Averaging, Constant, Momentum, Nesterov, NoMomentum
 from apo_sim.optimizers import AdamW
 from apo_sim.policies import MLP, Attention, Gaussian, Recurrent
 from apo_sim.spaces import InLogProbabilities, InParameters
 
-EXTRAPOLATIONS = {"constant": Constant(0.3), "t/(t+3)": Nesterov()}
+EXTRAPOLATIONS: dict[str, Momentum] = {"constant": Constant(0.3), "t/(t+3)": Nesterov()}
 TWO_COPIES = Averaging(0.3)
 REPETITIONS = 30
 

@@ -11,13 +11,13 @@ from apo_sim.conformance.recipe import Recipe
 from apo_sim.geometry.links import AlphaDivergence, ForwardKL, JensenShannon, MixedChiSquare
 from apo_sim.losses import DPO, IPO, KTO, SPPO, ConservativeDPO, RobustDPO, SLiC
 
-_LINKS = {
+_LINKS: dict[type, str] = {
     ForwardKL: "f-DPO (forward KL)",
     JensenShannon: "f-DPO (Jensen-Shannon)",
     AlphaDivergence: "f-DPO (alpha divergence)",
     MixedChiSquare: "chi-PO",
 }
-_LOSSES = {
+_LOSSES: dict[type, str] = {
     DPO: "DPO",
     ConservativeDPO: "cDPO",
     RobustDPO: "robust DPO",

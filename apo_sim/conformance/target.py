@@ -91,7 +91,7 @@ def _minima(call: Call, seen: View, preferences: Sequence[float]) -> dict[float,
     half = _FURTHEST * half / half[-1]
     grid = np.concatenate([-half[:0:-1], half])
     value, _ = _line(call, grid, seen)
-    found = {}
+    found: dict[float, float] = {}
     for p in preferences:
         mean = p * value + (1.0 - p) * value[::-1]
         found[float(p)] = _least(call, seen, grid, mean, float(p))
@@ -105,7 +105,7 @@ def _least(call: Call, seen: View, grid: np.ndarray, mean: np.ndarray, p: float)
         return float(grid[best])  # it does not care
     if best in (0, len(grid) - 1):
         return float(np.copysign(np.inf, grid[best]))
-    low, high = grid[best - 1], grid[best + 1]
+    low, high = float(grid[best - 1]), float(grid[best + 1])
     for _ in range(4):
         d = np.linspace(low, high, 33)
         slope = p * _line(call, d, seen)[1] - (1.0 - p) * _line(call, -d[::-1], seen)[1][::-1]
@@ -113,7 +113,7 @@ def _least(call: Call, seen: View, grid: np.ndarray, mean: np.ndarray, p: float)
         if not rising.size or rising[0] == 0:
             return float(grid[best])
         at = rising[0]
-        low, high = d[at - 1], d[at]
+        low, high = float(d[at - 1]), float(d[at])
         if slope[at] == 0.0:
             return float(d[at])
-    return float(0.5 * (low + high))
+    return 0.5 * (low + high)

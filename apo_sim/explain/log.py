@@ -78,7 +78,8 @@ class Collector:
     """
 
     def __init__(self, source: str):
-        self.source, self._rows = source, 0
+        self.source: str = source
+        self._rows = 0
         self._names: dict[str, str | None] = {}
         self._kept: dict[str, tuple[array, array, array]] = defaultdict(
             lambda: (array("d"), array("d"), array("d"))

@@ -1,5 +1,7 @@
 """The logarithmic barrier."""
 
+from typing import Any, ClassVar
+
 from apo_sim.geometry.tsallis import PowerEntropy
 from apo_sim.pytree import pytree_dataclass
 
@@ -19,4 +21,4 @@ class Burg(PowerEntropy):
         [0.667, 0.333]
     """
 
-    q = 0.0
+    q: ClassVar[Any] = 0.0

@@ -38,7 +38,7 @@ class ChiSquareKL(Bregman):
 
     log_ref: LogPolicy | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.log_ref is not None:
             log_ref = as_log_probs("log_ref", self.log_ref, may_vanish=False)
             object.__setattr__(self, "log_ref", log_ref)

@@ -39,7 +39,7 @@ class Euclidean(Bregman):
 
     lazy: bool = static(default=True)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         as_flag("lazy", self.lazy)
 
     def dual(self, log_policy: LogPolicy) -> Dual:
@@ -78,13 +78,16 @@ def _threshold(dual: Dual, mass: float | Float[Array, "..."]) -> PerContext:
     mass = jnp.asarray(mass, dual.dtype)
     fixed, fixed_mass = jax.lax.stop_gradient((dual, mass))
 
-    def improve(state):
+    def unfinished(state: tuple[Array, Array]) -> Array:
+        return state[1]
+
+    def improve(state: tuple[Array, Array]) -> tuple[Array, Array]:
         lowest, _ = state
         new = _over(fixed > lowest[..., None], fixed, fixed_mass)
         return jnp.maximum(new, lowest), jnp.any(new > lowest)
 
     start = (jnp.broadcast_to(-fixed_mass, dual.shape[:-1]), jnp.array(True))
-    lowest, _ = jax.lax.while_loop(lambda state: state[1], improve, start)
+    lowest, _ = jax.lax.while_loop(unfinished, improve, start)
     # Once more, for the derivatives: they are those of a mean over the arms that remain.
     return _over(fixed > lowest[..., None], dual, mass)
 

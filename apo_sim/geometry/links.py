@@ -122,7 +122,7 @@ class AlphaDivergence(Link):
 
     alpha: float = static(default=0.5)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_single("alpha", self.alpha, "pass one number")
         _ALPHA.check("alpha", self.alpha)
         if concrete(self.alpha) is None:

@@ -1,8 +1,7 @@
 """The normaliser of a policy: one monotone root a context, and its derivatives."""
 
-import functools
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ from jaxtyping import Array, Float
 
 Terms = Float[Array, "*contexts arms"]
 PerContext = Float[Array, "*contexts"]
+Result = TypeVar("Result")
 
 # Bisection alone closes any bracket of floats in so many steps; Newton's steps come to a few.
 _STEPS = 100
@@ -35,7 +35,12 @@ class Curve(Protocol):
         ...
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _of_a_curve(function: Callable[..., Result]) -> jax.custom_jvp[Result]:
+    """`jax.custom_jvp` of all arguments but the first."""
+    return jax.custom_jvp(function, nondiff_argnums=(0,))
+
+
+@_of_a_curve
 def level(
     curve: Curve,
     log_base: Terms,

@@ -88,7 +88,7 @@ class Tsallis(PowerEntropy):
 
     q: float = static(default=0.5)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_single("q", self.q, "pass one number")
         _ORDER.check("q", self.q)
         if concrete(self.q) is None:

@@ -78,7 +78,7 @@ class ConservativeDPO(_Tilted):
 
     noise: float | Float[Array, ""] = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_share("noise", self.noise)
 
     @property
@@ -112,7 +112,7 @@ class RobustDPO(_Tilted):
 
     noise: float | Float[Array, ""] = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_share("noise", self.noise)
 
     @property

@@ -1,5 +1,7 @@
 """Direct preference optimisation."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -74,11 +76,11 @@ def _spread(scores: Float[Array, " arms"], policy: Float[Array, " arms"]) -> Flo
     return policy @ _mean_over_rivals(_log_two_cosh, scores, policy)
 
 
-def _spread_forward(scores, policy):
+def _spread_forward(scores: Array, policy: Array) -> tuple[Array, tuple[Array, Array]]:
     return _spread(scores, policy), (scores, policy)
 
 
-def _spread_backward(kept, slope):
+def _spread_backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, None]:
     scores, policy = kept
     lead = _mean_over_rivals(lambda d: jnp.tanh(0.5 * d), scores, policy)
     return slope * policy * lead, None
@@ -87,11 +89,11 @@ def _spread_backward(kept, slope):
 _spread.defvjp(_spread_forward, _spread_backward)
 
 
-def _log_two_cosh(d):
+def _log_two_cosh(d: Array) -> Array:
     return 0.5 * jnp.abs(d) + jnp.log1p(jnp.exp(-jnp.abs(d)))
 
 
-def _mean_over_rivals(function, scores, policy):
+def _mean_over_rivals(function: Callable[[Array], Array], scores: Array, policy: Array) -> Array:
     """E function(h - h') for every h, over draws of h', some of the pairs at a time."""
     rows = max(1, _PAIRS_AT_ONCE // scores.size)
     if scores.size <= rows:

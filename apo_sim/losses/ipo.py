@@ -31,7 +31,7 @@ class IPO:
 
     tau: float | Float[Array, ""] = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_single("tau", self.tau, "pass one number")
         check_positive("tau", self.tau)
 

@@ -35,7 +35,7 @@ class KTO:
     desirable: float | Float[Array, ""] = 1.0
     undesirable: float | Float[Array, ""] = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("desirable", "undesirable"):
             check_single(name, getattr(self, name), "pass one number above 0")
             check_positive(name, getattr(self, name))

@@ -34,7 +34,7 @@ class SLiC:
 
     margin: float | Float[Array, ""] = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_single("margin", self.margin, "pass one number above 0")
         check_positive("margin", self.margin)
 

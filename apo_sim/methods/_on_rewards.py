@@ -40,7 +40,7 @@ class OnRewards:
     needs_own_responses: ClassVar[bool] = False
     """Whether the data must be responses of the behaviour policy."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, kind in self.schedules.items():
             object.__setattr__(self, name, as_schedule(name, getattr(self, name), kind))
         REWARD_SOURCE("source", self.source)

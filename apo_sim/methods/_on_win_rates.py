@@ -24,7 +24,7 @@ class OnWinRates(OnePolicy):
     schedules: ClassVar[dict[str, Real]] = {}
     """Fields that may change from one iteration to the next, each with its range."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, kind in self.schedules.items():
             object.__setattr__(self, name, as_schedule(name, getattr(self, name), kind))
         RANKER("ranker", self.ranker)

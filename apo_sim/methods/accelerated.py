@@ -65,7 +65,7 @@ class Accelerated:
     method: Method
     momentum: Momentum = Constant(0.3)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         MOVABLE("method", self.method)
         check_momentum(self.momentum)
 

@@ -55,7 +55,7 @@ class ChiPO(TwoPolicies):
     reward_bound: float | Float[Array, ""] = 2.0
     ranker: Ranker = Pairwise()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("beta", "reward_bound"):
             check_single(name, getattr(self, name), POSITIVE.remedy)
             POSITIVE.check(name, getattr(self, name))

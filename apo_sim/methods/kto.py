@@ -67,7 +67,7 @@ class KTO(TwoPolicies):
     reward_bound: float | Float[Array, ""] = 4.0
     ranker: Ranker = Pairwise()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         kinds = dict.fromkeys(("desirable", "undesirable", "reward_bound"), POSITIVE)
         for name, kind in {"beta": _UP_TO_ONE, **kinds}.items():
             check_single(name, getattr(self, name), kind.remedy)

@@ -56,7 +56,7 @@ class MagneticMD(OnWinRates):
 
     schedules: ClassVar[dict[str, Real]] = {"learning_rate": POSITIVE, "temperature": POSITIVE}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "refresh", optional(as_count)("refresh", self.refresh))
 

@@ -45,7 +45,7 @@ class MDVI(OnRewards):
     entropy: float | Float[Array, ""] = 0.0
     source: RewardSource = TrueReward()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_single("temperature", self.temperature, "pass one number above 0")
         check_positive("temperature", self.temperature)

@@ -35,7 +35,7 @@ class TrainingDiverged(Diverged):
             "lower the learning rate, or clip: optax.chain(optax.clip_by_global_norm(1.0), ...)",
         )
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.value, self.iteration)
 
 
@@ -95,7 +95,7 @@ class OnNetwork:
 
     begins_at_random: ClassVar[bool] = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.network, type) or not isinstance(self.network, Policy):
             raise InvalidArgument(
                 "policy",

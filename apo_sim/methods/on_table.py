@@ -66,7 +66,7 @@ class OnTable:
 
     begins_at_random: ClassVar[bool] = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of(OUTPUT)("output", self.output)
         if self.reward_bound is not None:
             check_single("reward_bound", self.reward_bound, "pass one number above 0")

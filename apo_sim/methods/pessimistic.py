@@ -128,7 +128,7 @@ class PessimisticMLE(TwoPolicies):
     ranker: Ranker = Pairwise()
     greedy: bool = static(default=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         kinds = {
             "bound": POSITIVE,
             "regularization": POSITIVE,

@@ -73,7 +73,7 @@ class PPO(OnRewards):
 
     needs_own_responses: ClassVar[bool] = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_single("clip", self.clip, "pass one number above 0")
         check_positive("clip", self.clip)

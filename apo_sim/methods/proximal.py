@@ -98,7 +98,7 @@ class Proximal:
     fit: Fit = OnTable()
     first: Int[Array, ""] | int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_parts(self.loss, self.ranker, self.geometry)
         check_momentum(self.momentum)
         POSITIVE.check("beta", self.beta)

@@ -75,7 +75,7 @@ class CountedPairs:
     ranker: Ranker = Pairwise()
     accumulated: bool = static(default=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         RANKER("ranker", self.ranker)
         as_flag("accumulated", self.accumulated)
 
@@ -119,7 +119,7 @@ class ListedPairs:
     one_by_one: bool = static(default=False)
     accumulated: bool = static(default=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         RANKER("ranker", self.ranker)
         as_flag("one_by_one", self.one_by_one)
         as_flag("accumulated", self.accumulated)
@@ -161,7 +161,7 @@ class SingleLabels:
     ranker: Ranker = Pairwise()
     accumulated: bool = static(default=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         RANKER("ranker", self.ranker)
         as_flag("accumulated", self.accumulated)
 

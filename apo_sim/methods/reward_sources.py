@@ -143,7 +143,7 @@ class FittedReward:
     reward_bound: float | Float[Array, ""] = 2.0
     ranker: Ranker = Pairwise()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         as_flag("refit", self.refit)
         check_single("reward_bound", self.reward_bound, "pass one number above 0")
         check_positive("reward_bound", self.reward_bound)

@@ -59,7 +59,7 @@ class RLHF(OnRewards):
     source: FittedReward = FittedReward()
     online: bool = static(default=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_single("beta", self.beta, "pass one number above 0")
         check_positive("beta", self.beta)
         MODEL("source", self.source)

@@ -90,7 +90,7 @@ class SimPO(TwoPolicies):
     reward_bound: float | Float[Array, ""] = 4.0
     ranker: Ranker = Pairwise()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         kinds = {"beta": POSITIVE, "margin": NON_NEGATIVE, "reward_bound": POSITIVE}
         for name, kind in kinds.items():
             check_single(name, getattr(self, name), kind.remedy)

@@ -130,7 +130,7 @@ class XPO(OnePolicy):
     reward_bound: float | Float[Array, ""] = 2.0
     flipped: float | Float[Array, ""] = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         kinds = {"alpha": NON_NEGATIVE, "beta": POSITIVE, "reward_bound": POSITIVE}
         kinds["flipped"] = PROBABILITY
         for name, kind in kinds.items():

@@ -32,17 +32,24 @@ class Averaging:
 
     decay: float | Float[Array, ""]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_single("decay", self.decay, "pass one number")
         check_extrapolation(self.decay, unrestricted=False, name="decay")
 
     def init(self, tree: Tree) -> State:
-        return tree, jax.tree.map(lambda leaf: 0.0 * leaf, tree)
+        def zero(leaf: Any) -> Any:
+            return 0.0 * leaf
+
+        return tree, jax.tree.map(zero, tree)
 
     def extrapolate(self, new: Tree, state: State, t: Any) -> tuple[Tree, State]:
+        def averaged(average: Any, new: Any, centre: Any) -> Any:
+            return self.decay * average + (1.0 - self.decay) * (new - centre)
+
+        def moved(centre: Any, average: Any) -> Any:
+            return centre + average
+
         centre, average = state
-        average = jax.tree.map(
-            lambda h, n, c: self.decay * h + (1.0 - self.decay) * (n - c), average, new, centre
-        )
-        centre = jax.tree.map(lambda c, h: c + h, centre, average)
+        average = jax.tree.map(averaged, average, new, centre)
+        centre = jax.tree.map(moved, centre, average)
         return centre, (centre, average)

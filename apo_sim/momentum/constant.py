@@ -31,7 +31,7 @@ class Constant(Extrapolation):
     alpha: float | Float[Array, ""]
     unrestricted: bool = static(default=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_single("alpha", self.alpha, "pass one number, or Schedule(...) for one per update")
         as_flag("unrestricted", self.unrestricted)
         check_extrapolation(self.alpha, self.unrestricted)

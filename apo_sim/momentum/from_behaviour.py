@@ -32,7 +32,7 @@ class FromBehaviour:
     alpha: float | Float[Array, ""]
     unrestricted: bool = static(default=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_single("alpha", self.alpha, "pass one number")
         as_flag("unrestricted", self.unrestricted)
         check_extrapolation(self.alpha, self.unrestricted)

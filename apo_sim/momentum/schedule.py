@@ -32,7 +32,7 @@ class Schedule(Extrapolation):
     alphas: Float[Array, " iterations"]
     unrestricted: bool = static(default=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         alphas = as_float("alphas", self.alphas, (None,))
         as_flag("unrestricted", self.unrestricted)
         check_extrapolation(alphas, self.unrestricted, "alphas")
@@ -57,7 +57,7 @@ class FunctionSchedule(Extrapolation):
 
     function: Callable[[Any], Any] = static()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.function, type) or not callable(self.function):
             raise InvalidArgument(
                 "function", self.function, "is not callable", "pass Schedule(...) for an array"

@@ -35,7 +35,7 @@ class Attention:
     length: int = static()
     width: int = static(default=32)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_sizes(self.vocabulary, self.length, self.width)
 
     def init(self, key: Key[Array, ""]) -> Params:

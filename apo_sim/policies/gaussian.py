@@ -41,7 +41,7 @@ class Gaussian:
     depth: int = static(default=1)
     activation: str = static(default="relu")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_layers(self.width, self.depth, self.activation)
         object.__setattr__(self, "actions", as_float("actions", self.actions, (None, None, None)))
 

@@ -29,7 +29,7 @@ class LogLinear:
 
     features: Float[Array, "contexts arms dimension"]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         features = as_float("features", self.features, (None, None, None))
         object.__setattr__(self, "features", features)
 

@@ -51,7 +51,7 @@ class MLP:
     depth: int = static(default=1)
     activation: str = static(default="relu")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_layers(self.width, self.depth, self.activation)
         object.__setattr__(self, "actions", as_float("actions", self.actions, (None, None, None)))
 
@@ -80,7 +80,7 @@ def check_layers(width: Any, depth: Any, activation: Any) -> None:
 
 def new_layers(key: Any, sizes: Sequence[int], activation: str, dtype: Any) -> list[Layer]:
     """Random weights, scaled to the activation that follows them, and biases of zero."""
-    layers = []
+    layers: list[Layer] = []
     keys = jax.random.split(key, len(sizes) - 1)
     for number, (of_layer, size, to) in enumerate(zip(keys, sizes[:-1], sizes[1:], strict=True)):
         gain = 1.0 if activation == "tanh" or number == len(sizes) - 2 else 2.0

@@ -33,7 +33,7 @@ class Recurrent:
     length: int = static()
     width: int = static(default=32)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_sizes(self.vocabulary, self.length, self.width)
 
     def init(self, key: Key[Array, ""]) -> Params:
@@ -48,7 +48,8 @@ class Recurrent:
         }
 
     def conditionals(self, params: Params) -> tuple[Level, ...]:
-        state, levels = jnp.tanh(params["start"]), []
+        state = jnp.tanh(params["start"])
+        levels: list[Level] = []
         for level in range(self.length):
             levels.append(jax.nn.log_softmax(state @ params["out"], axis=1))
             if level + 1 < self.length:

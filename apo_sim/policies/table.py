@@ -31,7 +31,7 @@ class Table:
     contexts: int = static()
     arms: int = static()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         as_count("contexts", self.contexts)
         as_count("arms", self.arms)
 

@@ -39,7 +39,7 @@ class BestAgainstWorst:
     responses: int = static(default=5)
     sampler: Sampler = FromPolicy()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if as_count("responses", self.responses) < 2:
             raise InvalidArgument(
                 "responses", self.responses, "leaves nothing to rank", "pass an integer >= 2"

@@ -31,12 +31,14 @@ class Counts:
 
     wins: Float[Array, "contexts arms arms"]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         wins = as_cells("wins", self.wins)
         check_some("wins", wins)
         object.__setattr__(self, "wins", wins)
 
-    def mean(self, loss: Loss, scores: Float[Array, "contexts arms"], extra: Extra):
+    def mean(
+        self, loss: Loss, scores: Float[Array, "contexts arms"], extra: Extra
+    ) -> Float[Array, ""]:
         """Mean over the pairs.
 
         Args:

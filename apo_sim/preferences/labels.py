@@ -51,7 +51,7 @@ class Labels:
     desirable: Float[Array, "contexts arms"]
     undesirable: Float[Array, "contexts arms"]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         desirable = _WEIGHTS("desirable", self.desirable)
         undesirable = _WEIGHTS("undesirable", self.undesirable)
         if desirable.shape != undesirable.shape:

@@ -48,7 +48,7 @@ class DPOMixP:
 
     beta: float | Float[Array, ""] = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_single("beta", self.beta, _BETA.remedy)
         _BETA.check("beta", self.beta)
 

@@ -48,7 +48,7 @@ class Flipped:
     ranker: Ranker
     probability: float | Float[Array, ""]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         RANKER("ranker", self.ranker)
         check_single("probability", self.probability, "pass one number in [0, 1]")
         PROBABILITY.check("probability", self.probability)

@@ -34,7 +34,7 @@ class Pairs:
     winner: Int[Array, " pairs"]
     loser: Int[Array, " pairs"]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         context = _as_places("context", self.context)
         for name in ("context", "winner", "loser"):
             places = _as_places(name, getattr(self, name))
@@ -49,7 +49,9 @@ class Pairs:
         rows = (number * size + jnp.arange(size)) % self.winner.shape[0]
         return Pairs(self.context[rows], self.winner[rows], self.loser[rows])
 
-    def mean(self, loss: Loss, scores: Float[Array, "contexts arms"], extra: Extra):
+    def mean(
+        self, loss: Loss, scores: Float[Array, "contexts arms"], extra: Extra
+    ) -> Float[Array, ""]:
         """Mean over the pairs.
 
         Args:

@@ -39,7 +39,7 @@ class Pairwise:
     first: Sampler = FromPolicy()
     second: Sampler = FromPolicy()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         SAMPLER("first", self.first)
         SAMPLER("second", self.second)
 

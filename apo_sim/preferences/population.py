@@ -43,7 +43,7 @@ class Population:
     win_rate: Scores
     cells: Cells | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         problem = PROBLEM("problem", self.problem)
         shape = problem.log_ref.shape
         cells = optional(as_cells)("cells", self.cells)

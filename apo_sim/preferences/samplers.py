@@ -107,7 +107,7 @@ class FixedPolicy:
 
     log_policy: LogPolicy
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         shape = as_float("log_policy", self.log_policy, (None, None)).shape
         log_policy = as_log_policy("log_policy", self.log_policy, shape)
         object.__setattr__(self, "log_policy", log_policy)
@@ -146,7 +146,7 @@ class Mixture:
     weights: Float[Array, " samplers"]
     samplers: tuple[Sampler, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         samplers = _SAMPLERS("samplers", self.samplers)
         weights = as_float("weights", self.weights, (None,))
         if weights.shape != (len(samplers),):
@@ -195,7 +195,7 @@ class LogitMixture:
     of_reference: float | Float[Array, ""] = 0.0
     of_reward: float | Float[Array, ""] = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("of_policy", "of_reference", "of_reward"):
             check_single(name, getattr(self, name), _WEIGHT.remedy)
             _WEIGHT.check(name, getattr(self, name))

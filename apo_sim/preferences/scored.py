@@ -45,7 +45,7 @@ class Scored:
     drawn: Float[Array, "contexts arms"]
     known: Bool[Array, "contexts arms"] = None  # type: ignore[assignment]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         reward = _REWARD("reward", self.reward)
         drawn = _DRAWN("drawn", self.drawn)
         known = drawn > 0 if self.known is None else _as_known(self.known)

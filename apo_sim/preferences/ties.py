@@ -59,7 +59,7 @@ class Ties:
     probability: float | Float[Array, ""]
     handling: str = static(default="drop")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         RANKER("ranker", self.ranker)
         check_single("probability", self.probability, "pass one number in [0, 1]")
         PROBABILITY.check("probability", self.probability)

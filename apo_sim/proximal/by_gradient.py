@@ -22,9 +22,9 @@ class Report:
 
     Attributes:
         start: the loss before the first step.
-        end: the loss after the last one, of the same data.
+        end: the loss after the last step, on the same data.
         gradient: norm of its gradient in the parameters before the last step.
-        steps: steps taken.
+        steps: number of steps taken.
     """
 
     start: Float[Array, ""]
@@ -39,17 +39,17 @@ class ByGradient:
 
     Args:
         optimizer: from `apo_sim.optimizers`, or any `optax.GradientTransformation`.
-        steps: at most so many.
+        steps: the most that are taken.
         tolerance: stop once the norm of the gradient is at most this; None: all steps.
-        batch: pairs a step, taken in turn from those of the iteration; None: all of them.
-        keep_state: whether the optimiser goes on from its state in the iteration before; by
-            default it starts afresh, as in a new run of training.
+        batch: pairs per step, taken in turn from those of the iteration; None: all of them.
+        keep_state: whether the optimiser continues from its state in the previous iteration; by
+            default it starts afresh, as in a new training run.
 
     Raises:
-        InvalidArgument: something that is no optimiser, sizes that are no counts, a tolerance
-            that is not positive.
+        InvalidArgument: something that is not an optimiser, sizes that are not counts, a
+            tolerance that is not positive.
 
-    Source: ours; what practice puts in the place of (3.1).
+    Source: ours; what is done in practice in place of (3.1).
 
     Example:
         >>> from apo_sim.optimizers import SGD
@@ -65,7 +65,7 @@ class ByGradient:
     batch: int | None = static(default=None)
     keep_state: bool = static(default=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "optimizer", as_optimizer(self.optimizer))
         as_count("steps", self.steps)
         as_flag("keep_state", self.keep_state)
@@ -83,15 +83,15 @@ class ByGradient:
             check_positive("tolerance", self.tolerance)
 
     def minimise(self, objective: Objective, params: Any, state: Any) -> tuple[Any, Any, Report]:
-        """Bring an objective down.
+        """Minimise an objective.
 
         Args:
-            objective: from parameters and the number of the step to a number.
+            objective: a scalar function of the parameters and the number of the step.
             params: where to start.
             state: of the optimiser; None for a new one.
 
         Returns:
-            The parameters, the state, and the report; start and end are of step 0.
+            The parameters, the state, and the report; start and end are the objective of step 0.
         """
         if state is None:
             state = self.optimizer.init(params)

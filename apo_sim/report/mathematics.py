@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Callable
 from xml.etree import ElementTree
 
 from latex2mathml.converter import convert
@@ -33,7 +34,7 @@ GROUP_OF_ONE = re.compile(r"<mrow>(<(m[ino])>[^<]*</\2>)</mrow>")
 # What the converter gets wrong, and what MathML wants instead.
 FUNCTION = re.compile(r"<(mi|mo)>([A-Za-z]{2,})</\1>(?=(<mo[^>]*>(?:&#x00028;|\()</mo>)?)")
 PRIME = re.compile(r"<msup>(<mi[^>]*>[^<]*</mi>)<mi>&#x02032;</mi></msup>")
-REPAIRS = (
+REPAIRS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     # LaTeX sets a thin space around a function's name, but none before its parenthesis.
     (FUNCTION, lambda found: _function(found[2], before_parenthesis=found[3] is not None)),
     # The prime is raised already: as a superscript it is raised twice, and too small to see.

@@ -5,10 +5,13 @@ from typing import Any
 import jax.numpy as jnp
 
 from apo_sim.geometry import KL, Geometry
+from apo_sim.momentum import Momentum
+from apo_sim.policies import Policy
+from apo_sim.problems import LogPolicy
 from apo_sim.proximal.by_gradient import STEP, ByGradient
 from apo_sim.pytree import pytree_dataclass
 from apo_sim.spaces.log_probabilities import InLogProbabilities
-from apo_sim.spaces.space import log_policy_of
+from apo_sim.spaces.space import Params, State, log_policy_of
 
 
 @pytree_dataclass
@@ -39,13 +42,29 @@ class Distilled:
 
     step: ByGradient = ByGradient()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         STEP("step", self.step)
 
-    def init(self, policy, momentum, params, offset, geometry: Geometry = KL()):
+    def init(
+        self,
+        policy: Policy,
+        momentum: Momentum,
+        params: Params,
+        offset: LogPolicy,
+        geometry: Geometry = KL(),
+    ) -> State:
         return InLogProbabilities().init(policy, momentum, params, offset, geometry)
 
-    def extrapolate(self, policy, momentum, params, offset, state, t, geometry: Geometry = KL()):
+    def extrapolate(
+        self,
+        policy: Policy,
+        momentum: Momentum,
+        params: Params,
+        offset: LogPolicy,
+        state: State,
+        t: Any,
+        geometry: Geometry = KL(),
+    ) -> tuple[Params, LogPolicy, State]:
         _, exact, state = InLogProbabilities().extrapolate(
             policy, momentum, params, offset, state, t, geometry
         )

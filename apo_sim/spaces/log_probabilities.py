@@ -1,8 +1,13 @@
 """Momentum on the log-probabilities: exact, and what a table has."""
 
+from typing import Any
+
 from apo_sim.geometry import KL, Geometry
+from apo_sim.momentum import Momentum
+from apo_sim.policies import Policy
+from apo_sim.problems import LogPolicy
 from apo_sim.pytree import like, pytree_dataclass
-from apo_sim.spaces.space import log_policy_of
+from apo_sim.spaces.space import Params, State, log_policy_of
 
 
 @pytree_dataclass
@@ -29,10 +34,26 @@ class InLogProbabilities:
         1.5
     """
 
-    def init(self, policy, momentum, params, offset, geometry: Geometry = KL()):
+    def init(
+        self,
+        policy: Policy,
+        momentum: Momentum,
+        params: Params,
+        offset: LogPolicy,
+        geometry: Geometry = KL(),
+    ) -> State:
         return momentum.init(geometry.dual(log_policy_of(policy, params, offset)))
 
-    def extrapolate(self, policy, momentum, params, offset, state, t, geometry: Geometry = KL()):
+    def extrapolate(
+        self,
+        policy: Policy,
+        momentum: Momentum,
+        params: Params,
+        offset: LogPolicy,
+        state: State,
+        t: Any,
+        geometry: Geometry = KL(),
+    ) -> tuple[Params, LogPolicy, State]:
         trained = geometry.dual(log_policy_of(policy, params, offset))
         extrapolated, state = like(momentum.extrapolate(trained, state, t), (trained, state))
         behaviour = geometry.policy(extrapolated)

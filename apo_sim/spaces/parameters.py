@@ -1,7 +1,13 @@
 """Momentum on the parameters of the network."""
 
+from typing import Any
+
 from apo_sim.geometry import KL, Geometry
+from apo_sim.momentum import Momentum
+from apo_sim.policies import Policy
+from apo_sim.problems import LogPolicy
 from apo_sim.pytree import like, pytree_dataclass
+from apo_sim.spaces.space import Params, State
 
 
 @pytree_dataclass
@@ -21,9 +27,25 @@ class InParameters:
         [[1.5, 1.5]]
     """
 
-    def init(self, policy, momentum, params, offset, geometry: Geometry = KL()):
+    def init(
+        self,
+        policy: Policy,
+        momentum: Momentum,
+        params: Params,
+        offset: LogPolicy,
+        geometry: Geometry = KL(),
+    ) -> State:
         return momentum.init(params)
 
-    def extrapolate(self, policy, momentum, params, offset, state, t, geometry: Geometry = KL()):
+    def extrapolate(
+        self,
+        policy: Policy,
+        momentum: Momentum,
+        params: Params,
+        offset: LogPolicy,
+        state: State,
+        t: Any,
+        geometry: Geometry = KL(),
+    ) -> tuple[Params, LogPolicy, State]:
         extrapolated, state = like(momentum.extrapolate(params, state, t), (params, state))
         return extrapolated, offset, state

@@ -1,10 +1,17 @@
 """Momentum on the log-probabilities of every next token."""
 
+from typing import Any
+
 import jax
+from jaxtyping import Array
 
 from apo_sim.geometry import KL, Geometry
-from apo_sim.policies.sequence import log_joint
+from apo_sim.momentum import Momentum
+from apo_sim.policies import Policy
+from apo_sim.policies.sequence import Level, log_joint
+from apo_sim.problems import LogPolicy
 from apo_sim.pytree import like, pytree_dataclass
+from apo_sim.spaces.space import Params, State
 
 
 @pytree_dataclass
@@ -29,10 +36,26 @@ class InTokens:
         True
     """
 
-    def init(self, policy, momentum, params, offset, geometry: Geometry = KL()):
+    def init(
+        self,
+        policy: Policy,
+        momentum: Momentum,
+        params: Params,
+        offset: LogPolicy,
+        geometry: Geometry = KL(),
+    ) -> State:
         return momentum.init(_by_prefix(policy.log_prob(params) + offset, policy))
 
-    def extrapolate(self, policy, momentum, params, offset, state, t, geometry: Geometry = KL()):
+    def extrapolate(
+        self,
+        policy: Policy,
+        momentum: Momentum,
+        params: Params,
+        offset: LogPolicy,
+        state: State,
+        t: Any,
+        geometry: Geometry = KL(),
+    ) -> tuple[Params, LogPolicy, State]:
         network = policy.log_prob(params)
         trained = _by_prefix(network + offset, policy)
         extrapolated, state = like(momentum.extrapolate(trained, state, t), (trained, state))
@@ -40,10 +63,11 @@ class InTokens:
         return params, log_joint(levels) - network, state
 
 
-def _by_prefix(log_weights, policy):
-    """Any policy over sequences as next tokens: log P(token | prefix), level by level."""
-    vocabulary, levels = policy.vocabulary, []
-    below = log_weights[0]
+def _by_prefix(log_weights: LogPolicy, policy: Any) -> tuple[Level, ...]:
+    """A `SequencePolicy`, or another one over its actions: log P(token | prefix), by level."""
+    vocabulary: int = policy.vocabulary
+    levels: list[Level] = []
+    below: Array = log_weights[0]
     for _ in range(policy.length):
         children = below.reshape(-1, vocabulary)
         levels.append(jax.nn.log_softmax(children, axis=1))

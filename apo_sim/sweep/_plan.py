@@ -83,7 +83,7 @@ class Plan:
         return (self.family, *itertools.chain(*chosen))
 
     @property
-    def axes(self) -> dict[str, tuple]:
+    def axes(self) -> dict[str, tuple[Any, ...]]:
         """Names and values of the grid's dimensions."""
         return {name: value for name, value in self.settings.items() if isinstance(value, tuple)}
 
@@ -108,7 +108,7 @@ class Plan:
         item = jnp.zeros(()).dtype.itemsize
         return self.runs * self.longest * len(self.variables) * item
 
-    def values(self, name: str) -> tuple:
+    def values(self, name: str) -> tuple[Any, ...]:
         """All values of a setting; of one that no method of the sweep looks at, the default."""
         value = self.settings[name] if name in self.settings else plain_value(name, DEFAULTS[name])
         return value if isinstance(value, tuple) else (value,)

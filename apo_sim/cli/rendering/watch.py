@@ -3,7 +3,14 @@
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from apo_sim.cli.rendering.console import plain
 from apo_sim.cli.rendering.verdicts import state
@@ -24,8 +31,8 @@ class Watch:
     def __init__(self, console: Console):
         self.console = console
         self.verdicts: tuple[Verdict, ...] = ()
-        self.total = 0
-        self.live = Progress(
+        self.total: int = 0
+        self.live: Progress = Progress(
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -34,7 +41,7 @@ class Watch:
             transient=True,
             disable=not console.is_terminal,
         )
-        self.task = self.live.add_task("starting", total=None)
+        self.task: TaskID = self.live.add_task("starting", total=None)
 
     def __enter__(self) -> "Watch":
         self.live.start()
