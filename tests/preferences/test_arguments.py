@@ -105,6 +105,21 @@ def test_a_fixed_policy_is_of_a_problem():
         Pairwise(other, other).cells(BANDIT, BANDIT.log_ref)
 
 
+GOOD: dict[str, Any] = {
+    "key": jax.random.key(0),
+    "ranker": Pairwise(),
+    "problem": BANDIT,
+    "log_policy": BANDIT.log_ref,
+    "samples": 3,
+}
+DRAWS: list[Any] = [draw_counts, draw_pairs]
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+def test_what_can_be_drawn_from_is_drawn_from(draw):
+    draw(**GOOD)
+
+
 @pytest.mark.parametrize(
     ("argument", "bad"),
     [
@@ -116,18 +131,9 @@ def test_a_fixed_policy_is_of_a_problem():
     ],
 )
 def test_what_cannot_be_drawn_from_is_named(argument, bad):
-    good: dict[str, Any] = {
-        "key": jax.random.key(0),
-        "ranker": Pairwise(),
-        "problem": BANDIT,
-        "log_policy": BANDIT.log_ref,
-        "samples": 3,
-    }
-    functions: list[Any] = [draw_counts, draw_pairs]
-    for draw in functions:
-        draw(**good)
+    for draw in DRAWS:
         with pytest.raises(InvalidArgument) as caught:
-            draw(**{**good, argument: bad})
+            draw(**{**GOOD, argument: bad})
         assert caught.value.argument == argument
 
 
