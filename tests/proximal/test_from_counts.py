@@ -87,10 +87,14 @@ def scipy_minimiser(wins, bound, value, slope):
     return np.full(arms, np.nan)
 
 
+# One program for all calls of one loss and one size.
+step = jax.jit(rewards_from_counts, static_argnums=0)
+
+
 def solve(loss, wins, policy, bound, beta=1.0):
     """The step of many problems of one size in one call."""
-    step = jax.jit(lambda w, p, r: rewards_from_counts(loss, w, p, jnp.array(beta), r))
-    rewards, residual = step(jnp.asarray(wins), jnp.log(jnp.asarray(policy)), jnp.asarray(bound))
+    data = jnp.asarray(wins), jnp.log(jnp.asarray(policy))
+    rewards, residual = step(loss, *data, jnp.asarray(beta), jnp.asarray(bound))
     return np.asarray(rewards), float(residual)
 
 
@@ -220,8 +224,8 @@ def test_error_falls_like_the_root_of_the_sample():
         r = out.rewards[0] - reward
         return jnp.mean((r - r.mean()) ** 2)
 
-    keys = jax.random.split(jax.random.key(3), 200)
-    both = jax.jit(jax.vmap(jax.vmap(error, (0, None)), (None, 0)))
-    rms = np.sqrt(both(keys, jnp.asarray(sizes)).mean(axis=1))
+    keys = jnp.tile(jax.random.split(jax.random.key(3), 200), len(sizes))
+    squares = jax.jit(jax.vmap(error))(keys, np.repeat(sizes, 200)).reshape(len(sizes), 200)
+    rms = np.sqrt(squares.mean(axis=1))
     slope = np.polyfit(np.log(sizes), np.log(rms), 1)[0]
     assert abs(slope + 0.5) < 0.05
