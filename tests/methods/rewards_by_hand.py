@@ -68,13 +68,19 @@ def equal(first: Any, second: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, *(jax.tree.map(plain, t) for t in (first, second)))
 
 
-def check_continued(problem: Any, method: Any, samples: Any) -> None:
-    """A run in two parts is the whole run, to the last bit."""
-    settings: dict[str, Any] = {"samples": samples, "key": jax.random.key(5)}
-    whole = apo.solve(problem, method, iterations=4, **settings)
-    half = apo.solve(problem, method, iterations=2, **settings)
-    rest = apo.solve(problem, method, iterations=2, samples=samples, state=half.state)
-    joined = np.concatenate([half.suboptimality, rest.suboptimality])
+def check_continued(
+    problem: Any, method: Any, samples: Any, half: int = 2, **settings: Any
+) -> None:
+    """A run in two parts, of `half` iterations each, is the whole run, to the last bit.
+
+    Where length and settings are those of another test's run, they share its compiled program.
+    """
+    settings = {"samples": samples, **settings}
+    key = jax.random.key(5)
+    whole = apo.solve(problem, method, iterations=2 * half, key=key, **settings)
+    start = apo.solve(problem, method, iterations=half, key=key, **settings)
+    rest = apo.solve(problem, method, iterations=half, state=start.state, **settings)
+    joined = np.concatenate([start.suboptimality, rest.suboptimality])
     np.testing.assert_array_equal(joined, whole.suboptimality)
     equal(rest.state, whole.state)
 
@@ -93,8 +99,10 @@ def check_rate(problem: Any, method: Any, target: Any, iterations: int = 2) -> N
         found = apo.solve(problem, method, iterations=iterations, samples=samples, key=key)
         return jnp.sum((jnp.exp(found.final_log_policy) - target) ** 2)
 
-    many = jax.vmap(jax.vmap(squared_error, (0, None)), (None, 0))
-    errors = np.asarray(jax.jit(many)(jax.random.split(jax.random.key(8), SEEDS), SIZES))
+    # One row of all runs: a second jax.vmap would trace everything once more.
+    keys = jnp.tile(jax.random.split(jax.random.key(8), SEEDS), len(SIZES))
+    errors = jax.jit(jax.vmap(squared_error))(keys, np.repeat(SIZES, SEEDS))
+    errors = np.asarray(errors).reshape(len(SIZES), SEEDS)
     mean = errors.mean(axis=1)
     spread = errors.std(axis=1, ddof=1) / np.sqrt(SEEDS) / mean
     assert (mean > 0).all() and (spread < 0.15).all()

@@ -62,13 +62,12 @@ def test_where_all_data_are_fitted_anew_it_changes_only_who_collects_them():
     assert float(jnp.max(jnp.abs(moved.behaviour[1] - plain.behaviour[1]))) > 0.1
 
 
+# One for each way to hold a state that no other test moves, and one that keeps all data.
 @pytest.mark.parametrize(
     "method",
     [
-        methods.INPO(),
         methods.NashMD(),
         methods.MagneticMD(),
-        methods.DNO(),
         methods.XPO(),
         methods.PPO(methods.FittedReward()),
     ],

@@ -78,7 +78,7 @@ def test_side_by_side_and_continued():
     final = lambda *numbers: apo.solve(BANDIT, MDVI(*numbers), iterations=2).final_log_policy  # noqa: E731
     one_by_one = [final(*numbers) for numbers in zip(prices, entropies, strict=True)]
     np.testing.assert_allclose(jax.vmap(final)(prices, entropies), np.stack(one_by_one), atol=1e-13)
-    check_continued(BANDIT, MDVI(0.5, 0.3), 3)
+    check_continued(BANDIT, MDVI(0.5, 0.3), 3, half=3, save="path")
 
 
 @pytest.mark.parametrize(

@@ -83,13 +83,12 @@ def slow_policy(value):
     return min(found, key=lambda one: one.fun).x.reshape(2, 4)
 
 
-@jax.jit
+# `solve` compiles each of them once.
 def run(bound, radius, key):
     method = PessimisticMLE(FEATURES, bound=bound, regularization=0.05, radius=radius)
     return apo.solve(BANDIT, method, iterations=2, samples=100, key=key, save="path")
 
 
-@jax.jit
 def run_exactly(bound, radius):
     method = PessimisticMLE(FEATURES, bound=bound, regularization=0.05, radius=radius)
     return apo.solve(BANDIT, method, iterations=1, save="path")
@@ -214,11 +213,11 @@ def test_the_fit_comes_to_the_truth_as_one_over_the_root_of_the_labels():
 
 
 def test_a_run_that_goes_on_is_the_whole_run():
-    method = PessimisticMLE(FEATURES, radius=0.05)
-    numbers: Any = {"samples": 50}
-    whole = apo.solve(BANDIT, method, iterations=2, key=jax.random.key(2), **numbers)
-    half = apo.solve(BANDIT, method, iterations=1, key=jax.random.key(2), **numbers)
-    rest = apo.solve(BANDIT, method, iterations=1, state=half.state, **numbers)
+    method = PessimisticMLE(FEATURES, bound=1.0, regularization=0.05, radius=0.05)
+    settings: Any = {"samples": 50, "save": "path"}
+    whole = apo.solve(BANDIT, method, iterations=2, key=jax.random.key(2), **settings)
+    half = apo.solve(BANDIT, method, iterations=1, key=jax.random.key(2), **settings)
+    rest = apo.solve(BANDIT, method, iterations=1, state=half.state, **settings)
     np.testing.assert_array_equal(rest.final_log_policy, whole.final_log_policy)
     assert float(whole.state.data.labels) == 100.0 == float(whole.state.data.wins.sum())
 

@@ -24,6 +24,22 @@ RATES = jnp.array([0.5, 2.0, 0.3, 1.1, 0.8])
 CLASS: Any = FittedReward
 
 
+@pytest.fixture(scope="module")
+def steps():
+    """A model of the reward learnt from some labels, and a step on others; compiled once."""
+    method = REBEL(0.7, FittedReward())
+
+    @jax.jit
+    def both(earlier, wins):
+        state = method.init(BANDIT, None)
+        model, _ = method.source.learn(BANDIT, state.source, Counts(earlier), jnp.array(0))
+        state = type(state)(model, state.log_policy)
+        new, report = method.step(BANDIT, state, Counts(wins), jnp.array(1))
+        return new.log_policy, report.rewards
+
+    return both
+
+
 def by_hand(policy, pairs, eta, reward):
     """Least squares in the log-ratios of one context; then every group gets its probability."""
     arms = len(policy)
@@ -55,22 +71,18 @@ def test_so_it_is_wherever_the_pairs_link_all_arms():
 
 
 @pytest.mark.parametrize("pairs", [[(0, 1), (2, 3)], [(3, 0), (0, 2), (0, 0)]])
-def test_groups_of_pairs(pairs):
+def test_groups_of_pairs(steps, pairs):
     """Some arms are not linked to others; the model of the reward knows them all from before."""
-    method = REBEL(0.7, FittedReward())
-    state = method.init(BANDIT, None)
-    earlier = jnp.ones((2, 4, 4)).at[:, 0].set(2.0)
-    model, _ = method.source.learn(BANDIT, state.source, Counts(earlier), jnp.array(0))
-    wins = jnp.zeros((2, 4, 4))
+    earlier, wins = np.ones((2, 4, 4)), np.zeros((2, 4, 4))
+    earlier[:, 0] = 2.0
     for i, j in pairs:
-        wins = wins.at[0, i, j].add(2.0).at[0, j, i].add(1.0)
-    state = type(state)(model, state.log_policy)
-    new, report = method.step(BANDIT, state, Counts(wins), jnp.array(1))
-    assert report.rewards is not None
-    expected = by_hand(POLICY[0], pairs, 0.7, np.asarray(report.rewards[0]))
-    np.testing.assert_allclose(np.exp(new.log_policy[0]), expected, atol=1e-12)
+        wins[0, i, j] += 2.0
+        wins[0, j, i] += 1.0
+    log_policy, rewards = steps(jnp.asarray(earlier), jnp.asarray(wins))
+    expected = by_hand(POLICY[0], pairs, 0.7, np.asarray(rewards[0]))
+    np.testing.assert_allclose(np.exp(log_policy[0]), expected, atol=1e-12)
     # Without a pair there is nothing to fit.
-    np.testing.assert_allclose(np.exp(new.log_policy[1]), POLICY[1], atol=1e-14)
+    np.testing.assert_allclose(np.exp(log_policy[1]), POLICY[1], atol=1e-14)
 
 
 def test_single_responses_pair_with_each_other():

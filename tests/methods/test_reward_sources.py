@@ -92,11 +92,10 @@ def test_the_labels_that_a_model_is_fitted_to(refit):
     source = FittedReward(refit=refit)
     settings: dict[str, Any] = {"iterations": 3, "samples": 2_000, "key": KEY, "save": "path"}
     found = apo.solve(BANDIT, NPG(0.7, source), **settings)
-    wins = np.zeros((2, 4, 4))
+    wins, draw = np.zeros((2, 4, 4)), jax.jit(source.request.draw)
     for t in range(3):
         behaviour = found.path.behaviour[t]
-        drawn = source.request.draw(jax.random.fold_in(KEY, t), BANDIT, behaviour, 2_000.0).wins
-        new = np.asarray(drawn)
+        new = np.asarray(draw(jax.random.fold_in(KEY, t), BANDIT, behaviour, 2_000.0).wins)
         if refit or t == 0:
             wins = wins + new
         reward = np.stack([bradley_terry(context) for context in wins])
@@ -109,7 +108,7 @@ def test_arms_never_compared_have_no_advantage():
     source = FittedReward()
     state = source.init(BANDIT)
     wins = jnp.zeros((2, 4, 4)).at[0, 1, 2].set(3.0).at[0, 2, 1].set(1.0).at[0, 3, 3].set(5.0)
-    found = source.learn(BANDIT, state, preferences.Counts(wins), jnp.array(0))[1]
+    found = jax.jit(source.learn)(BANDIT, state, preferences.Counts(wins), jnp.array(0))[1]
     np.testing.assert_array_equal(found.known, [[False, True, True, False], [False] * 4])
     half = 0.5 * np.log(3.0)
     np.testing.assert_allclose(found.advantage, [[0, half, -half, 0], [0] * 4], atol=1e-6)
