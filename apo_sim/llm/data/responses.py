@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from apo_sim.llm.models.adapters import adapted
 from apo_sim.llm.models.llama import Llama
 from apo_sim.llm.models.loading import Model
 from apo_sim.llm.models.meshes import evenly, fetched, local_mesh
+from apo_sim.llm.programs import shared
 
 _COLDEST = 1e-6
 
@@ -109,11 +110,7 @@ class Sampler:
             )
         self.model, self.sampling = model, sampling
         self._own = None
-        self._drawn = jax.jit(
-            functools.partial(
-                _drawn, nnx.graphdef(model.network), sampling, jnp.asarray(model.tokenizer.ends)
-            )
-        )
+        self._drawn = _program(nnx.graphdef(model.network), sampling, model.tokenizer.ends)
 
     def fits(self, prompt: str) -> bool:
         """Whether a prompt is short enough."""
@@ -140,6 +137,23 @@ class Sampler:
             yield
         finally:
             self._own = None  # leaves the devices to the training
+
+    def draw_all(
+        self, prompts: Sequence[str], *seeds: int, tick: Callable[[int], None]
+    ) -> list[Response]:
+        """One response to each of any number of prompts, batch after batch.
+
+        Args:
+            prompts: what the user says.
+            seeds: together with the place of a batch, all randomness comes from them.
+            tick: told how many responses have been drawn with every batch.
+        """
+        found = []
+        for place in range(0, len(prompts), self.sampling.batch):
+            here = prompts[place : place + self.sampling.batch]
+            found += self.draw(here, seed_of(*seeds, place))
+            tick(len(here))
+        return found
 
     def draw(self, prompts: Sequence[str], seed: int) -> list[Response]:
         """One response to each of at most `batch` prompts.
@@ -186,10 +200,26 @@ class Sampler:
         return Response(own, ended, tokenizer.decode(own), int(tokens[length]) if ended else None)
 
 
+def seed_of(*numbers: int) -> int:
+    """A seed of its own for each combination of numbers.
+
+    Example:
+        >>> seed_of(0, 1) != seed_of(1, 0)
+        True
+    """
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+@shared
+def _program(graph: Any, sampling: Sampling, ends: tuple[int, ...]) -> Callable[..., Array]:
+    """What draws from any network of this graph."""
+    return jax.jit(functools.partial(_drawn, graph, sampling, ends))
+
+
 def _drawn(
     graph: Any,
     sampling: Sampling,
-    ends: Int[Array, " ends"],
+    ends: tuple[int, ...],
     state: Any,
     asked: Int[Array, "batch prompt"],
     there: Bool[Array, "batch prompt"],
@@ -231,7 +261,7 @@ def _drawn(
         tokens = jax.lax.dynamic_update_slice_in_dim(
             tokens, found[:, None], place + 1 - begin, axis=1
         )
-        return place + 1, tokens, cache, ended | jnp.isin(found, ends)
+        return place + 1, tokens, cache, ended | jnp.isin(found, jnp.asarray(ends))
 
     mask = make_causal_attn_mask(there)[:, :begin]
     kwargs = {}
@@ -241,7 +271,7 @@ def _drawn(
     logits, cache = network(asked, positions[:, :begin], cache, mask, **kwargs)
     first = token(logits, begin - 1)
     tokens = jnp.zeros((batch, sampling.max_tokens), jnp.int32).at[:, 0].set(first)
-    start = jnp.asarray(begin), tokens, cache, jnp.isin(first, ends)
+    start = jnp.asarray(begin), tokens, cache, jnp.isin(first, jnp.asarray(ends))
     return jax.lax.while_loop(going_on, further, start)[1]
 
 

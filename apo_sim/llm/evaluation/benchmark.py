@@ -188,16 +188,9 @@ def evaluate(
         )
     asked = [prompt.text for prompt in benchmark.prompts]
     sampler, seed = Sampler(model, sampling), as_seed("seed", seed)
-    answered = []
     with bar("responses", as_count("seeds", seeds) * len(asked), 0, progress) as tick:
-        for number in range(seeds):
-            texts = []
-            for place in range(0, len(asked), sampling.batch):
-                part = asked[place : place + sampling.batch]
-                folded = int(np.random.SeedSequence([seed, number, place]).generate_state(1)[0])
-                texts += [response.text for response in sampler.draw(part, folded >> 1)]
-                tick(len(part))
-            answered.append(texts)
+        drawn = [sampler.draw_all(asked, seed, number, tick=tick) for number in range(seeds)]
+    answered = [[response.text for response in responses] for responses in drawn]
     return Scores(benchmark.name, marked(benchmark, answered))
 
 

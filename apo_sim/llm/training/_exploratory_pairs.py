@@ -9,10 +9,10 @@ import numpy as np
 from apo_sim.llm.data.preference_pairs import Pairing, Preference, preferences
 from apo_sim.llm.data.prompts import Prompt
 from apo_sim.llm.data.rankers import ResponseRanker, check_scores
-from apo_sim.llm.data.responses import Sampler
+from apo_sim.llm.data.responses import Sampler, seed_of
 from apo_sim.llm.models.loading import Model
 from apo_sim.llm.training._reference import Reference
-from apo_sim.llm.training.source import Watch, ended, responses, seed_of
+from apo_sim.llm.training.source import Watch, ended, responses
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The arguments of `fine_tune`, checked before anything compiles, is written or is drawn."""
+"""Checks of the arguments of `fine_tune`, made before anything is compiled, written or drawn."""
 
 from typing import Any
 
@@ -32,30 +32,31 @@ from apo_sim.llm.training.step import FineTuning
 
 
 def as_expo(name: str, value: Any) -> float:
-    """The kind of ExPO's weight."""
+    """ExPO's weight as a float: finite and at least 0."""
     check_single(name, value, NON_NEGATIVE.remedy)
     NON_NEGATIVE.check(name, value)
     return float(value)
 
 
 KINDS: dict[str, Kind] = {
-    "model": instance_of(Model, "is no model", "pass what apo_sim.llm.load returns"),
+    "model": instance_of(Model, "is not a model", "pass what apo_sim.llm.load returns"),
     "ranker": optional(
-        instance_of(ResponseRanker, "is no ranker", "pass an instance such as Verifiable()")
+        instance_of(ResponseRanker, "is not a ranker", "pass an instance such as Verifiable()")
     ),
     "iterations": as_count,
-    "sampling": instance_of(Sampling, "is no Sampling", "pass Sampling(...)"),
-    "pairing": instance_of(Pairing, "is no pairing", "pass an instance such as TopAgainstBottom()"),
-    "tuning": instance_of(FineTuning, "is no FineTuning", "pass FineTuning(...)"),
-    "lora": optional(instance_of(LoRA, "is no LoRA", "pass LoRA(rank=16), or None")),
+    "sampling": instance_of(Sampling, "is not a Sampling", "pass Sampling(...)"),
+    "pairing": instance_of(Pairing, "is not a pairing", "pass one, such as TopAgainstBottom()"),
+    "tuning": instance_of(FineTuning, "is not a FineTuning", "pass FineTuning(...)"),
+    "lora": optional(instance_of(LoRA, "is not a LoRA", "pass LoRA(rank=16), or None")),
     "source": optional(
-        instance_of(Source, "is no source", "pass an instance with `pairs`, or None")
+        instance_of(Source, "is not a source", "pass an object with a method `pairs`, or None")
     ),
     "seed": as_seed,
     "mesh": optional(
-        instance_of(jax.sharding.Mesh, "is no mesh", "pass what apo_sim.llm.mesh returns, or None")
+        instance_of(jax.sharding.Mesh, "is not a mesh", "pass an apo_sim.llm.mesh(), or None")
     ),
     "expo": as_expo,
+    "judge_every": as_flag,
     "progress": as_flag,
     "watch_policy": optional(as_function),
 }
@@ -68,14 +69,14 @@ def as_betas(beta: Any, iterations: int) -> list[float]:
         raise InvalidArgument(
             "beta", beta, f"has shape {values.shape}", f"pass one number, or {iterations}"
         )
-    # As they were given: the step's own rounding comes later.
+    # As given: only the step rounds them to its own precision.
     return [float(value) for value in np.broadcast_to(np.asarray(beta, float), iterations)]
 
 
 def as_method(loss: Any, momentum: Any, geometry: Any, iterations: int) -> Objective:
-    """What a step minimises; refuse what is no loss or no rule, or a schedule of the wrong length.
+    """The objective of a step, once loss, geometry, rule and the length of a schedule are checked.
 
-    As `run` does, and losses of labelled responses are welcome.
+    The checks are those of `run`, but losses of labelled responses are accepted too.
     """
     found = as_objective(loss, geometry)
     check_momentum(momentum, iterations)
@@ -83,10 +84,10 @@ def as_method(loss: Any, momentum: Any, geometry: Any, iterations: int) -> Objec
 
 
 def check_source(source: Any, **given: Any) -> None:
-    """Pairs come from prompts and a ranker, or from a source that knows of neither."""
+    """Require a ranker without a source, and nothing that a source would leave unused."""
     if source is None:
         if given["ranker"] is None:
-            raise InvalidArgument("ranker", None, "is missing", "pass one, as Verifiable()")
+            raise InvalidArgument("ranker", None, "is missing", "pass one, such as Verifiable()")
         return
     for name, value in given.items():
         if value is not None:
@@ -96,10 +97,10 @@ def check_source(source: Any, **given: Any) -> None:
 
 
 def check_model(model: Model, mesh: jax.sharding.Mesh | None) -> None:
-    """Refuse weights that are no numbers, or lie elsewhere than on the mesh."""
+    """Refuse weights that are not finite, or that are not on the devices of the mesh."""
     if not stored_parameters.are_finite(model.network):
         raise InvalidArgument(
-            "model", model.name, "has weights that are no finite numbers", "load another"
+            "model", model.name, "has weights that are not finite", "load another"
         )
     _, leaf = stored_parameters.named(model.network)[0]
     lies = leaf.get_value().sharding.device_set
@@ -114,12 +115,12 @@ def check_model(model: Model, mesh: jax.sharding.Mesh | None) -> None:
 
 
 def check_batch(tuning: FineTuning, mesh: jax.sharding.Mesh | None) -> None:
-    """A part of a batch is shared out among the processes, and among the shards of the data."""
+    """Refuse a batch whose parts cannot be split evenly among processes or data shards."""
     shards = jax.process_count() if mesh is None else mesh.shape[AXES[0]]
     if (tuning.batch // tuning.accumulate) % shards:
         raise InvalidArgument(
             "batch",
             tuning.batch,
-            f"in {tuning.accumulate} parts cannot be shared out among {shards} shards",
-            "pass a multiple of accumulate times the shards",
+            f"in {tuning.accumulate} parts cannot be split evenly among {shards} shards",
+            "pass a multiple of accumulate times the number of shards",
         )

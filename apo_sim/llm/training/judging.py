@@ -11,11 +11,11 @@ from apo_sim.llm import stages
 from apo_sim.llm.data.preference_pairs import Preference, Tokens
 from apo_sim.llm.data.prompts import Prompt
 from apo_sim.llm.data.rankers import ResponseRanker, check_scores
-from apo_sim.llm.data.responses import Response, Sampler
+from apo_sim.llm.data.responses import Response, Sampler, seed_of
 from apo_sim.llm.evaluation.held_out import Judged, summary
 from apo_sim.llm.models import stored_parameters
 from apo_sim.llm.models.loading import Model
-from apo_sim.llm.training.source import JUDGED, Watch, ended, responses, seed_of
+from apo_sim.llm.training.source import JUDGED, Watch, ended, responses
 from apo_sim.llm.training.step import ProximalTrainer
 from apo_sim.statistics import divergence
 

@@ -21,7 +21,7 @@ from apo_sim.llm.data import preference_pairs
 from apo_sim.llm.data.preference_pairs import Pairing, Preference, TopAgainstBottom
 from apo_sim.llm.data.prompts import Prompt, as_prompts, folds
 from apo_sim.llm.data.rankers import ResponseRanker
-from apo_sim.llm.data.responses import Sampler, Sampling
+from apo_sim.llm.data.responses import Sampler, Sampling, seed_of
 from apo_sim.llm.models import stored_parameters
 from apo_sim.llm.models.adapters import trained
 from apo_sim.llm.models.loading import Model
@@ -49,7 +49,6 @@ from apo_sim.llm.training.source import (
     Source,
     Watch,
     check_pairs,
-    seed_of,
     usable,
 )
 from apo_sim.llm.training.step import FineTuning, ProximalTrainer, StepDiverged
@@ -69,9 +68,9 @@ class Outcome:
     Attributes:
         model: pi_hat_T, or where ExPO leads from it, with its adapters if it has any; `llm.save`
             merges them.
-        rows: figures of every policy, in order: the reference, pi_hat_1, pi_1, ... pi_hat_T; each
-            with `policy`, `iteration` and those of `evaluation.summary`; empty without held-out
-            prompts.
+        rows: figures of every policy judged, in order: the reference, pi_hat_1, pi_1, ...
+            pi_hat_T; each with `policy`, `iteration` and those of `evaluation.summary`; empty
+            without held-out prompts.
         steps: loss, margin, accuracy and learning rate of every inner step, with `iteration`, and
             what `apo_sim.llm.training._watching` notes.
         pairs: preference pairs of every iteration.
@@ -103,6 +102,7 @@ def fine_tune(
     lora: LoRA | None = None,
     expo: float = 0.0,
     held_out: Any = None,
+    judge_every: bool = True,
     source: Source | None = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -134,7 +134,9 @@ def fine_tune(
         lora: train adapters, which the model then carries; None: all parameters.
         expo: weight of ExPO, the step beyond pi_hat_T, away from the reference, that a run may
             end with; see `apo_sim.llm.expo`.
-        held_out: prompts to judge every policy on; None: none is judged.
+        held_out: prompts to judge policies on; None: none is judged.
+        judge_every: judge every policy, or else the reference and the last ones alone: pi_hat_T
+            and where ExPO leads from it.
         source: of preference pairs, in the place of `prompts`, `ranker`, `sampling`, `pairing`
             and `held_out`.
         seed: all randomness comes from it.
@@ -229,6 +231,7 @@ def fine_tune(
             extrapolator=Extrapolator(model.network, momentum, moved),
             source=source,
             judge=None if judged is None else Judge(model, trainer, *judged, seed),
+            judge_every=judge_every,
             betas=betas,
             expo=expo,
             reference=reference,
@@ -257,6 +260,7 @@ class OuterRun:
     extrapolator: Extrapolator
     source: Source
     judge: Judge | None
+    judge_every: bool
     betas: list[float]
     expo: float
     reference: Reference | None
@@ -279,10 +283,11 @@ class OuterRun:
             told(t, self.model.network)
             steps += [{"iteration": t, **entry} for entry in log["steps"]]
             counts.append(log["pairs"])
-            rows += self._judged(folder / "judged-hat", t, "pi_hat")
+            if self.judge_every or t == last:
+                rows += self._judged(folder / "judged-hat", t, "pi_hat")
             if t < last:
                 self._extrapolate(t)
-                if not isinstance(self.extrapolator.momentum, NoMomentum):
+                if self.judge_every and not isinstance(self.extrapolator.momentum, NoMomentum):
                     rows += self._judged(folder / "judged-centre", t, "pi")
             self._report(rows, steps, counts)
         if self.expo and self.reference is not None:

@@ -28,14 +28,14 @@ from apo_sim.llm.models.loading import Model
 
 # Purposes that randomness is drawn for.
 DATA, ORDER, JUDGED, OTHERS = range(4)
-# Batches of responses that are stored as one.
+# Batches of responses that are stored together.
 _BATCHES = 8
 
 Watch = Callable[[str, int], Any]
 
 
 class PromptsLeftOut(UserWarning):
-    """Some prompts cannot be used: too long, or not to be ranked."""
+    """Some prompts cannot be used: they are too long, or the ranker cannot score them."""
 
 
 @runtime_checkable
@@ -45,15 +45,15 @@ class Source(Protocol):
     def pairs(
         self, model: Model, t: int, beta: float, seed: int, folder: Path, watch: Watch
     ) -> list[Preference]:
-        """Preference pairs between responses of pi_t (t = 0, 1, ...), which the model now is.
+        """Preference pairs between responses of pi_t (t = 0, 1, ...), where the model is now.
 
         Args:
             model: its network is at the proximal centre.
             t: updates made so far.
             beta: proximal weight of the coming update.
             seed: all randomness comes from it.
-            folder: of this iteration, for what should not be drawn twice.
-            watch: makes a progress bar, from what is counted and how many there are.
+            folder: of this iteration; what is kept there need not be drawn again.
+            watch: makes a progress bar, given what is counted and how many there are.
         """
         ...
 
@@ -95,42 +95,39 @@ class Sampled:
 def responses(
     sampler: Sampler, asked: Sequence[str], seed: int, folder: Path, watch: Watch
 ) -> list[Response]:
-    """One response to each prompt; what is drawn is kept, and every process draws its share.
+    """One response to each prompt; each process draws its share, and all of them are kept.
 
-    What is kept counts only for the weights that it was drawn from.
+    Kept responses are used again only with the weights that they were drawn from.
     """
-    batch = sampler.sampling.batch
     of = stages.mark(stored_parameters.digest(sampler.model.network), list(asked), seed)
-    size = _BATCHES * batch
+    size = _BATCHES * sampler.sampling.batch
     parts = range(-(-len(asked) // size))
     mine = [part for part in parts if part % jax.process_count() == jax.process_index()]
     files = [folder.with_name(f"{folder.name}-{part:05d}") for part in parts]
-    with sampler.on_own_devices(), watch("responses", -(-len(asked) // batch)) as tick:
+    with sampler.on_own_devices(), watch("responses", len(asked)) as tick:
         for part in mine:
             here = asked[part * size : (part + 1) * size]
             if stages.ready(files[part], of):
-                tick(-(-len(here) // batch))
+                tick(len(here))
                 continue
-            found = []
-            for place in range(0, len(here), batch):
-                found += sampler.draw(here[place : place + batch], seed_of(seed, part, place))
-                tick(1)
+            found = sampler.draw_all(here, seed, part, tick=tick)
             stages.complete(files[part], _writer(found), of, alone=True)
     stages.together(str(folder))
     return [response for file in files for response in _read(file)]
 
 
 def ended(response: Response, end: int) -> Tokens:
-    """Tokens of a response, with the one that ends it if it ended: what the model is trained on."""
+    """What the model is trained on: the tokens of a response, and its end token if it ended."""
     last = end if response.end is None else response.end
     return (*response.tokens, last) if response.ended else response.tokens
 
 
 def check_pairs(found: Any, model: Model) -> None:
-    """Refuse what a source should not bring: JAX would read past the vocabulary without a word.
+    """Refuse pairs that cannot be used: JAX would silently read past the vocabulary.
 
     Raises:
-        InvalidArgument: no pairs; tokens that are none of the model; a weight that is no number.
+        InvalidArgument: no list of pairs; a token outside the vocabulary; a weight that is not
+            finite.
     """
     remedy = "let the source return a list of Preference"
     if not isinstance(found, Sequence) or not all(isinstance(p, Preference) for p in found):
@@ -165,7 +162,7 @@ def usable(
     """The prompts that are short enough and can be ranked; a warning counts the others.
 
     Raises:
-        InvalidArgument: none is.
+        InvalidArgument: there are none.
     """
     accepts = getattr(ranker, "accepts", lambda _: True)
     function_of(None)("ranker.accepts", accepts)
@@ -200,8 +197,3 @@ def _read(folder: Path) -> list[Response]:
     lines = (folder / "responses.jsonl").read_text(encoding="utf-8").splitlines()
     entries = [json.loads(line) for line in lines]
     return [Response(**{**entry, "tokens": tuple(entry["tokens"])}) for entry in entries]
-
-
-def seed_of(*numbers: int) -> int:
-    """A seed of its own for each combination of numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

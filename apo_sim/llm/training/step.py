@@ -25,6 +25,7 @@ from apo_sim.llm.data.preference_pairs import Preference
 from apo_sim.llm.models import stored_parameters
 from apo_sim.llm.models.adapters import adapted
 from apo_sim.llm.models.meshes import AXES, fetched
+from apo_sim.llm.programs import shared
 from apo_sim.llm.training._watching import (
     FIGURES,
     mean_entropy,
@@ -41,13 +42,15 @@ from apo_sim.llm.training.objectives import Objective, as_objective
 from apo_sim.losses import Loss, PointwiseLoss
 from apo_sim.methods import TrainingDiverged
 
+Optimizer = Callable[[Any], optax.GradientTransformation]
+
 
 class StepDiverged(TrainingDiverged):
-    """A proximal step of a transformer that ends with numbers that are not finite.
+    """A proximal step of a transformer whose loss, policy or figures are not finite.
 
     Attributes:
         iteration: in which it happened, counted from 1.
-        what: is not finite, in words.
+        what: what is not finite, in words.
 
     Example:
         >>> raise StepDiverged(1e20, 2, "the loss of inner step 3 is nan")
@@ -76,12 +79,12 @@ class FineTuning:
     """The inner training of a proximal step. The defaults are the paper's.
 
     Args:
-        learning_rate: at its highest: it climbs from near zero and falls back, linearly.
+        learning_rate: peak of the schedule, which climbs linearly from near zero and falls back.
         warmup: share of the steps in which it climbs, in [0, 1).
-        batch: pairs a step.
-        accumulate: parts that a batch is worked through in, to save memory.
-        epochs: times that every pair is seen.
-        optimizer: from a learning rate to a transformation of optax; None: RMSProp.
+        batch: pairs per step.
+        accumulate: number of parts in which a batch is processed, to save memory.
+        epochs: how often every pair is seen.
+        optimizer: maps a learning rate to an optax transformation; None: RMSProp.
 
     Raises:
         InvalidArgument: a setting out of its range.
@@ -96,7 +99,7 @@ class FineTuning:
     batch: int = 64
     accumulate: int = 1
     epochs: int = 1
-    optimizer: Callable[[Any], optax.GradientTransformation] | None = None
+    optimizer: Optimizer | None = None
 
     def __post_init__(self):
         check_single("learning_rate", self.learning_rate, "pass one number")
@@ -121,14 +124,20 @@ class FineTuning:
         return self.learning_rate * np.where(number < climb, up, down)
 
     def transformation(self, learning_rate: Any) -> optax.GradientTransformation:
-        """The optimiser at a learning rate, which may be traced: its state knows of none."""
-        if self.optimizer is None:
-            made = optax.rmsprop(learning_rate, decay=RMSPROP_DECAY)
-        else:
-            made = self.optimizer(learning_rate)
-        if self.accumulate == 1:
-            return watched(made)
-        return optax.MultiSteps(watched(made), self.accumulate).gradient_transformation()
+        """The optimiser at a learning rate, which may be traced: no state depends on it."""
+        return _transformation(self.optimizer, self.accumulate, learning_rate)
+
+
+def _transformation(
+    optimizer: Optimizer | None, accumulate: int, learning_rate: Any
+) -> optax.GradientTransformation:
+    if optimizer is None:
+        made = optax.rmsprop(learning_rate, decay=RMSPROP_DECAY)
+    else:
+        made = optimizer(learning_rate)
+    if accumulate == 1:
+        return watched(made)
+    return optax.MultiSteps(watched(made), accumulate).gradient_transformation()
 
 
 def response_log_probs(network: Any, batch: Batch) -> Float[Array, "pairs sides"]:
@@ -142,7 +151,7 @@ def response_log_probs(network: Any, batch: Batch) -> Float[Array, "pairs sides"
 def token_log_probs(network: Any, batch: Batch) -> Float[Array, "pairs sides responses"]:
     """log pi(token | what comes before it) of the responses, in nats, shape (B, S, R).
 
-    Zero where a response is over.
+    Zero after the end of a response.
     """
     return _of_tokens(network, batch)[0]
 
@@ -172,7 +181,7 @@ def _of_tokens(network: Any, batch: Batch) -> tuple[Array, Array]:
 def objective(
     network: Any, batch: Batch, loss: Loss | PointwiseLoss | Objective, geometry: Any = KL()
 ) -> tuple[Array, dict[str, Array]]:
-    """Mean of a loss over a batch, and how the pairs stand: (3.1) with data.
+    """Mean of a loss over a batch, and figures of its pairs: (3.1) with data.
 
     See `apo_sim.llm.training.objectives.Objective` for the scores.
     """
@@ -192,24 +201,45 @@ def objective(
 
 
 class _Place(NamedTuple):
-    """Where a step has come to: what it trains, and the optimiser's state."""
+    """State of a step: the parameters that it trains, and the optimiser's state."""
 
     policy: Any
     optimizer: Any
 
 
-class ProximalTrainer:
-    """Trains a network by a loss of this library; one object, and one program, for all steps.
+@shared
+def _programs(
+    graph: Any, aim: Objective, optimizer: Optimizer | None, accumulate: int
+) -> tuple[Any, Any]:
+    """What changes a policy by a part of a batch, and what computes log-probabilities."""
 
-    Parameters are changed in their own place: the device holds them, their gradient and the
-    optimiser's state, and nothing twice.
+    def descend(at: _Place, still: Any, batch: Batch, rate: Any) -> tuple[_Place, Any]:
+        def mean(policy: Any) -> Any:
+            return objective(nnx.merge(graph, policy, still), batch, aim)
+
+        gradient, report = jax.grad(mean, has_aux=True)(at.policy)
+        rule = _transformation(optimizer, accumulate, rate)
+        updates, state = rule.update(gradient, at.optimizer, at.policy)
+        report |= {name: optax.tree_utils.tree_get(state, name) for name in FIGURES}
+        return _Place(optax.apply_updates(at.policy, updates), state), report
+
+    # Only these numbers come back: nnx.jit would return, and so copy, the network too.
+    log_probs = jax.jit(lambda state, batch: token_log_probs(nnx.merge(graph, state), batch))
+    return jax.jit(descend, donate_argnums=0), log_probs
+
+
+class ProximalTrainer:
+    """Trains a network by a loss of this library; equal trainers share their compiled programs.
+
+    Parameters are updated in place: the device holds them, their gradient and the optimiser's
+    state, each once.
 
     Args:
-        network: trained in place; with LoRA in it, only that is trained. Parameters that are
-            trained in less than single precision bring a warning, `StepsRounded`.
+        network: trained in place; if it has LoRA adapters, only those are. Parameters that are
+            trained in less than single precision cause the warning `StepsRounded`.
         loss: any of `apo_sim.losses`, or an objective.
         tuning: the inner training.
-        padding: token that fills up.
+        padding: token that fills up a batch.
         geometry: of the scores of a loss; an objective has its own.
     """
 
@@ -228,30 +258,16 @@ class ProximalTrainer:
         self.objective = aim = as_objective(loss, geometry)
         self._trained = nnx.LoRAParam if adapted(network) else nnx.Param
         warn_of_rounding(nnx.state(network, self._trained), tuning.learning_rate)
-        graph = nnx.graphdef(network)
-
-        def descend(at: _Place, still: Any, batch: Batch, rate: Any) -> tuple[_Place, Any]:
-            def mean(policy: Any) -> Any:
-                return objective(nnx.merge(graph, policy, still), batch, aim)
-
-            gradient, report = jax.grad(mean, has_aux=True)(at.policy)
-            rule = tuning.transformation(rate)
-            updates, state = rule.update(gradient, at.optimizer, at.policy)
-            report |= {name: optax.tree_utils.tree_get(state, name) for name in FIGURES}
-            return _Place(optax.apply_updates(at.policy, updates), state), report
-
-        self._descend = jax.jit(descend, donate_argnums=0)
-        # Only these numbers come back: nnx.jit would return, and so copy, the network too.
-        self._log_probs = jax.jit(
-            lambda state, batch: token_log_probs(nnx.merge(graph, state), batch)
+        self._descend, self._log_probs = _programs(
+            nnx.graphdef(network), aim, tuning.optimizer, tuning.accumulate
         )
 
     def steps(self, pairs: int) -> int:
-        """How many steps so many pairs make."""
+        """Number of steps for this many pairs."""
         return -(-pairs * self.tuning.epochs // self.tuning.batch)
 
     def parts(self, pairs: int) -> int:
-        """How many parts of batches so many pairs make, each seen once."""
+        """Number of parts of batches for this many pairs, each seen once."""
         return -(-pairs // self.tuning.batch) * self.tuning.accumulate
 
     def log_probs(
@@ -263,7 +279,7 @@ class ProximalTrainer:
     def token_log_probs(
         self, pairs: Sequence[Preference], tick: Callable[[int], None] = lambda _: None
     ) -> np.ndarray:
-        """The same of every token, shape (pairs, S, longest response), zero where one is over."""
+        """The same of every token, shape (pairs, S, longest response), zero after its end."""
         state = nnx.state(self.model)
         found = []
         for batch in self._parts(batches(pairs, self.tuning.batch, beta=1.0, padding=self.padding)):
@@ -303,11 +319,12 @@ class ProximalTrainer:
             tick: told of every part of a batch.
 
         Returns:
-            Of every part of a batch: learning rate, loss, margin, accuracy, what `watching` adds.
+            For every part of a batch: learning rate, loss, margin, accuracy, and what `_watching`
+            adds.
 
         Raises:
             InvalidArgument: no pairs; pairs without what the objective needs.
-            StepDiverged: a loss or the policy that comes out is no finite number.
+            StepDiverged: a loss, or a log-probability of the trained policy, is not finite.
         """
         if not pairs:
             raise InvalidArgument(
@@ -320,7 +337,7 @@ class ProximalTrainer:
                 "lack responses to other prompts",
                 "pass apo_sim.llm.data.preference_pairs.with_others(pairs, random)",
             )
-        # The log-probabilities tell the centre and the pairs apart.
+        # The log-probabilities stand for the centre: another one has others.
         of = stages.mark(beta, seed, reference.tolist(), repr(pairs))
         at, log = self._begin(folder, of)
         done, rates = len(log), self.tuning.schedule(self.steps(len(pairs)))
@@ -348,7 +365,7 @@ class ProximalTrainer:
                     reports.append(report)
                     if iteration == 1 and number + 1 == self.tuning.accumulate:
                         self._foretell(report, beta, rates)
-                    # The host runs ahead of the device by two parts, and by no more.
+                    # The host may run ahead of the device by two parts at most.
                     jax.block_until_ready(reports[-3:-2])
                 tick(1)
         finally:
@@ -363,10 +380,10 @@ class ProximalTrainer:
         return log
 
     def program(self, pairs: Sequence[Preference]) -> jax.stages.Compiled:
-        """The compiled program that works through a part of a batch of pairs as long as these.
+        """The compiled program for one part of a batch of pairs as long as these.
 
-        Its `memory_analysis` says what a device has to hold: arguments (policy and optimiser, which
-        the results take the place of) and scratch (gradient and activations).
+        Its `memory_analysis` says what a device has to hold: arguments (policy and optimiser, whose
+        memory the results reuse) and scratch (gradient and activations).
         """
         at, _ = self._begin(None, "")
         _, _, still = nnx.split(self.model, self._trained, ...)
@@ -374,7 +391,7 @@ class ProximalTrainer:
         return self._descend.lower(at, still, _shared(first), 1.0).compile()
 
     def _parts(self, arrays: Iterable[Batch]) -> Iterator[Batch]:
-        """What this process sees of each part of every batch."""
+        """This process's share of each part of every batch."""
         pieces = self.tuning.accumulate * jax.process_count()
         for batch in arrays:
             for part in range(self.tuning.accumulate):
@@ -382,13 +399,13 @@ class ProximalTrainer:
                 yield jax.tree.map(lambda rows, p=place: np.split(rows, pieces)[p], batch)
 
     def _begin(self, folder: Path | None, of: str) -> tuple[_Place, list[dict[str, float]]]:
-        """Where a step begins, or an interrupted one goes on, and its log so far."""
+        """The state that a step starts or resumes from, and its log so far."""
         for _, leaf in nnx.to_flat_state(nnx.state(self.model, self._trained)):
-            # A copy of its own, one by one: others may hold the array that a step would give away.
+            # Copied, one by one: a step donates its arrays, and others may still hold these.
             leaf.set_value(jnp.copy(leaf.get_value()))
         policy = nnx.state(self.model, self._trained)
         everywhere = _replicated(self.model)
-        # Bound to its devices from the start, as after a step: else there are two programs.
+        # Committed to its devices from the start, as after a step: else two programs are compiled.
         optimizer = jax.tree.map(
             lambda leaf: jax.device_put(leaf, leaf.sharding if leaf.ndim else everywhere),
             self.tuning.transformation(0.0).init(policy),
@@ -403,16 +420,16 @@ class ProximalTrainer:
         return found, stages.read_json(folder / "log.json")
 
     def _advance(self, at: _Place, still: Any, part: Batch, rate: float) -> tuple[_Place, Any]:
-        """Work through one part of a batch; the place before is given away."""
+        """Process one part of a batch; the state before it is donated."""
         return self._descend(at, still, _shared(part), rate)
 
     def _foretell(self, report: dict[str, Array], beta: float, rates: np.ndarray) -> None:
-        """Say after the first step of a run whether the others can get anywhere."""
+        """Warn after the first step of a run if all of them together cannot get anywhere."""
         if self.tuning.optimizer is None:
             warn_of_beta(self.objective, beta, float(report["gradient_l1"]), rates)
 
     def _keep(self, at: _Place, log: list[dict[str, float]], folder: Path | None, of: str) -> None:
-        """Write what the step goes on from."""
+        """Write what the step can resume from."""
         if folder is not None:
             stored_parameters.write(
                 folder,
@@ -424,7 +441,7 @@ class ProximalTrainer:
     def _noted(
         self, reports: list[dict[str, Array]], before: int, rates: np.ndarray, iteration: int
     ) -> list[dict[str, float]]:
-        """What the device has said of some parts, after so many before."""
+        """Log entries of some parts, which follow so many `before` them."""
         found = []
         for number, report in enumerate(jax.device_get(reports), before):
             step = number // self.tuning.accumulate
@@ -445,12 +462,12 @@ def _by_name(at: _Place) -> dict[str, Any]:
 
 
 def _shared(batch: Batch) -> Any:
-    """A batch shared out among the devices of the mesh that is set, if one is."""
+    """A batch, sharded over the devices of the current mesh, if there is one."""
     return sharding_utils.shard_input(batch, AXES[:1])  # type: ignore[arg-type]
 
 
 def _replicated(network: Any) -> jax.sharding.Sharding:
-    """A copy on every device that the network is on."""
+    """The layout of a copy on every device of the network."""
     place = jax.tree.leaves(nnx.state(network))[0].sharding
     if isinstance(place, jax.sharding.NamedSharding):
         return jax.sharding.NamedSharding(place.mesh, jax.sharding.PartitionSpec())

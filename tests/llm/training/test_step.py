@@ -221,6 +221,7 @@ def test_a_run_of_xpo_draws_from_the_reference_too():
         ({"momentum": 0.3}, "is not a momentum rule"),
         ({"momentum": apo.Schedule(jnp.array([0.1]))}, "wrong length"),
         ({"expo": -1.0}, "must be finite and at least 0"),
+        ({"judge_every": 2}, "judge_every = 2"),
         ({"loss": objectives.simpo(), "geometry": apo.JensenShannon()}, "has its own"),
         ({"beta": (1.0, 1.0, 1.0)}, r"has shape \(3,\)"),
     ],
