@@ -1,5 +1,6 @@
 """Double precision, every annotation checked at run time, and how much hypothesis tries."""
 
+import functools
 import gc
 import os
 import shutil
@@ -18,10 +19,39 @@ os.environ["XLA_FLAGS"] = os.environ.get(
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
-from jaxtyping import install_import_hook
+from jaxtyping import _decorator, install_import_hook
 
 jax.config.update("jax_enable_x64", True)
 install_import_hook("apo_sim", "beartype.beartype")
+
+
+def remembered(function):
+    """The function, which answers the same question once."""
+    cached = functools.lru_cache(maxsize=2**15)(function)
+
+    def call(*arguments, **named):
+        try:
+            return cached(*arguments, **named)
+        except TypeError:  # something cannot be hashed
+            return function(*arguments, **named)
+
+    return call
+
+
+def when_called(check):
+    """The decorator, at work when the function is first called: most of them never are."""
+
+    def later(checker, function):
+        made = functools.cache(lambda: check(checker, function))
+        return lambda *arguments, **named: made()(*arguments, **named)
+
+    return later
+
+
+# A function inside of another is made again at each call of that one, and its checks with it, in
+# milliseconds. They depend on nothing but its names and annotations.
+_decorator._make_fn_with_signature = remembered(_decorator._make_fn_with_signature)
+_decorator._apply_typechecker = remembered(when_called(_decorator._apply_typechecker))
 
 # What is compiled once serves all workers, and the scripts and notebooks that the tests start:
 # small programs as well, of which there are thousands.
