@@ -3,6 +3,7 @@
 Policies are probabilities here, and contexts and arms are gone through one by one.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from scipy.optimize import root
 
 import apo_sim as apo
 from apo_sim import families
+from apo_sim.loop import begin
 from apo_sim.methods import CountedPairs
 
 KEY = jax.random.key(11)
@@ -119,9 +121,10 @@ def check_rate(method, iterations=3):
         run = apo.solve(GAME, method, iterations=iterations, samples=samples, key=key)
         return jnp.sum((jnp.exp(run.final_log_policy) - exact) ** 2)
 
-    over_keys = jax.jit(jax.vmap(jax.vmap(squared_error, (0, None))))
-    keys = jax.random.split(KEY, (len(SIZES), SEEDS))
-    errors = np.asarray(over_keys(keys, jnp.asarray(SIZES, float)))
+    # One row of all runs: a second jax.vmap would trace everything once more.
+    keys = jax.random.split(KEY, (len(SIZES), SEEDS)).reshape(-1)
+    errors = jax.jit(jax.vmap(squared_error))(keys, np.repeat(SIZES.astype(float), SEEDS))
+    errors = np.asarray(errors).reshape(len(SIZES), SEEDS)
     mean = errors.mean(axis=1)
     deviation = errors.std(axis=1) / mean / np.sqrt(SEEDS)  # of the logarithm of the mean
     x = np.log(SIZES) - np.log(SIZES).mean()
@@ -163,6 +166,6 @@ def check_short(cls: Any, name):
     method = cls(**{name: np.full(3, 0.5)})
     with pytest.raises(apo.InvalidArgument, match=rf"^{name} = .* ends before iteration 4"):
         apo.solve(GAME, method, iterations=4)
-    begun = apo.solve(GAME, method, iterations=3)
+    begun = dataclasses.replace(begin(GAME, method, None), t=jnp.array(3))
     with pytest.raises(apo.InvalidArgument, match=rf"^{name} = .* ends before iteration 4"):
-        apo.solve(GAME, method, iterations=1, state=begun.state)
+        apo.solve(GAME, method, iterations=1, state=begun)
