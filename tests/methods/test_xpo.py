@@ -67,15 +67,20 @@ def slow_policies(wins, reference, alpha, beta):
     return policies
 
 
-@jax.jit
+# One program for all that call one of these: `solve` compiles it once.
 def run(alpha, beta, key, number):
     method = XPO(alpha, beta, BOUND)
     return apo.solve(BANDIT, method, iterations=2, samples=number, key=key)
 
 
-@jax.jit
 def run_exactly(alpha, beta):
     return apo.solve(BANDIT, XPO(alpha, beta, BOUND), iterations=2, save="path")
+
+
+@jax.jit
+def rewards_of_dpo(wins, beta):
+    log_ref, bound = jnp.log(jnp.asarray(REFERENCE)), jnp.array(BOUND)
+    return rewards_from_counts(apo.DPO(), wins, log_ref, beta, bound)[0]
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.03])
@@ -116,8 +121,7 @@ def test_a_sample_gives_the_minimiser_that_scipy_finds(number):
 def test_where_it_is_not_convex_the_point_is_stationary_and_below_dpos(alpha, beta):
     found = run(alpha, beta, jax.random.key(5), 15.0)
     data = found.state.data
-    log_ref = jnp.log(jnp.asarray(REFERENCE))
-    dpo, _ = rewards_from_counts(apo.DPO(), data.wins, log_ref, jnp.array(beta), jnp.array(BOUND))
+    dpo = rewards_of_dpo(data.wins, beta)
     assert float(found.residual.max()) < 1e-8 * (1 + alpha / beta)
     for x in range(2):
         value = slow_objective(data.wins[x], data.reference[x], REFERENCE[x], alpha, beta)
@@ -166,7 +170,7 @@ def test_pairs_are_one_response_of_each():
     behaviour = jnp.log(jnp.asarray(np.random.default_rng(2).dirichlet(np.ones(4), size=2)))
     request, number = PolicyAgainstReference(), 1e6
     law = request.exact(BANDIT, behaviour)
-    drawn = request.draw(jax.random.key(0), BANDIT, behaviour, number)
+    drawn = jax.jit(request.draw)(jax.random.key(0), BANDIT, behaviour, number)
     for one, other in ((law.wins, drawn.wins), (law.reference, drawn.reference)):
         share = np.asarray(one)
         error = np.sqrt(share * (1 - share) / number)
@@ -195,7 +199,7 @@ def test_a_run_that_goes_on_is_the_whole_run():
     method, key = XPO(0.03, BETA, BOUND), jax.random.key(7)
     half = apo.solve(BANDIT, method, iterations=1, samples=50, key=key)
     rest = apo.solve(BANDIT, method, iterations=1, samples=50, state=half.state)
-    whole = apo.solve(BANDIT, method, iterations=2, samples=50, key=key)
+    whole = run(0.03, BETA, key, 50)
     np.testing.assert_array_equal(rest.final_log_policy, whole.final_log_policy)
 
 
