@@ -84,12 +84,12 @@ def slow_policy(value):
 
 
 # `solve` compiles each of them once.
-def run(bound, radius, key):
+def run(bound, radius, key) -> Any:
     method = PessimisticMLE(FEATURES, bound=bound, regularization=0.05, radius=radius)
     return apo.solve(BANDIT, method, iterations=2, samples=100, key=key, save="path")
 
 
-def run_exactly(bound, radius):
+def run_exactly(bound, radius) -> Any:
     method = PessimisticMLE(FEATURES, bound=bound, regularization=0.05, radius=radius)
     return apo.solve(BANDIT, method, iterations=1, save="path")
 

@@ -115,7 +115,11 @@ def test_the_penalty_balances_at_the_tilted_reference():
     balanced = jax.nn.log_softmax(BANDIT.log_ref + BANDIT.reward / 0.4, axis=1)
     state = type(state)(state.source, balanced, state.optimizer)
     data = method.request.exact(BANDIT, balanced)
-    step = jax.jit(lambda *given: method.step(BANDIT, *given, jnp.array(0))[0].log_policy)
+
+    @jax.jit
+    def step(state, data):
+        return method.step(BANDIT, state, data, jnp.array(0))[0].log_policy
+
     np.testing.assert_allclose(step(state, data), balanced, atol=1e-10)
 
 
