@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -63,7 +64,7 @@ def one_more_copy(study: Study) -> Finding:
     for name, policy in networks.items():
         params = policy.init(study.key)
         for rule_name, rule in rules.items():
-            state = InParameters().init(policy, rule, params, np.zeros(()))
+            state = InParameters().init(policy, rule, params, jnp.zeros((1, 1)))
             cases.append((name, rule_name, _bytes(params)))
             copies.append(_bytes(state) / _bytes(params))
     for rule_name, (size, kept, on_device) in _on_a_transformer(rules).items():
