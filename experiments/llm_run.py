@@ -91,7 +91,7 @@ def main(options: Options) -> None:
         console.print(f"\n{run['method']}, seed {run['seed']}")
         console.print(transformer.table(run["rows"]))
     console.print()
-    console.print(transformer.finding(results), soft_wrap=True, markup=False)
+    console.print(transformer.finding(results).text, soft_wrap=True, markup=False)
     path = style.save(lambda figure: transformer.draw(figure, results), "llm", options.out)
     console.print(f"Figure: {path}", soft_wrap=True, markup=False)
 

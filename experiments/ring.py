@@ -38,7 +38,7 @@ def main(options: Options) -> None:
     name = "ring_quick" if options.quick else "ring"
     seeds = 8 if options.quick else options.seeds
     data = show(ring, options.out, name, seeds=seeds, seed=options.seed, alpha=options.alpha)
-    console.print(ring.finding_spaces(data), soft_wrap=True, markup=False)
+    console.print(ring.finding_spaces(data).text, soft_wrap=True, markup=False)
     draws = {"policies": ring.draw_policies, "spaces": ring.draw_spaces}
     for part, draw in draws.items():
         path = style.save(partial(draw, data=data), f"{name}_{part}", options.out)

@@ -57,6 +57,6 @@ def show(study: ModuleType, out: Path, name: str = "", **arguments: Any) -> Any:
     name = name or study.__name__.split(".")[-1]
     data = study.measure(out=out / name, **arguments)
     path = style.save(lambda figure: study.draw(figure, data), name, out)
-    console.print(study.finding(data), soft_wrap=True, markup=False)
+    console.print(study.finding(data).text, soft_wrap=True, markup=False)
     console.print(f"Figure: {path}", soft_wrap=True, markup=False)
     return data

@@ -34,7 +34,7 @@ def powered() -> Powered:
     results = transformer_power.read()
     drawn = style.render(functools.partial(transformer_power.draw, results=results), "power")
     return Powered(
-        finding=transformer_power.finding(results).splitlines(),
+        finding=transformer_power.finding(results).text.splitlines(),
         figure=embed(style.for_page(drawn["png"])),
         command="python experiments/transformer_power.py",
     )

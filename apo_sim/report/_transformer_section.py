@@ -79,7 +79,7 @@ def _section(results: transformer.Results, *, own: bool) -> Section:
     # Rewards of a schedule are read by its largest beta: what is seen, is seen at every other.
     found = {name: diagnosed(log, max(shown[name]["beta"])) for name, log in logs.items()}
     return Section(
-        finding=transformer.finding(results).splitlines(),
+        finding=transformer.finding(results).text.splitlines(),
         methods=list(dict.fromkeys(run["method"] for run in results["runs"])),
         columns=[transformer.FIGURES[name] for name in _FIGURES],
         rows=rows,

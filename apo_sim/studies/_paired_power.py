@@ -1,6 +1,6 @@
 """What paired differences say, and what they could have said: interval, power, least effect."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.optimize
@@ -8,26 +8,25 @@ from scipy import stats
 
 from apo_sim.checks import as_count
 from apo_sim.errors import InvalidArgument
+from apo_sim.estimate import Estimate
 from apo_sim.statistics import CONFIDENCE, t_quantile
 
 POWER = 0.8
 
 
-class Difference(NamedTuple):
-    """A mean difference and how sure it is.
+@dataclass(frozen=True)
+class Difference:
+    """A mean difference, and what the same data could have shown.
 
     Attributes:
-        mean: over strata and members.
-        low: lower end of its interval, corrected for the number of comparisons.
-        high: upper end.
+        estimate: the mean over strata and members; its interval is corrected for the number of
+            comparisons.
         error: its standard error.
         freedom: degrees of freedom of the error.
         level: of the test, after the correction.
     """
 
-    mean: float
-    low: float
-    high: float
+    estimate: Estimate
     error: float
     freedom: int
     level: float
@@ -53,13 +52,14 @@ class Difference(NamedTuple):
         return float(found)  # type: ignore[arg-type]
 
 
-def difference_of(values: np.ndarray, comparisons: int = 1) -> Difference:
+def difference_of(values: np.ndarray, comparisons: int = 1, unit: str = "") -> Difference:
     """The mean of paired differences in several strata, all of the same number of members.
 
     Args:
         values: shape (strata, members); members of a stratum are independent, and so are strata,
             whose own means may differ: only the scatter within them counts.
         comparisons: how many intervals shall cover together (Bonferroni).
+        unit: of the values.
 
     Raises:
         InvalidArgument: fewer than two members, or members that all agree.
@@ -69,8 +69,8 @@ def difference_of(values: np.ndarray, comparisons: int = 1) -> Difference:
     Example:
         >>> values = np.array([[0.1, 0.2, 0.3], [0.2, 0.3, 0.4]])
         >>> found = difference_of(values)
-        >>> round(found.mean, 3), round(found.low, 3), round(found.high, 3), found.freedom
-        (0.25, 0.137, 0.363, 4)
+        >>> f"{found.estimate:.3f}", found.freedom
+        ('0.250 [0.137, 0.363]', 4)
         >>> round(found.power(found.seen), 3)
         0.8
     """
@@ -90,4 +90,5 @@ def difference_of(values: np.ndarray, comparisons: int = 1) -> Difference:
     freedom, level = strata * (members - 1), (1 - CONFIDENCE) / as_count("comparisons", comparisons)
     reach = t_quantile(1 - level, freedom) * error
     mean = float(values.mean())
-    return Difference(mean, mean - reach, mean + reach, error, freedom, level)
+    estimate = Estimate(mean, mean - reach, mean + reach, unit, values.size)
+    return Difference(estimate, error, freedom, level)

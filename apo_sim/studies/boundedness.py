@@ -4,6 +4,7 @@ Exact preferences are kept as infinitely many samples, beside finite numbers of 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from matplotlib.lines import Line2D
 
 from apo_sim import theory
 from apo_sim.errors import InvalidArgument
+from apo_sim.estimate import Estimate
 from apo_sim.problems import Bandit
 from apo_sim.registry import FAMILIES
-from apo_sim.statistics import bootstrap, mean_and_half, several
+from apo_sim.statistics import bootstrap, mean_and_half, mean_estimate, several
 from apo_sim.studies._limit import sweep_to_limit
 from apo_sim.studies.caption import caption
 from apo_sim.studies.wording import plus_minus
@@ -115,12 +117,13 @@ def growth_exponent(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.asarray(np.log2(after.mean(axis=-1) / before.mean(axis=-1)))
 
 
-def exponent(data: xr.Dataset, alpha: float) -> tuple[float, float, float]:
-    """Growth exponent of -log pi_hat with exact preferences, with the ends of its interval."""
+def exponent(data: xr.Dataset, alpha: float) -> Estimate:
+    """Growth exponent of -log pi_hat with exact preferences."""
     exact = -data.least_log_probability.sel(samples=np.inf, alpha=alpha)
     before, after = _increment(exact, 4, 2), _increment(exact, 2, 1)
-    low, high = bootstrap(growth_exponent, before, after)
-    return float(growth_exponent(before.values, after.values)), float(low), float(high)
+    low, high = map(float, bootstrap(growth_exponent, before, after))
+    value = float(growth_exponent(before.values, after.values))
+    return Estimate(value, low, high, "power of T", data.sizes["seed"])
 
 
 def log10_factor(bound: float, flavour: theory.Flavour = "printed") -> float:
@@ -133,38 +136,106 @@ def log10_factor(bound: float, flavour: theory.Flavour = "printed") -> float:
     return float(-theory.log_slope(bound, flavour) / np.log(10.0))
 
 
-def finding(data: xr.Dataset) -> str:
-    """Linear or logarithmic, for exact and for sampled preferences; and what R then costs."""
-    runs = data.bound_of_update.isel(iteration=0).size
-    seeds, updates = data.sizes["seed"], data.sizes["iteration"]
-    alpha = _shown(data)
-    found = slopes(data)
-    exact = found.sel(samples=np.inf).mean("alpha")
-    power, low, high = exponent(data, alpha)
-    text = (
-        f"K = {int(data.arms)}, beta = {float(data.beta):g}, T = {updates}: with exact preferences "
-        f"-log of the least probability grows as T to the power {power:.3f} [{low:.3f}, "
-        f"{high:.3f}] at alpha = {alpha:g} (log T would be 0), at "
-        f"{plus_minus(exact.log_probability)} of the slope Delta_y / (beta (1 - alpha)) of N7, "
-        "and R over all pairs at "
-        f"{plus_minus(exact.bound)} of range * T / (1 - alpha)"
-    )
-    last = data.bound_of_all_pairs.isel(iteration=-1).sel(alpha=alpha).mean("seed")
-    digits = [log10_factor(float(last.sel(samples=np.inf)), f) for f in ("printed", "sharp")]
-    text += (
-        f": 1/sigma'(1 + R) reaches 10^{digits[0]:.0f} at alpha = {alpha:g}, where the secant of "
-        f"the sigmoid would pay 10^{digits[1]:.1f}."
-    )
-    for n in data.samples.values[:-1]:
-        here = data.sel(samples=n, alpha=alpha)
-        doubling = -_increment(here.least_log_probability, 2, 1)
-        late = found.bound.sel(samples=n, alpha=alpha)
-        text += (
-            f" At N = {n:g} the last doubling of T adds {plus_minus(doubling)} nats, R grows at "
-            f"{plus_minus(late)} of the exact rate and ends at {plus_minus(_last(here))} "
-            f"(10^{log10_factor(float(last.sel(samples=n))):.1f})."
+@dataclass(frozen=True)
+class SampledGrowth:
+    """What R and the least probability do with sampled preferences.
+
+    Attributes:
+        doubling: what the last doubling of T adds to -log of the least probability, in nats.
+        rate: growth of R over that of exact preferences.
+        last: R at the end.
+        log10_factor: of 1/sigma'(1 + R) there.
+    """
+
+    doubling: Estimate
+    rate: Estimate
+    last: Estimate
+    log10_factor: float
+
+
+@dataclass(frozen=True)
+class BoundednessFinding:
+    """How far runs stray.
+
+    Attributes:
+        arms: K.
+        beta: proximal weight.
+        updates: T.
+        alpha: extrapolation of `exponent`, of the factors and of `sampled`.
+        exponent: power of T that -log of the least probability grows with, exactly.
+        slope: that growth over what N7 predicts, mean over the alphas.
+        bound: growth of R over range / (1 - alpha), mean over the alphas.
+        log10_printed: of 1/sigma'(1 + R) at the end.
+        log10_sharp: of what the secant of the sigmoid would pay there.
+        sampled: by N.
+        runs: how many there were.
+        bandits: of each setting.
+    """
+
+    arms: int
+    beta: float
+    updates: int
+    alpha: float
+    exponent: Estimate
+    slope: Estimate
+    bound: Estimate
+    log10_printed: float
+    log10_sharp: float
+    sampled: dict[float, SampledGrowth]
+    runs: int
+    bandits: int
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        text = (
+            f"K = {self.arms}, beta = {self.beta:g}, T = {self.updates}: with exact preferences "
+            f"-log of the least probability grows as T to the power {self.exponent:.3f} at alpha = "
+            f"{self.alpha:g} (log T would be 0), at {plus_minus(self.slope)} of the slope Delta_y "
+            f"/ (beta (1 - alpha)) of N7, and R over all pairs at {plus_minus(self.bound)} of "
+            f"range * T / (1 - alpha): 1/sigma'(1 + R) reaches 10^{self.log10_printed:.0f} at "
+            f"alpha = {self.alpha:g}, where the secant of the sigmoid would pay "
+            f"10^{self.log10_sharp:.1f}."
         )
-    return f"{text} ({runs:,} runs, {seeds} bandits, 95 % intervals over bandits.)"
+        for n, found in self.sampled.items():
+            text += (
+                f" At N = {n:g} the last doubling of T adds {plus_minus(found.doubling)} nats, R "
+                f"grows at {plus_minus(found.rate)} of the exact rate and ends at "
+                f"{plus_minus(found.last)} (10^{found.log10_factor:.1f})."
+            )
+        return f"{text} ({self.runs:,} runs, {self.bandits} bandits, 95 % intervals over bandits.)"
+
+
+def finding(data: xr.Dataset) -> BoundednessFinding:
+    """Linear or logarithmic, for exact and for sampled preferences; and what R then costs."""
+    alpha, rates = _shown(data), slopes(data)
+    exact = rates.sel(samples=np.inf).mean("alpha")
+    last = data.bound_of_all_pairs.isel(iteration=-1).sel(alpha=alpha)
+    reached = last.mean("seed")
+    exactly = float(reached.sel(samples=np.inf))
+    sampled = {}
+    for n in data.samples.values[:-1]:
+        lowest = data.least_log_probability.sel(samples=n, alpha=alpha)
+        sampled[float(n)] = SampledGrowth(
+            mean_estimate(-_increment(lowest, 2, 1).values, unit="nats"),
+            mean_estimate(rates.bound.sel(samples=n, alpha=alpha).values, unit="exact rate"),
+            mean_estimate(last.sel(samples=n).values, unit="R"),
+            log10_factor(float(reached.sel(samples=n))),
+        )
+    return BoundednessFinding(
+        arms=int(data.arms),
+        beta=float(data.beta),
+        updates=data.sizes["iteration"],
+        alpha=alpha,
+        exponent=exponent(data, alpha),
+        slope=mean_estimate(exact.log_probability.values, unit="predicted slope"),
+        bound=mean_estimate(exact.bound.values, unit="predicted slope"),
+        log10_printed=log10_factor(exactly),
+        log10_sharp=log10_factor(exactly, "sharp"),
+        sampled=sampled,
+        runs=data.bound_of_update.isel(iteration=0).size,
+        bandits=data.sizes["seed"],
+    )
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:
@@ -227,10 +298,6 @@ def _increment(data: Any, start: int, end: int) -> Any:
     """Growth from one fraction of the run to another, each given by its denominator."""
     ends = [data.sel(iteration=_at(data, part), drop=True) for part in (start, end)]
     return ends[1] - ends[0]
-
-
-def _last(data: xr.Dataset) -> xr.DataArray:
-    return data.bound_of_all_pairs.isel(iteration=-1)
 
 
 def _shown(data: xr.Dataset) -> float:

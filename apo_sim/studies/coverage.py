@@ -7,6 +7,7 @@ Exact preferences are kept as infinitely many samples, beside finite numbers of 
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -18,7 +19,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from apo_sim import theory
-from apo_sim.statistics import mean_and_half, several
+from apo_sim.estimate import Estimate
+from apo_sim.statistics import mean_and_half, mean_estimate, several
 from apo_sim.studies._limit import sweep_to_limit
 from apo_sim.studies.caption import caption
 from apo_sim.studies.wording import plus_minus
@@ -127,38 +129,104 @@ def understated(data: xr.Dataset) -> xr.DataArray:
     return short.max("iteration") / np.log(10.0)
 
 
-def finding(data: xr.Dataset) -> str:
+@dataclass(frozen=True)
+class CoverageFinding:
+    """How many labels the bound needs, and why so many.
+
+    Logarithms are decimal, of numbers of labels or in orders of magnitude.
+
+    Attributes:
+        arms: K.
+        beta: proximal weight.
+        samples: the largest finite N, whose constants `needed` and the shares have; infinite where
+            there is no finite one.
+        fewest: the smallest.
+        needed: log10 of the N at which the bound is one, by T, alpha and flavour; at the shortest
+            and the longest run, the least and the largest alpha.
+        with_exact_constants: the same of the corrected flavour, of the longest run and the largest
+            alpha, with the constants of exact preferences.
+        slope: what 1/sigma'(1 + R)^2 makes of the corrected one there.
+        coverage: what kappa_t makes of it.
+        enough: of the runs, in how many the bound is below one, by flavour.
+        runs: of sampled preferences.
+        understated: by how much the printed kappa_t is too small at the worst t, at the smallest
+            N, the longest run and the largest alpha.
+        seeds: runs a cell.
+    """
+
+    arms: int
+    beta: float
+    samples: float
+    fewest: float
+    needed: dict[tuple[int, float], dict[theory.Flavour, Estimate]]
+    with_exact_constants: Estimate
+    slope: Estimate
+    coverage: Estimate
+    enough: dict[theory.Flavour, int]
+    runs: int
+    understated: Estimate
+    seeds: int
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        places = [
+            f"{', '.join(f'{plus_minus(found)} {flavour}' for flavour, found in each.items())} at "
+            f"T = {horizon}, alpha = {alpha:g}"
+            for (horizon, alpha), each in self.needed.items()
+        ]
+        horizon, alpha = list(self.needed)[-1]
+        return (
+            f"beta = {self.beta:g}, K = {self.arms}, delta = {DELTA:g}, with the constants met at "
+            f"N = {self.samples:g}: Lemma C.1 says something (bound below 1) from log10 N = "
+            f"{'; '.join(places)} (corrected, with the constants of exact preferences: "
+            f"{plus_minus(self.with_exact_constants)}). Of the last at that N, 1/sigma'(1 + R)^2 "
+            f"makes {plus_minus(self.slope)} orders of magnitude and coverage "
+            f"{plus_minus(self.coverage)}. The corrected bound is below 1 in "
+            f"{self.enough['corrected']:,} of the {self.runs:,} runs of sampled preferences, the "
+            f"sharp one in {self.enough['sharp']:,}. At N = {self.fewest:g}, T = {horizon}, "
+            f"alpha = {alpha:g} the printed kappa_t is too small by "
+            f"{plus_minus(self.understated)} orders of magnitude at the worst t "
+            f"({self.seeds:,} runs a cell, 95 % intervals)."
+        )
+
+
+def finding(data: xr.Dataset) -> CoverageFinding:
     """The N needed, shortest and longest run; what of it is coverage; how often it is enough."""
     finite = data.isel(samples=slice(-1)) if data.sizes["samples"] > 1 else data
-    sizes = finite.samples
-    needed = finite.log10_needed
+    sizes, needed = finite.samples, finite.log10_needed
     horizons, alphas = data.iterations.values, data.alpha.values
-    text = (
-        f"beta = {float(data.beta):g}, K = {int(data.arms)}, delta = {DELTA:g}, with the constants "
-        f"met at N = {float(sizes[-1]):g}: Lemma C.1 says something (bound below 1) from log10 N ="
+    worst = {"iterations": horizons[-1], "alpha": alphas[-1]}
+    part = shares(finite.isel(samples=-1).sel(worst))
+    limit = data.log10_needed.sel({**worst, "samples": np.inf, "flavour": "corrected"})
+    enough = needed <= np.log10(sizes)
+    return CoverageFinding(
+        arms=int(data.arms),
+        beta=float(data.beta),
+        samples=float(sizes[-1]),
+        fewest=float(sizes[0]),
+        needed={
+            (int(t), float(a)): {
+                flavour: _orders(
+                    needed.isel(samples=-1).sel(iterations=t, alpha=a, flavour=flavour)
+                )
+                for flavour in FLAVOURS
+            }
+            for t in (horizons[0], horizons[-1])
+            for a in (alphas[0], alphas[-1])
+        },
+        with_exact_constants=_orders(limit),
+        slope=_orders(part.slope),
+        coverage=_orders(part.coverage),
+        enough={flavour: int(enough.sel(flavour=flavour).sum()) for flavour in FLAVOURS},
+        runs=enough.isel(flavour=0).size,
+        understated=_orders(understated(finite.isel(samples=0).sel(worst))),
+        seeds=data.sizes["seed"],
     )
-    places = []
-    for horizon in (horizons[0], horizons[-1]):
-        for alpha in (alphas[0], alphas[-1]):
-            here = needed.isel(samples=-1).sel(iterations=horizon, alpha=alpha)
-            each = [f"{plus_minus(here.sel(flavour=f))} {f}" for f in FLAVOURS]
-            places.append(f"{', '.join(each)} at T = {horizon}, alpha = {alpha:g}")
-    worst = finite.isel(samples=-1, iterations=-1, alpha=-1)
-    part = shares(worst)
-    limit = data.log10_needed.sel(samples=np.inf, flavour="corrected").isel(iterations=-1, alpha=-1)
-    enough = needed.sel(flavour="corrected") <= np.log10(sizes)
-    short = understated(finite.isel(samples=0, iterations=-1, alpha=-1))
-    sharp = needed.sel(flavour="sharp") <= np.log10(sizes)
-    return (
-        f"{text} {'; '.join(places)} (corrected, with the constants of exact preferences: "
-        f"{plus_minus(limit)}). Of the last at that N, 1/sigma'(1 + R)^2 makes "
-        f"{plus_minus(part.slope)} orders of magnitude and coverage {plus_minus(part.coverage)}. "
-        f"The corrected bound is below 1 in {int(enough.sum()):,} of the {enough.size:,} runs of "
-        f"sampled preferences, the sharp one in {int(sharp.sum()):,}. At N = {float(sizes[0]):g}, "
-        f"T = {horizons[-1]}, alpha = {alphas[-1]:g} the printed kappa_t is too small by "
-        f"{plus_minus(short)} orders of magnitude at the worst t "
-        f"({data.sizes['seed']:,} runs a cell, 95 % intervals)."
-    )
+
+
+def _orders(values: xr.DataArray) -> Estimate:
+    return mean_estimate(values.values, unit="orders of magnitude")
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:

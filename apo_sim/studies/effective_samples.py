@@ -8,6 +8,7 @@ random numbers between iterations, the control, nothing averages and T_eff is 1.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from apo_sim import theory
+from apo_sim.estimate import Estimate
 from apo_sim.registry import Family
 from apo_sim.statistics import bootstrap, several
 from apo_sim.studies.caption import caption
@@ -154,55 +156,158 @@ def formula(
     return xr.DataArray(values, {"alpha": list(alphas), "iteration": list(iterations)})
 
 
-def finding(data: xr.Dataset) -> str:
+@dataclass(frozen=True)
+class LargestInflation:
+    """The inflation in the worst cell, which other seeds chose.
+
+    Attributes:
+        inflation: (T/T_eff)^(1/2), as measured.
+        alpha: extrapolation of the cell.
+        iterations: its T.
+        by_formula: what the weights say.
+    """
+
+    inflation: Estimate
+    alpha: float
+    iterations: int
+    by_formula: float
+
+    @property
+    def effective_updates(self) -> float:
+        """T_eff, by the inflation measured."""
+        return self.iterations / self.inflation.value**2
+
+    @property
+    def side(self) -> int:
+        """1 or -1 where the interval lies above or below `LARGEST`, and 0 where it does not."""
+        return int(self.inflation.low > LARGEST) - int(self.inflation.high < LARGEST)
+
+    @property
+    def text(self) -> str:
+        """It in words, with 2/sqrt(3) and 1/(1 - alpha)."""
+        side = {-1: "below", 0: "not told from", 1: "above"}[self.side]
+        return (
+            f"{self.inflation:.3f}, {side} 2/sqrt(3) = {LARGEST:.3f}, at alpha = {self.alpha:g} "
+            f"and T = {self.iterations}, where the formula says {self.by_formula:.3f}, "
+            f"1/(1 - alpha) is {1 / (1 - self.alpha):.3g} and T_eff is {self.effective_updates:.1f}"
+        )
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """How well the updates of one beta average.
+
+    Attributes:
+        fresh: the largest inflation with labels of their own.
+        shared: with labels that all iterations share.
+        inside: in how many of the cells the formula is within the interval.
+        cells: pairs of alpha and T.
+        off: by which share the inflation differs from the formula at most.
+        plain: the inflation of the longest run at the least alpha.
+        plain_alpha: that alpha.
+        plain_iterations: its T.
+    """
+
+    fresh: LargestInflation
+    shared: LargestInflation
+    inside: int
+    cells: int
+    off: float
+    plain: Estimate
+    plain_alpha: float
+    plain_iterations: int
+
+    @property
+    def text(self) -> str:
+        """It in words."""
+        return (
+            f"the largest is {self.fresh.text}. The formula is within the interval in "
+            f"{self.inside} of {self.cells} cells and off by {100 * self.off:.0f} % at most; at "
+            f"alpha = {self.plain_alpha:g}, T = {self.plain_iterations} the inflation is "
+            f"{self.plain:.3f}. Control, labels shared between iterations: the largest is "
+            f"{self.shared.text}."
+        )
+
+
+@dataclass(frozen=True)
+class EffectiveSamplesFinding:
+    """How many updates the averaged reward averages.
+
+    Attributes:
+        arms: K.
+        samples: N.
+        alpha: the largest.
+        updates: the largest T.
+        runs: how many there were.
+        by_beta: for each proximal weight.
+    """
+
+    arms: int
+    samples: float
+    alpha: float
+    updates: int
+    runs: int
+    by_beta: dict[float, Averaging]
+
+    @property
+    def text(self) -> str:
+        """All of it in words, a line each beta."""
+        return "\n".join(
+            [
+                "Error of the averaged reward over that of independent updates of equal weight, "
+                f"(T/T_eff)^(1/2), at K = {self.arms}, N = {self.samples:,.0f}, alpha up to "
+                f"{self.alpha:g}, T up to {self.updates} ({self.runs:,} runs, 95 % bootstrap "
+                "intervals; the largest is chosen on half of the seeds and measured on the other).",
+                *(f"beta = {beta:,g}: {found.text}" for beta, found in self.by_beta.items()),
+            ]
+        )
+
+
+def finding(data: xr.Dataset) -> EffectiveSamplesFinding:
     """The largest inflation in each regime, against 2/sqrt(3) and 1/(1 - alpha)."""
     found = errors(data)
-    runs = data.average_error.isel(iteration=0).size
-    lines = [
-        f"Error of the averaged reward over that of independent updates of equal weight, "
-        f"(T/T_eff)^(1/2), at K = {int(data.arms)}, N = {float(data.samples):,.0f}, "
-        f"alpha up to {data.alpha.values[-1]:g}, T up to {data.sizes['iteration']} ({runs:,} runs, "
-        f"95 % bootstrap intervals; the largest is chosen on half of the seeds and measured on "
-        f"the other)."
-    ]
-    for beta in data.beta.values:
-        fresh, shared = (found.sel(beta=beta, draws=kind) for kind in ("fresh", "shared"))
-        lines.append(
-            f"beta = {beta:,g}: the largest is {_largest(fresh)}. {_agreement(fresh)}. "
-            f"Control, labels shared between iterations: the largest is {_largest(shared)}."
-        )
-    return "\n".join(lines)
-
-
-def _largest(found: xr.Dataset) -> str:
-    """The largest inflation, and what the formula, 2/sqrt(3) and 1/(1 - alpha) are there."""
-    cell = worst(found)
-    alpha, t = float(cell.alpha), int(cell.iteration)
-    by_formula = float(formula([alpha], [t])[0, 0])
-    side = "below" if cell.high < LARGEST else "above" if cell.low > LARGEST else "not told from"
-    return (
-        f"{_text(cell)}, {side} 2/sqrt(3) = {LARGEST:.3f}, at alpha = {alpha:g} and T = {t}, where "
-        f"the formula says {by_formula:.3f}, 1/(1 - alpha) is {1 / (1 - alpha):.3g} and T_eff is "
-        f"{t / float(cell.inflation) ** 2:.1f}"
+    return EffectiveSamplesFinding(
+        arms=int(data.arms),
+        samples=float(data.samples),
+        alpha=float(data.alpha[-1]),
+        updates=data.sizes["iteration"],
+        runs=data.average_error.isel(iteration=0).size,
+        by_beta={
+            float(beta): _averaging(*(found.sel(beta=beta, draws=kind) for kind in DRAWS))
+            for beta in data.beta.values
+        },
     )
 
 
-def _agreement(found: xr.Dataset) -> str:
-    """In how many cells the formula is within the interval, and what happens without momentum."""
-    cells = inflation(found)
+def _averaging(fresh: xr.Dataset, shared: xr.Dataset) -> Averaging:
+    cells = inflation(fresh)
     expected = formula(cells.alpha.values, cells.iteration.values)
     inside = (cells.low <= expected) & (expected <= cells.high)
-    off = abs(cells.inflation / expected - 1).max()
     none = cells.isel(alpha=0, iteration=-1)
-    return (
-        f"The formula is within the interval in {int(inside.sum())} of {inside.size} cells and off "
-        f"by {100 * float(off):.0f} % at most; at alpha = {float(none.alpha):g}, "
-        f"T = {int(none.iteration)} the inflation is {_text(none)}"
+    return Averaging(
+        fresh=_largest(fresh),
+        shared=_largest(shared),
+        inside=int(inside.sum()),
+        cells=inside.size,
+        off=float(abs(cells.inflation / expected - 1).max()),
+        plain=_estimate(none, fresh),
+        plain_alpha=float(none.alpha),
+        plain_iterations=int(none.iteration),
     )
 
 
-def _text(cell: xr.Dataset) -> str:
-    return f"{float(cell.inflation):.3f} [{float(cell.low):.3f}, {float(cell.high):.3f}]"
+def _largest(found: xr.Dataset) -> LargestInflation:
+    cell = worst(found)
+    alpha, t = float(cell.alpha), int(cell.iteration)
+    judged_on = found.isel(seed=slice(1, None, 2))
+    return LargestInflation(
+        _estimate(cell, judged_on), alpha, t, float(formula([alpha], [t])[0, 0])
+    )
+
+
+def _estimate(cell: xr.Dataset, of: xr.Dataset) -> Estimate:
+    value, low, high = (float(cell[name]) for name in ("inflation", "low", "high"))
+    return Estimate(value, low, high, "ratio", of.sizes["seed"])
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:

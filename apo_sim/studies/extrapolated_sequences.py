@@ -7,6 +7,7 @@ train the same network from the same start on exact preferences.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from apo_sim.estimate import Estimate
 from apo_sim.families import sequence_bandit
 from apo_sim.momentum import Constant
 from apo_sim.one_of import OneOf
@@ -24,7 +26,7 @@ from apo_sim.optimizers import AdamW
 from apo_sim.policies import Attention, Recurrent
 from apo_sim.proximal import ByGradient
 from apo_sim.spaces import InLogProbabilities, InParameters, InTokens, Space
-from apo_sim.statistics import bootstrap, mean_and_half, ratio_of_means, several
+from apo_sim.statistics import mean_and_half, mean_estimate, ratio_estimate, several
 from apo_sim.studies.caption import caption
 from apo_sim.studies.wording import plus_minus
 from apo_sim.sweep.trainings import trainings
@@ -37,6 +39,8 @@ SPACES: dict[str, Space] = {
 }
 # Without momentum all spaces are one.
 NONE = "none"
+RIVALS = ("tokens", "parameters")  # of the exact one
+_SETTING = ("network", "alpha", "beta")
 LABELS = {
     NONE: "no momentum",
     "exact": "whole sequences (3.6)",
@@ -158,17 +162,12 @@ def regret(data: xr.Dataset) -> xr.DataArray:
     return data.suboptimality.mean("iteration")
 
 
-def lost(data: xr.Dataset, space: str) -> tuple[float, float, float]:
-    """Share of the gap saved by the exact extrapolation that another space does not save.
-
-    Returns:
-        The share, and the ends of its 95 % interval.
-    """
+def lost(data: xr.Dataset, space: str) -> Estimate:
+    """Share of the gap saved by the exact extrapolation that another space does not save."""
     gap = regret(data)
     exact = gap.sel(space="exact")
     parts = xr.concat([gap.sel(space=space) - exact, gap.sel(space=NONE) - exact], "part")
-    low, high = bootstrap(ratio_of_means, parts.transpose("part", "seed"))
-    return float(ratio_of_means(parts.transpose("part", "seed").values)), float(low), float(high)
+    return ratio_estimate(parts.transpose("part", "seed"))
 
 
 def beyond_noise(data: xr.Dataset, space: str, rival: str) -> xr.DataArray:
@@ -181,101 +180,186 @@ def beyond_noise(data: xr.Dataset, space: str, rival: str) -> xr.DataArray:
     return xr.where(abs(mean) > half, np.sign(mean), 0.0)
 
 
-def finding(data: xr.Dataset) -> str:
-    """How far apart the spaces are, what it does to the gap, where parameters fail."""
-    return " ".join([*_distances(data), *_gaps(data), _failures(data), _conclusion(data)])
+@dataclass(frozen=True)
+class Apart:
+    """How far one network is from (3.6) at one alpha, in each space.
+
+    Attributes:
+        distance: the KL divergence from it over that of the training steps, by space.
+        gap: the average gap less that of (3.6), by space and without momentum.
+        lost: the share of what (3.6) saves that a space does not, by space.
+    """
+
+    distance: dict[str, Estimate]
+    gap: dict[str, Estimate]
+    lost: dict[str, Estimate]
 
 
-def _distances(data: xr.Dataset) -> list[str]:
-    """One sentence a network: the KL divergence from (3.6), beside that of the training step."""
-    sentences = []
-    for network, here in _networks(data):
-        parts = []
-        for space in ("tokens", "parameters"):
-            for alpha in data.alpha.values:
-                cell = here.sel(space=space, alpha=alpha).sum("iteration")
-                pair = xr.concat([cell.kl_to_exact, cell.moved], "part").transpose("part", "seed")
-                low, high = bootstrap(ratio_of_means, pair)
-                share = f"{float(ratio_of_means(pair.values)):.2g} [{low:.2g}, {high:.2g}]"
-                parts.append(f"{share} of it in {space} at alpha = {alpha:g}")
-        sentences.append(
+@dataclass(frozen=True)
+class SequenceSetting:
+    """A network and a setting of it."""
+
+    network: str
+    alpha: float
+    beta: float
+
+    def __str__(self) -> str:
+        return f"{self.network} at alpha = {self.alpha:g}, beta = {self.beta:g}"
+
+
+@dataclass(frozen=True)
+class SequencesFinding:
+    """What it matters where a policy over sequences is extrapolated.
+
+    Attributes:
+        updates: T.
+        beta: proximal weight of `apart`.
+        seeds: paired.
+        apart: by network and alpha.
+        worse_than_none: where extrapolating parameters ends or averages worse than no momentum.
+        strays_most: where it is most often farther from (3.6) than the training step moves.
+        strays: in which share of the iterations there.
+        diverged: runs with an inner training that did.
+        worse: in how many settings a space surely does worse than (3.6).
+        better: in how many it surely does better.
+        settings: of network, alpha and beta.
+    """
+
+    updates: int
+    beta: float
+    seeds: int
+    apart: dict[tuple[str, float], Apart]
+    worse_than_none: list[SequenceSetting]
+    strays_most: SequenceSetting
+    strays: float
+    diverged: int
+    worse: dict[str, int]
+    better: dict[str, int]
+    settings: int
+
+    def worst(self, space: str) -> tuple[str, float]:
+        """The network and the alpha with which a space loses most."""
+        return max(self.apart, key=lambda place: self.apart[place].lost[space].value)
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        networks = list(dict.fromkeys(network for network, _ in self.apart))
+        return " ".join(
+            [
+                *map(self._distances, networks),
+                *map(self._gaps, networks),
+                self._failures(),
+                self._conclusion(),
+            ]
+        )
+
+    def _of(self, network: str) -> dict[float, Apart]:
+        return {alpha: each for (name, alpha), each in self.apart.items() if name == network}
+
+    def _distances(self, network: str) -> str:
+        here = self._of(network)
+        parts = [
+            f"{each.distance[space]:.2g} of it in {space} at alpha = {alpha:g}"
+            for space in RIVALS
+            for alpha, each in here.items()
+        ]
+        return (
             f"The KL divergence of the extrapolated {network} policy from the exact (3.6), summed "
-            f"over {data.sizes['iteration']} iterations and measured by that of the training "
-            f"steps, is {', '.join(parts)}."
+            f"over {self.updates} iterations and measured by that of the training steps, is "
+            f"{', '.join(parts)}."
         )
-    return sentences
 
-
-def _gaps(data: xr.Dataset) -> list[str]:
-    """One sentence a network: paired differences of the average gap."""
-    sentences = []
-    for network, here in _networks(data):
-        gap = regret(here)
+    def _gaps(self, network: str) -> str:
         parts = []
-        for alpha in data.alpha.values:
-            exact = gap.sel(space="exact", alpha=alpha)
-            saved, tokens, parameters = (
-                plus_minus(gap.sel(space=space, alpha=alpha) - exact)
-                for space in (NONE, "tokens", "parameters")
-            )
+        for alpha, each in self._of(network).items():
+            none, tokens, parameters = (plus_minus(each.gap[s]) for s in (NONE, *RIVALS))
             parts.append(
-                f"{saved} without momentum, {tokens} in tokens and {parameters} in parameters "
-                f"at alpha = {alpha:g}"
+                f"{none} without momentum, {tokens} in tokens and {parameters} in parameters at "
+                f"alpha = {alpha:g}"
             )
-        sentences.append(
-            f"The {network} policy's average gap is above that of (3.6) by {'; '.join(parts)}."
+        return f"The {network} policy's average gap is above that of (3.6) by {'; '.join(parts)}."
+
+    def _failures(self) -> str:
+        return (
+            "Extrapolating parameters ends or averages worse than no momentum in "
+            f"{', '.join(map(str, self.worse_than_none)) or 'no setting'}; it strays farther from "
+            "(3.6) than the step of training moves the policy most often with "
+            f"{self.strays_most} (in {self.strays:.0%} of the iterations). Inner trainings "
+            f"diverged in {self.diverged} runs."
         )
-    return sentences
+
+    def _conclusion(self) -> str:
+        at_worst, counts = [], []
+        for space in RIVALS:
+            network, alpha = self.worst(space)
+            shares = self.apart[network, alpha].lost[space].figures
+            share, low, high = (f"{100 * number:.0f}" for number in shares)
+            at_worst.append(
+                f"{space} lose at worst {share} % [{low}, {high}] ({network}, alpha = {alpha:g})"
+            )
+            counts.append(
+                f"{space} do worse than (3.6) in {self.worse[space]} and better in "
+                f"{self.better[space]}"
+            )
+        return (
+            f"Conclusion: of the average gap that (3.6) saves at beta = {self.beta:g}, "
+            f"{' and '.join(at_worst)}, and beyond the noise {' and '.join(counts)} of "
+            f"{self.settings} settings of network, alpha and beta ({self.seeds} paired seeds each, "
+            "95 % intervals, each by itself)."
+        )
 
 
-def _failures(data: xr.Dataset) -> str:
-    """Where extrapolation in parameters does worse than none at all."""
+def finding(data: xr.Dataset) -> SequencesFinding:
+    """How far apart the spaces are, what it does to the gap, where parameters fail."""
     worse = beyond_noise(data, "parameters", NONE) > 0
     end = data.suboptimality.isel(iteration=-1)
     last, half = mean_and_half(end.sel(space="parameters") - end.sel(space=NONE))
-    settings = (worse | (last > half)).stack(setting=("network", "alpha", "beta"))
-    failed = [
-        f"{network} at alpha = {alpha:g}, beta = {beta:g}"
-        for network, alpha, beta in settings.setting.values[settings.values]
-    ]
+    failed = (worse | (last > half)).stack(setting=_SETTING)
     apart = (data.kl_to_exact > data.moved).sel(space="parameters").mean(("seed", "iteration"))
-    stray = apart.stack(setting=("network", "alpha", "beta"))
-    network, alpha, beta = stray.setting.values[int(np.argmax(stray.values))]
-    return (
-        f"Extrapolating parameters ends or averages worse than no momentum in "
-        f"{', '.join(failed) or 'no setting'}; it strays farther from (3.6) than the step of "
-        f"training moves the policy most often with {network} at alpha = {alpha:g}, beta = "
-        f"{beta:g} (in {float(stray.max()):.0%} of the iterations). Inner trainings diverged in "
-        f"{int((data.diverged > 0).sum())} runs."
-    )
-
-
-def _conclusion(data: xr.Dataset) -> str:
-    """One sentence, from paired intervals alone."""
-    at_worst, counts = [], []
-    for space in ("tokens", "parameters"):
-        differs = beyond_noise(data, space, "exact")
-        shares = {
-            (network, alpha): lost(here.sel(alpha=alpha), space)
+    stray = apart.stack(setting=_SETTING)
+    differs = {space: beyond_noise(data, space, "exact") for space in RIVALS}
+    return SequencesFinding(
+        updates=data.sizes["iteration"],
+        beta=float(data.beta[0]),
+        seeds=data.sizes["seed"],
+        apart={
+            (network, float(alpha)): _apart(here.sel(alpha=alpha))
             for network, here in _networks(data)
             for alpha in data.alpha.values
-        }
-        (network, alpha), worst = max(shares.items(), key=lambda item: item[1][0])
-        share, low, high = (f"{100 * number:.0f}" for number in worst)
-        at_worst.append(
-            f"{space} lose at worst {share} % [{low}, {high}] ({network}, alpha = {alpha:g})"
-        )
-        counts.append(
-            f"{space} do worse than (3.6) in {int((differs > 0).sum())} and better in "
-            f"{int((differs < 0).sum())}"
-        )
-    settings = data.sizes["network"] * data.sizes["alpha"] * data.sizes["beta"]
-    return (
-        f"Conclusion: of the average gap that (3.6) saves at beta = {float(data.beta[0]):g}, "
-        f"{' and '.join(at_worst)}, and beyond the noise {' and '.join(counts)} of {settings} "
-        f"settings of network, alpha and beta ({data.sizes['seed']} paired seeds each, 95 % "
-        f"intervals, each by itself)."
+        },
+        worse_than_none=[_place(setting) for setting in failed.setting.values[failed.values]],
+        strays_most=_place(stray.setting.values[int(np.argmax(stray.values))]),
+        strays=float(stray.max()),
+        diverged=int((data.diverged > 0).sum()),
+        worse={space: int((sign > 0).sum()) for space, sign in differs.items()},
+        better={space: int((sign < 0).sum()) for space, sign in differs.items()},
+        settings=failed.size,
     )
+
+
+def _apart(here: xr.Dataset) -> Apart:
+    gap, summed = regret(here), here.sum("iteration")
+    exact = gap.sel(space="exact")
+    return Apart(
+        distance={
+            space: ratio_estimate(
+                xr.concat([cell.kl_to_exact, cell.moved], "part").transpose("part", "seed")
+            )
+            for space in RIVALS
+            for cell in [summed.sel(space=space)]
+        },
+        gap={
+            space: mean_estimate((gap.sel(space=space) - exact).values, unit="reward")
+            for space in (NONE, *RIVALS)
+        },
+        lost={space: lost(here, space) for space in RIVALS},
+    )
+
+
+def _place(setting: tuple[str, float, float]) -> SequenceSetting:
+    network, alpha, beta = setting
+    return SequenceSetting(str(network), float(alpha), float(beta))
 
 
 def _networks(data: xr.Dataset) -> list[tuple[str, xr.Dataset]]:

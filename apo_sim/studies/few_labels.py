@@ -8,7 +8,8 @@ mass are never seen.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,17 @@ from matplotlib.lines import Line2D
 
 from apo_sim import theory
 from apo_sim.checks import as_seed
+from apo_sim.estimate import Estimate
 from apo_sim.momentum import Constant
 from apo_sim.problems import Bandit
 from apo_sim.progress import bar
-from apo_sim.statistics import clopper_pearson, mean_and_half, several
+from apo_sim.statistics import (
+    clopper_pearson,
+    mean_and_half,
+    mean_estimate,
+    several,
+    share_estimate,
+)
 from apo_sim.studies.caption import caption
 from apo_sim.studies.certified_runs import (
     ARMS,
@@ -46,7 +54,7 @@ SAMPLES = (30.0, 100.0, 500.0, 2000.0, 20_000.0, 200_000.0)
 HORIZONS = (3, 20)
 BETAS = {HARD: 0.05}  # of the others 1
 # Of what is compared with the gap in the finding: the paper's own numbers.
-PAPERS = {"iterations": 3, "alpha": 0.3}
+PAPERS: dict[str, float] = {"iterations": 3, "alpha": 0.3}
 # The law of the mean gap is drawn as trusted where it is for so many of the bandits.
 MOST = 0.5
 TRIVIAL = 2 * REWARD_BOUND
@@ -208,73 +216,183 @@ def rates(failed: xr.DataArray) -> xr.Dataset:
     )
 
 
-def finding(data: xr.Dataset) -> str:
+@dataclass(frozen=True)
+class CertificateCell:
+    """The certificates of one family at one N; the two are by version.
+
+    Attributes:
+        failures: runs whose gap is above the certificate.
+        excess: median of what the certificate has above the gap.
+    """
+
+    failures: dict[str, int]
+    excess: dict[str, float]
+
+
+@dataclass(frozen=True)
+class AtPapers:
+    """Every answer at the paper's T and alpha, or at what there is nearest to them.
+
+    Attributes:
+        family: of the bandits.
+        iterations: T.
+        alpha: extrapolation.
+        samples: N.
+        gap: its mean.
+        off: the mean gap less the law of leading order.
+        certificate: the median one, by version.
+        theorem: what Theorem 4.4 says, in the median.
+    """
+
+    family: str
+    iterations: float
+    alpha: float
+    samples: float
+    gap: Estimate
+    off: Estimate
+    certificate: dict[str, float]
+    theorem: float
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        return (
+            f"{self.family}, T = {self.iterations:g}, alpha = {self.alpha:g}, N = "
+            f"{self.samples:,.0f}: the mean gap is {self.gap.value:.4f} ± {_half(self.gap):.4f}, "
+            f"off the law of leading order by {self.off.value:+.5f} ± {_half(self.off):.5f}; the "
+            f"median certificate is {self.certificate['asymptotic']:.3f} (asymptotic) and "
+            f"{self.certificate['finite-sample']:.3f} (finite-sample), Theorem 4.4 says "
+            f"{self.theorem:,.3g} in the median, and no gap is above {TRIVIAL:g}."
+        )
+
+
+@dataclass(frozen=True)
+class FewLabelsFinding:
+    """How often a certificate fails, and how tight it is.
+
+    Attributes:
+        horizons: T.
+        alphas: extrapolations.
+        runs: how many there were.
+        cell_runs: of each family at each N.
+        failures: runs whose gap is above the certificate, by version.
+        highest: the largest upper end of a cell's rate of failure, for all cells and both versions
+            together.
+        control: with half of the radius, the largest rate of failure of one cell.
+        control_family: of that cell.
+        control_samples: N of that cell.
+        unseen: share of the arms that no label is about at the fewest labels, by family.
+        cells: by family and N.
+        papers: at the paper's numbers.
+    """
+
+    horizons: list[int]
+    alphas: list[float]
+    runs: int
+    cell_runs: int
+    failures: dict[str, int]
+    highest: float
+    control: Estimate
+    control_family: str
+    control_samples: float
+    unseen: dict[str, float]
+    cells: dict[tuple[str, float], CertificateCell]
+    papers: AtPapers
+
+    @property
+    def text(self) -> str:
+        """All of it in words and in a table."""
+        counts = ", ".join(f"in {count:,} ({name})" for name, count in self.failures.items())
+        horizons, alphas = (
+            ", ".join(f"{value:g}" for value in values) for values in (self.horizons, self.alphas)
+        )
+        rate, low, high = (f"{figure:.1%}" for figure in self.control.figures)
+        return "\n".join(
+            [
+                f"Of {self.runs:,} runs (K = {ARMS}, T = {horizons}, alpha = {alphas}) the gap is "
+                f"above the certificate {counts}, delta = {DELTA:g}; in every family and at every "
+                f"N in less than {self.highest:.1%} of them (Clopper-Pearson, 95 % for all "
+                f"{len(VERSIONS) * len(self.cells)} cells together).",
+                f"Control: with half of the radius in {rate} [{low}, {high}] of the runs of one "
+                f"cell ({self.control_family}, N = {self.control_samples:,.0f}).",
+                *self._table(),
+                self.papers.text,
+            ]
+        )
+
+    def _table(self) -> list[str]:
+        sizes = dict.fromkeys(n for _, n in self.cells)
+        rows = [
+            f"Runs above the certificate of {self.cell_runs:,} (asymptotic / finite-sample), and "
+            "its median excess over the gap; arms unseen at the fewest labels:",
+            f"{'':34}" + "".join(f"{f'N = {n:,.0f}':>24}" for n in sizes),
+        ]
+        for family, unseen in self.unseen.items():
+            row = f"{f'{family} ({unseen:.0%})':34}"
+            for n in sizes:
+                cell = self.cells[family, n]
+                failures = "/".join(str(count) for count in cell.failures.values())
+                excesses = "/".join(f"{each:.2g}" for each in cell.excess.values())
+                row += f"{f'{failures}  {excesses}':>24}"
+            rows.append(row)
+        return rows
+
+
+def _half(estimate: Estimate) -> float:
+    return (estimate.high - estimate.low) / 2
+
+
+def finding(data: xr.Dataset) -> FewLabelsFinding:
     """How often it fails and how tight it is, by family and samples; the law and the bound."""
     full, half = rates(data.failed), rates(half_failed(data))
-    runs = data.gap.size
-    cells = full.failures.size // len(VERSIONS)
-    each = 1 - 0.05 / (2 * cells)
-    highest = max(
-        clopper_pearson(int(k), int(full.runs), each)[1] for k in full.failures.values.ravel()
-    )
-    counts = {v: int(full.failures.sel(version=v).sum()) for v in VERSIONS}
-    text = ", ".join(f"in {count:,} ({version})" for version, count in counts.items())
     above = half.sel(version="asymptotic")
     worst = above.isel(above.rate.argmax(("family", "samples")))
-    return "\n".join(
-        [
-            f"Of {runs:,} runs (K = {ARMS}, T = {_listed(data.iterations)}, alpha = "
-            f"{_listed(data.alpha)}) the gap is above the certificate {text}, delta = {DELTA:g}; "
-            f"in every family and at every N in less than {highest:.1%} of them (Clopper-Pearson, "
-            f"95 % for all {2 * cells} cells together).",
-            "Control: with half of the radius in "
-            f"{float(worst.rate):.1%} [{float(worst.low):.1%}, {float(worst.high):.1%}] of the "
-            f"runs of one cell ({worst.family.item()}, N = {worst.samples.item():,.0f}).",
-            *_table(data, full),
-            *_of_paper(data),
-        ]
+    each = 1 - 0.05 / full.failures.size
+    cell_runs = int(full.runs)
+    excess = (data.bound - gaps_of_whole(data)).median(("iterations", "alpha", "whole"))
+    unseen = data.unseen.isel(samples=0)
+
+    def by_version(values: xr.DataArray, to: type) -> dict[str, Any]:
+        return {version: to(values.sel(version=version)) for version in VERSIONS}
+
+    return FewLabelsFinding(
+        horizons=data.iterations.values.tolist(),
+        alphas=data.alpha.values.tolist(),
+        runs=data.gap.size,
+        cell_runs=cell_runs,
+        failures=by_version(full.failures.sum(("family", "samples")), int),
+        highest=max(
+            clopper_pearson(int(k), cell_runs, each)[1] for k in full.failures.values.ravel()
+        ),
+        control=share_estimate(int(worst.failures), int(half.runs)),
+        control_family=str(worst.family.item()),
+        control_samples=float(worst.samples),
+        unseen={str(f): float(unseen.sel(family=f).mean()) for f in data.family.values},
+        cells={
+            (str(family), float(n)): CertificateCell(
+                by_version(full.failures.sel(family=family, samples=n), int),
+                by_version(excess.sel(family=family, samples=n), float),
+            )
+            for family in data.family.values
+            for n in data.samples.values
+        },
+        papers=_at_papers(data),
     )
 
 
-def _listed(values: xr.DataArray) -> str:
-    return ", ".join(f"{value:g}" for value in values.values)
-
-
-def _table(data: xr.Dataset, full: xr.Dataset) -> list[str]:
-    """Failures by family and samples, and the median of what the bound has above the gap."""
-    excess = (data.bound - gaps_of_whole(data)).median(("iterations", "alpha", "whole"))
-    head = "".join(f"{f'N = {n:,.0f}':>24}" for n in data.samples.values)
-    rows = [
-        f"Runs above the certificate of {int(full.runs):,} (asymptotic / finite-sample), and its "
-        "median excess over the gap; arms unseen at the fewest labels:",
-        f"{'':34}{head}",
-    ]
-    for family in data.family.values:
-        unseen = float(data.unseen.isel(samples=0).sel(family=family).mean())
-        row = f"{f'{family} ({unseen:.0%})':34}"
-        for n in data.samples.values:
-            at = {"family": family, "samples": n}
-            failures = "/".join(f"{int(k)}" for k in full.failures.sel(at).values)
-            excesses = "/".join(f"{float(e):.2g}" for e in excess.sel(at).values)
-            row += f"{f'{failures}  {excesses}':>24}"
-        rows.append(row)
-    return rows
-
-
-def _of_paper(data: xr.Dataset) -> Iterator[str]:
-    """Each answer at the paper's T and alpha, or at what there is nearest to them."""
+def _at_papers(data: xr.Dataset) -> AtPapers:
     here = data.isel(family=0).sel(PAPERS, method="nearest")
     last = here.sel(samples=20_000.0, method="nearest")
-    gap, half = mean_and_half(last.gap)
-    error, error_half = mean_and_half(last.gap - last.exact_gap - last.effect)
-    yield (
-        f"{here.family.item()}, T = {here.iterations:g}, alpha = {here.alpha:g}, "
-        f"N = {last.samples:,.0f}: the mean gap is {gap:.4f} ± {half:.4f}, off the law of leading "
-        f"order by {error:+.5f} ± {error_half:.5f}; the median certificate is "
-        f"{float(last.bound.sel(version='asymptotic').median()):.3f} (asymptotic) and "
-        f"{float(last.bound.sel(version='finite-sample').median()):.3f} (finite-sample), "
-        f"Theorem 4.4 says {float(last.paper.median()):,.3g} in the median, and no gap is above "
-        f"{TRIVIAL:g}."
+    off = last.gap - last.exact_gap - last.effect
+    return AtPapers(
+        family=str(here.family.item()),
+        iterations=float(here.iterations),
+        alpha=float(here.alpha),
+        samples=float(last.samples),
+        gap=mean_estimate(last.gap.values, unit="reward"),
+        off=mean_estimate(off.values, unit="reward"),
+        certificate={v: float(last.bound.sel(version=v).median()) for v in VERSIONS},
+        theorem=float(last.paper.median()),
     )
 
 

@@ -10,6 +10,7 @@ Momentum on top of an iterative method is a method of its own, tuned anew.
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from matplotlib.figure import Figure
 
 from apo_sim.checks import as_count
 from apo_sim.errors import InvalidArgument
+from apo_sim.estimate import Estimate
 from apo_sim.loop import solve
 from apo_sim.progress import bar
-from apo_sim.statistics import CONFIDENCE, mean_and_half, several
+from apo_sim.statistics import CONFIDENCE, mean_and_half, mean_estimate, several
 from apo_sim.studies import _field_figure, matched_beta
 from apo_sim.studies.field_methods import BANDITS, EACH, GAMES, ONCE, Contender, Setting
 from apo_sim.studies.field_problems import BANDIT_KINDS, GAME_KINDS, bandit, game
@@ -308,58 +310,148 @@ def ends(data: xr.Dataset) -> xr.DataArray:
     return at_end & xr.DataArray(one, dims="contender")
 
 
-def finding(data: xr.Dataset) -> str:
+@dataclass(frozen=True)
+class Leader:
+    """Who leaves the least mean gap in a cell.
+
+    Attributes:
+        method: its name.
+        gap: that gap.
+        standing: how many methods are not surely worse than some other, the leader included.
+        methods: how many there are.
+    """
+
+    method: str
+    gap: Estimate
+    standing: int
+    methods: int
+
+    @property
+    def text(self) -> str:
+        """It in words."""
+        small = self.gap.value < NEGLIGIBLE
+        gap = f"below {NEGLIGIBLE:g}" if small else plus_minus(self.gap)
+        return f"{self.method} ({gap}; {self.standing} of {self.methods} not surely worse)"
+
+
+@dataclass(frozen=True)
+class MomentumAdds:
+    """In how many cells momentum on top surely helps a method, and in how many it surely hurts."""
+
+    helps: int
+    hurts: int
+
+
+@dataclass(frozen=True)
+class FieldFinding:
+    """How the methods of the field compare.
+
+    Attributes:
+        leaders: by problem, share of wrong labels and number of labels.
+        league: mean ratio to the least gap of a cell, by method, the least first.
+        momentum: what it adds, by method with momentum.
+        cells: of each method.
+        at_an_end: in how many choices the best trial is an end of its line.
+        choices: along a line.
+        methods: how many there are, with momentum and without.
+        trials: of each.
+        seeds: new ones, in every cell.
+        runs: in all.
+    """
+
+    leaders: dict[tuple[str, float, int], Leader]
+    league: dict[str, float]
+    momentum: dict[str, MomentumAdds]
+    cells: int
+    at_an_end: int
+    choices: int
+    methods: int
+    trials: int
+    seeds: int
+    runs: int
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        regions = dict.fromkeys((problem, flips) for problem, flips, _ in self.leaders)
+        best = [f"{name} {ratio:.2f}" for name, ratio in list(self.league.items())[:5]]
+        return (
+            f"{' '.join(self._region(*region) for region in regions)} Least on the whole (mean "
+            f"ratio to the least gap): {', '.join(best)}. {self._momentum()} The best trial is an "
+            f"end of its line in {self.at_an_end} of {self.choices} choices. ({self.methods} "
+            f"methods, {self.trials} trials each; judged on {self.seeds:,} new seeds in every "
+            f"cell, {self.runs:,} runs in all; paired 95 % intervals, corrected for all cells and "
+            "pairs.)"
+        )
+
+    def _region(self, problem: str, flips: float) -> str:
+        cells = [
+            f"n = {n:,}: {leader.text}"
+            for (*region, n), leader in self.leaders.items()
+            if region == [problem, flips]
+        ]
+        return f"{problem}, {flips:.0%} wrong labels: {'; '.join(cells)}."
+
+    def _momentum(self) -> str:
+        if not self.momentum:
+            return "No momentum was tried."
+        told = [
+            f"{name} {adds.helps} and {adds.hurts}"
+            for name, adds in self.momentum.items()
+            if adds.helps or adds.hurts
+        ]
+        if not told:
+            return (
+                f"Momentum on top surely changes nothing in any of {self.cells} cells of each "
+                "method."
+            )
+        rest = len(self.momentum) - len(told)
+        return (
+            f"Momentum on top surely helps and surely hurts, of {self.cells} cells each: "
+            f"{'; '.join(told)}{f'; in no cell of the other {rest}' if rest else ''}."
+        )
+
+
+def finding(data: xr.Dataset) -> FieldFinding:
     """Who leads in each region, who cannot be told from the leader, and what momentum adds."""
     fair = rivals(data)
-    mean, left = fair.gap.mean("seed"), standing(fair.gap)
-    texts = []
-    for problem, flips in itertools.product(data.problem.values, data.flipped.values):
-        here = {"problem": problem, "flipped": flips}
-        cells = []
-        for n in data.labels.values:
-            cell = mean.sel({**here, "labels": n})
-            first = cell.idxmin("contender").item()
-            gap = _in_words(fair.gap.sel({**here, "labels": n, "contender": first}))
-            count = int(left.sel({**here, "labels": n}).sum())
-            cells.append(f"n = {n:,}: {first} ({gap}; {count} of {cell.size} not surely worse)")
-        texts.append(f"{problem}, {flips:.0%} wrong labels: {'; '.join(cells)}.")
+    left = standing(fair.gap)
+    regions = itertools.product(data.problem.values, data.flipped.values, data.labels.values)
     table = league(data).mean(("problem", "flipped")).sortby(lambda each: each)
-    best = [f"{name} {float(table.sel(contender=name)):.2f}" for name in table.contender.values[:5]]
-    texts.append(f"Least on the whole (mean ratio to the least gap): {', '.join(best)}.")
-    texts.append(_momentum_in_words(data))
-    runs = data.gap.size + data.tuning_gap.size * data.attrs["tuning"]
-    at_ends, lines = ends(data), int((ends(data) | True).sum())
-    return (
-        f"{' '.join(texts)} The best trial is an end of its line in {int(at_ends.sum())} of "
-        f"{lines} choices. ({data.sizes['contender']} methods, {data.sizes['trial']} trials each; "
-        f"judged on {data.sizes['seed']:,} new seeds in every cell, {runs:,} runs in all; paired "
-        "95 % intervals, corrected for all cells and pairs.)"
+    at_ends = ends(data)
+    return FieldFinding(
+        leaders={
+            (str(problem), float(flips), int(n)): _leader(fair.gap.sel(cell), left.sel(cell))
+            for problem, flips, n in regions
+            for cell in [{"problem": problem, "flipped": flips, "labels": n}]
+        },
+        league={str(name): float(table.sel(contender=name)) for name in table.contender.values},
+        momentum=_momentum(data),
+        cells=data.gap.isel(contender=0, seed=0).size,
+        at_an_end=int(at_ends.sum()),
+        choices=int((at_ends | True).sum()),
+        methods=data.sizes["contender"],
+        trials=data.sizes["trial"],
+        seeds=data.sizes["seed"],
+        runs=data.gap.size + data.tuning_gap.size * data.attrs["tuning"],
     )
 
 
-def _in_words(gap: xr.DataArray) -> str:
-    return plus_minus(gap) if float(gap.mean()) >= NEGLIGIBLE else f"below {NEGLIGIBLE:g}"
+def _leader(gap: xr.DataArray, left: xr.DataArray) -> Leader:
+    first = gap.mean("seed").idxmin("contender").item()
+    estimate = mean_estimate(gap.sel(contender=first).values, unit="reward")
+    return Leader(first, estimate, int(left.sum()), left.size)
 
 
-def _momentum_in_words(data: xr.Dataset) -> str:
+def _momentum(data: xr.Dataset) -> dict[str, MomentumAdds]:
     if not bool((data.alpha > 0).any()):
-        return "No momentum was tried."
+        return {}
     adds = momentum_adds(data)
     less, more = ((adds.sure & (adds["mean"] * sign > 0)).sum(CELL) for sign in (-1, 1))
-    cells = adds["mean"].size // adds.sizes["contender"]
-    counts = {
-        name: (int(less.sel(contender=name)), int(more.sel(contender=name)))
+    return {
+        str(name): MomentumAdds(int(less.sel(contender=name)), int(more.sel(contender=name)))
         for name in adds.contender.values
     }
-    told = [f"{name} {helps} and {hurts}" for name, (helps, hurts) in counts.items()
-            if helps or hurts]  # fmt: skip
-    if not told:
-        return f"Momentum on top surely changes nothing in any of {cells} cells of each method."
-    rest = len(counts) - len(told)
-    return (
-        f"Momentum on top surely helps and surely hurts, of {cells} cells each: {'; '.join(told)}"
-        f"{f'; in no cell of the other {rest}' if rest else ''}."
-    )
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:

@@ -12,6 +12,7 @@ sampled preferences it takes the lazy one's path.
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,19 @@ from matplotlib.ticker import LogLocator
 
 from apo_sim import theory
 from apo_sim.checks import as_count
+from apo_sim.estimate import Estimate
 from apo_sim.momentum import Constant
 from apo_sim.problems import Bandit
 from apo_sim.progress import bar
 from apo_sim.registry import FAMILIES, Family
 from apo_sim.running import run
-from apo_sim.statistics import clopper_pearson, mean_and_half, several
+from apo_sim.statistics import (
+    clopper_pearson,
+    mean_and_half,
+    mean_estimate,
+    several,
+    share_estimate,
+)
 from apo_sim.studies import matched_beta
 from apo_sim.studies.caption import caption
 from apo_sim.studies.geometry_kinds import COLOURS, KINDS, AnyKind, scale
@@ -237,86 +245,192 @@ def ends(data: xr.Dataset) -> xr.DataArray:
     return (own == data.weight.min()) | (own == data.weight.max())
 
 
-def finding(data: xr.Dataset) -> str:
-    """Who wins, at its own best beta and at a common one, and how often the best arm is lost."""
-    texts = [f"K = {int(data.arms)}."]
-    for contest in data.contest.values:
-        gap = data.gap.sel(contest=contest)
-        won, lost = winners(gap), beaten(gap)
-        wins = [
-            f"{name} in {int((won == place).sum())} ({'; '.join(_cells(won == place))})"
-            for place, name in enumerate(CONTENDERS)
-            if bool((won == place).any())
-        ]
-        losses = [f"{name} in {int(lost.sel(geometry=name).sum())}" for name in CONTENDERS]
-        texts.append(
-            f"At {'their' if contest == OWN else 'a'} {contest}, of {won.size} cells (N, T, "
-            f"alpha), surely the least gap has {', '.join(wins) or 'no geometry'}; surely beaten "
-            f"by some other is {', '.join(losses)}."
+@dataclass(frozen=True)
+class GeometryCell:
+    """A setting that geometries are compared in."""
+
+    samples: int
+    iterations: int
+    alpha: float
+
+    def __str__(self) -> str:
+        return f"N = {self.samples:,}, T = {self.iterations}, alpha = {self.alpha:g}"
+
+
+@dataclass(frozen=True)
+class ContestFinding:
+    """Who wins where, at one choice of beta.
+
+    Attributes:
+        won: the cells in which a geometry surely leaves less than every other.
+        beaten: in how many cells it surely leaves more than some other.
+    """
+
+    won: dict[str, list[GeometryCell]]
+    beaten: dict[str, int]
+
+
+@dataclass(frozen=True)
+class LargestLead:
+    """The cell in which the winner leaves the smallest share of the runner-up's gap.
+
+    Attributes:
+        cell: the setting.
+        gaps: the two, the winner first.
+    """
+
+    cell: GeometryCell
+    gaps: dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class BestArmLost:
+    """How often the best arm has lost its mass, without momentum at the middle N.
+
+    Attributes:
+        most: share of the trials at the beta where that happens most.
+        weight: that beta.
+        own: the share at the geometry's best beta.
+    """
+
+    most: Estimate
+    weight: float
+    own: Estimate
+
+
+@dataclass(frozen=True)
+class GeometryFinding:
+    """Which geometry is best, at its own beta and at a common one.
+
+    Attributes:
+        arms: K.
+        cells: (N, T, alpha).
+        contests: by choice of beta.
+        lead: at their own best beta; None where nobody leads surely.
+        at_an_end: in how many choices the best beta is the first or the last tried.
+        choices: how many there were.
+        lost: by geometry.
+        lost_samples: N of these.
+        lost_iterations: T of these.
+        gaps: how many were measured.
+        trials: seeds that beta was chosen on.
+        seeds: others, judged on.
+    """
+
+    arms: int
+    cells: int
+    contests: dict[str, ContestFinding]
+    lead: LargestLead | None
+    at_an_end: int
+    choices: int
+    lost: dict[str, BestArmLost]
+    lost_samples: int
+    lost_iterations: int
+    gaps: int
+    trials: int
+    seeds: int
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        contests = " ".join(self._contest(*item) for item in self.contests.items())
+        lead = "Nobody leads surely."
+        if self.lead is not None:
+            gaps = ", ".join(f"{name} {plus_minus(gap)}" for name, gap in self.lead.gaps.items())
+            lead = f"The largest lead, at {self.lead.cell}: {gaps}."
+        lost = "; ".join(
+            f"{name} {each.most:.0%} at {each.weight:.2g} and {each.own:.0%} at its best"
+            for name, each in self.lost.items()
         )
-    texts.append(_largest_lead(data.gap.sel(contest=OWN)))
-    texts.append(
-        f"The best beta is the first or the last tried in {int(ends(data).sum())} of "
-        f"{data.best.sel(contest=OWN).size} choices."
+        return (
+            f"K = {self.arms}. {contests} {lead} The best beta is the first or the last tried in "
+            f"{self.at_an_end} of {self.choices} choices. Mass of the best arm below {LOST:g} at "
+            f"N = {self.lost_samples:,}, T = {self.lost_iterations}, at the beta where that "
+            f"happens most: {lost}. ({self.gaps:,} gaps; beta chosen on {self.trials} seeds and "
+            f"judged on {self.seeds} others; paired 95 % intervals, corrected for all cells and "
+            "pairs.)"
+        )
+
+    def _contest(self, contest: str, found: ContestFinding) -> str:
+        wins = ", ".join(
+            f"{name} in {len(cells)} ({'; '.join(map(str, cells))})"
+            for name, cells in found.won.items()
+        )
+        losses = ", ".join(f"{name} in {count}" for name, count in found.beaten.items())
+        return (
+            f"At {'their' if contest == OWN else 'a'} {contest}, of {self.cells} cells (N, T, "
+            f"alpha), surely the least gap has {wins or 'no geometry'}; surely beaten by some "
+            f"other is {losses}."
+        )
+
+
+def finding(data: xr.Dataset) -> GeometryFinding:
+    """Who wins, at its own best beta and at a common one, and how often the best arm is lost."""
+    middle, at_ends = _middle(data), ends(data)
+    return GeometryFinding(
+        arms=int(data.arms),
+        cells=data.gap.isel(contest=0, geometry=0, seed=0).size,
+        contests={
+            str(contest): _contest(data.gap.sel(contest=contest)) for contest in data.contest.values
+        },
+        lead=_largest_lead(data.gap.sel(contest=OWN)),
+        at_an_end=int(at_ends.sum()),
+        choices=at_ends.size,
+        lost={name: _lost(middle, name) for name in CONTENDERS},
+        lost_samples=int(middle.samples),
+        lost_iterations=int(middle.iteration),
+        gaps=data.tuning_gap.isel(iteration=0).size + data.gap.isel(iteration=0).size,
+        trials=data.sizes["trial"],
+        seeds=data.sizes["seed"],
     )
-    texts.append(_losses(data))
-    runs = data.tuning_gap.isel(iteration=0).size + data.gap.isel(iteration=0).size
-    return (
-        f"{' '.join(texts)} ({runs:,} gaps; beta chosen on {data.sizes['trial']} seeds and judged "
-        f"on {data.sizes['seed']} others; paired 95 % intervals, corrected for all cells and "
-        "pairs.)"
+
+
+def _contest(gap: xr.DataArray) -> ContestFinding:
+    won, lost = winners(gap), beaten(gap)
+    stacked = won.stack(cell=("samples", "iteration", "alpha"))
+    cells = {
+        name: [_cell(*cell) for cell in stacked.cell.values[stacked.values == place]]
+        for place, name in enumerate(CONTENDERS)
+    }
+    return ContestFinding(
+        {name: where for name, where in cells.items() if where},
+        {name: int(lost.sel(geometry=name).sum()) for name in CONTENDERS},
     )
 
 
-def _cells(where: xr.DataArray) -> list[str]:
-    stacked = where.stack(cell=("samples", "iteration", "alpha"))
-    chosen = stacked.cell.values[stacked.values]
-    return [f"N = {n:,.0f}, T = {t}, alpha = {a:g}" for n, t, a in chosen]
+def _cell(samples: float, iterations: int, alpha: float) -> GeometryCell:
+    return GeometryCell(int(samples), int(iterations), float(alpha))
 
 
-def _largest_lead(gap: xr.DataArray) -> str:
-    """The cell in which the winner leaves the smallest share of the runner-up's gap."""
+def _largest_lead(gap: xr.DataArray) -> LargestLead | None:
     won, mean = winners(gap), gap.mean("seed")
     two = np.sort(mean.transpose(..., "geometry").values, axis=-1)[..., :2]
     share = mean.isel(geometry=0, drop=True).copy(data=two[..., 0] / two[..., 1])
     share = share.where(won >= 0)
     if not bool(share.notnull().any()):
-        return "Nobody leads surely."
-    where = {name: value for name, value in share.argmin(...).items()}
-    cell = gap.isel(where)
+        return None
+    cell = gap.isel({name: value for name, value in share.argmin(...).items()})
     order = cell.mean("seed").argsort().values[:2]
-    first, second = (f"{CONTENDERS[i]} {plus_minus(cell.isel(geometry=i))}" for i in order)
-    n, t, a = (cell[name].item() for name in ("samples", "iteration", "alpha"))
-    return f"The largest lead, at N = {n:,.0f}, T = {t}, alpha = {a:g}: {first}, {second}."
-
-
-def _losses(data: xr.Dataset) -> str:
-    """How often the best arm is lost without momentum at the middle N, where it is lost most."""
-    here = _middle(data).lost
-    texts = []
-    for name in CONTENDERS:
-        each = here.sel(geometry=name)
-        worst = each.isel(weight=each.mean("trial").argmax("weight"))
-        own = each.sel(weight=_middle(data).best.sel(contest=OWN, geometry=name))
-        texts.append(
-            f"{name} {_share(worst)} at {float(worst.weight):.2g} and {_share(own)} at its best"
-        )
-    n, t = here.samples.item(), here.iteration.item()
-    return (
-        f"Mass of the best arm below {LOST:g} at N = {n:,.0f}, T = {t}, at the beta where that "
-        f"happens most: {'; '.join(texts)}."
+    return LargestLead(
+        _cell(*(cell[name].item() for name in ("samples", "iteration", "alpha"))),
+        {
+            CONTENDERS[place]: mean_estimate(cell.isel(geometry=place).values, unit="reward")
+            for place in order
+        },
     )
+
+
+def _lost(middle: xr.Dataset, name: str) -> BestArmLost:
+    each = middle.lost.sel(geometry=name)
+    worst = each.isel(weight=each.mean("trial").argmax("weight"))
+    own = each.sel(weight=middle.best.sel(contest=OWN, geometry=name))
+    most, at_best = (share_estimate(int(lost.sum()), lost.size) for lost in (worst, own))
+    return BestArmLost(most, float(worst.weight), at_best)
 
 
 def _middle(data: xr.Dataset) -> xr.Dataset:
     """The cell that the figure shows beta by beta: a middle N, no momentum, the last T."""
     return data.isel(samples=data.sizes["samples"] // 2, alpha=0, iteration=-1)
-
-
-def _share(lost: xr.DataArray) -> str:
-    count, of = int(lost.sum()), lost.size
-    low, high = clopper_pearson(count, of)
-    return f"{count / of:.0%} [{low:.0%}, {high:.0%}]"
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:

@@ -6,12 +6,14 @@ N = budget / T, each read at its own T.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from apo_sim.estimate import Estimate
 from apo_sim.registry import Family
 from apo_sim.statistics import mean_and_half, several
 from apo_sim.studies.caption import caption
@@ -115,53 +117,119 @@ def judged(gap: xr.DataArray) -> xr.Dataset:
     )
 
 
-def finding(data: xr.Dataset) -> str:
+@dataclass(frozen=True)
+class BestLength:
+    """The best number of iterations in one cell.
+
+    Attributes:
+        length: the best T.
+        change: its gap less that of three iterations, on seeds that did not choose it.
+    """
+
+    length: int
+    change: Estimate
+
+    @property
+    def answer(self) -> str:
+        """Whether more than three iterations help."""
+        if self.length <= FIRST:
+            return "no"
+        return "yes" if self.change.high < 0 else "undecided"
+
+
+@dataclass(frozen=True)
+class OfBudget:
+    """What longer runs do with one budget of labels.
+
+    Attributes:
+        best: by beta and alpha.
+        better: of these cells, in how many the longest run is surely better than three iterations.
+        worse: in how many it is surely worse.
+    """
+
+    best: dict[tuple[float, float], BestLength]
+    better: int
+    worse: int
+
+
+@dataclass(frozen=True)
+class LongRunFinding:
+    """Whether more than three iterations help.
+
+    Attributes:
+        arms: K.
+        samples: pairs an iteration of the run of three.
+        longest: the largest T.
+        each: with as many pairs in every iteration.
+        in_all: with as many in all as that run has.
+        runs: how many there were.
+    """
+
+    arms: int
+    samples: float
+    longest: int
+    each: OfBudget
+    in_all: OfBudget
+    runs: int
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        each = self._budget(f"With N = {self.samples:,.0f} new pairs in each iteration", self.each)
+        in_all = self._budget(f"With {self.samples * FIRST:,.0f} pairs in all", self.in_all)
+        return (
+            f"Do more than {FIRST} iterations help? {each} {in_all} (K = {self.arms}, "
+            f"{self.runs:,} runs, paired 95 % intervals, each by itself; the best T is chosen on "
+            "one half of the seeds and judged on the other.)"
+        )
+
+    def _budget(self, rule: str, found: OfBudget) -> str:
+        texts = []
+        for beta in dict.fromkeys(beta for beta, _ in found.best):
+            answers = ", ".join(
+                f"{one.answer} at alpha = {alpha:g} (best T = {one.length:,}: "
+                f"{one.change.value:+.3f} ± {(one.change.high - one.change.low) / 2:.3f})"
+                for (of, alpha), one in found.best.items()
+                if of == beta
+            )
+            texts.append(f"beta = {beta:g}: {answers}")
+        return (
+            f"{rule}: {'; '.join(texts)}. T = {self.longest:,} is better than T = {FIRST} in "
+            f"{found.better} of {len(found.best)} cells, worse in {found.worse}."
+        )
+
+
+def finding(data: xr.Dataset) -> LongRunFinding:
     """Whether more than three iterations help, for every budget and beta; the best length."""
     gap = by_length(data)
     found = judged(gap)
-    rules = (
-        f"with N = {_of_first(data):,.0f} new pairs in each iteration",
-        f"with {_of_first(data) * FIRST:,.0f} pairs in all",
+    each, in_all = (
+        _of_budget(found.sel(budget=budget), data.sizes["seed"] // 2)
+        for budget in ("each", "in all")
     )
-    texts = [
-        f"{_answers(found.sel(budget=budget), rule)} {_longest(found.sel(budget=budget), gap)}"
-        for budget, rule in zip(gap.budget.values, rules, strict=True)
-    ]
-    runs = data.suboptimality.isel(iteration=0).size
-    return (
-        f"Do more than {FIRST} iterations help? {' '.join(texts)} (K = {int(data.arms)}, "
-        f"{runs:,} runs, paired 95 % intervals, each by itself; the best T is chosen on one half "
-        "of the seeds and judged on the other.)"
+    return LongRunFinding(
+        arms=int(data.arms),
+        samples=_of_first(data),
+        longest=int(gap.length.max()),
+        each=each,
+        in_all=in_all,
+        runs=data.suboptimality.isel(iteration=0).size,
     )
 
 
-def _answers(found: xr.Dataset, rule: str) -> str:
-    """The answer in each cell of one budget, beta by beta."""
-    texts = []
+def _of_budget(found: xr.Dataset, seeds: int) -> OfBudget:
+    best = {}
     for beta in found.beta.values:
-        cells = [found.sel(beta=beta, alpha=alpha) for alpha in found.alpha.values]
-        answers = ", ".join(
-            f"{_answer(cell)} at alpha = {cell.alpha:g} (best T = {cell.best:,.0f}: "
-            f"{cell.change:+.3f} ± {cell.half:.3f})"
-            for cell in cells
-        )
-        texts.append(f"beta = {beta:g}: {answers}")
-    return f"{rule[0].upper()}{rule[1:]}: {'; '.join(texts)}."
-
-
-def _answer(cell: xr.Dataset) -> str:
-    if cell.best <= FIRST:
-        return "no"
-    return "yes" if cell.change + cell.half < 0 else "undecided"
-
-
-def _longest(found: xr.Dataset, gap: xr.DataArray) -> str:
-    """How often the longest run is surely better and worse than three iterations."""
-    helped = int((found.of_longest + found.half_of_longest < 0).sum())
-    hurt = int((found.of_longest - found.half_of_longest > 0).sum())
-    return (
-        f"T = {int(gap.length.max()):,} is better than T = {FIRST} in {helped} of "
-        f"{found.best.size} cells, worse in {hurt}."
+        for alpha in found.alpha.values:
+            cell = found.sel(beta=beta, alpha=alpha)
+            change, half = float(cell.change), float(cell.half)
+            best[float(beta), float(alpha)] = BestLength(
+                int(cell.best), Estimate(change, change - half, change + half, "reward", seeds)
+            )
+    return OfBudget(
+        best,
+        better=int((found.of_longest + found.half_of_longest < 0).sum()),
+        worse=int((found.of_longest - found.half_of_longest > 0).sum()),
     )
 
 

@@ -10,6 +10,7 @@ of all pairs of contenders hold at once.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from apo_sim.estimate import Estimate
 from apo_sim.registry import Family
 from apo_sim.statistics import (
     CONFIDENCE,
     bootstrap,
     mean_and_half,
+    mean_estimate,
     ratio_of_means,
     several,
 )
@@ -135,25 +138,137 @@ def disagreement(data: xr.Dataset) -> float:
     return float(np.max(np.abs(momentum - matched) / size))
 
 
-def finding(data: xr.Dataset) -> str:
+@dataclass(frozen=True)
+class MatchedGaps:
+    """The gaps of one cell, by contender.
+
+    Attributes:
+        gap: mean gap.
+        lead: momentum's gap less that of each rival, paired.
+    """
+
+    gap: dict[str, Estimate]
+    lead: dict[str, Estimate]
+
+    @property
+    def text(self) -> str:
+        """All of them in words."""
+        gaps = ", ".join(f"{name} {_four_digits(gap)}" for name, gap in self.gap.items())
+        leads = " and ".join(_four_digits(lead, "+") for lead in self.lead.values())
+        return f"gap of {gaps}; momentum's minus theirs {leads}"
+
+
+@dataclass(frozen=True)
+class Won:
+    """The cells (alpha, N) that one contender wins.
+
+    Attributes:
+        cells: how many.
+        of: of so many.
+        first: the least N among them.
+        last: the largest.
+    """
+
+    cells: int
+    of: int
+    first: int
+    last: int
+
+    @property
+    def text(self) -> str:
+        """How many cells, and from which N to which."""
+        span = f"{self.first:,}" if self.first == self.last else f"{self.first:,} to {self.last:,}"
+        return f"{self.cells} of {self.of} (N = {span})"
+
+
+@dataclass(frozen=True)
+class MatchedBetaFinding:
+    """Momentum against the matched beta and against none.
+
+    Attributes:
+        disagreement: of the two exact paths, as a share of the gap.
+        arms: K.
+        longest: the largest T.
+        cells: (alpha, beta, N) of each T.
+        better: in how many of them momentum is surely better than a rival, by T.
+        worse: in how many it is surely worse.
+        won: by T and beta, those who are better than both others somewhere.
+        quoted: the gaps of a few cells (N, T), at the largest alpha and beta.
+        alpha: that alpha.
+        beta: that beta.
+        runs: how many there were.
+    """
+
+    disagreement: float
+    arms: int
+    longest: int
+    cells: int
+    better: dict[int, dict[str, int]]
+    worse: dict[int, dict[str, int]]
+    won: dict[tuple[int, float], dict[str, Won]]
+    quoted: dict[tuple[int, int], MatchedGaps]
+    alpha: float
+    beta: float
+    runs: int
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        totals = [
+            f"T = {t}, of {self.cells} cells (alpha, beta, N), "
+            + ", ".join(
+                f"better than {'the ' * (rival == CONTENDERS[1])}{rival} in {better[rival]} and "
+                f"worse in {self.worse[t][rival]}"
+                for rival in CONTENDERS[1:]
+            )
+            for t, better in self.better.items()
+        ]
+        places = []
+        for (t, beta), won in self.won.items():
+            wins = " and ".join(f"{name} in {where.text}" for name, where in won.items())
+            places.append(f"T = {t}, beta = {beta:g}, {wins or 'nobody'}")
+        quoted = [
+            f" alpha = {self.alpha:g}, beta = {self.beta:g}, N = {n:,}, T = {t}: {cell.text}."
+            for (n, t), cell in self.quoted.items()
+        ]
+        return (
+            "With exact preferences momentum and the matched beta differ by "
+            f"{self.disagreement:.1g} of the gap at most (K = {self.arms}, T up to "
+            f"{self.longest}). With finite data momentum is: {'; '.join(totals)}. Better than both "
+            f"others, in cells (alpha, N): {'; '.join(places)}.{''.join(quoted)} ({self.runs:,} "
+            "runs; better and worse: paired 95 % intervals, corrected for all cells and pairs; "
+            "those of single gaps are not.)"
+        )
+
+
+def finding(data: xr.Dataset) -> MatchedBetaFinding:
     """That exact preferences know no difference; who wins how often; the gaps of a few cells."""
     gaps = contenders(data.suboptimality)
     shown = gaps.sel(iteration=_horizons(data))
-    runs = data.suboptimality.isel(iteration=0).size
-    texts = [
-        f"With exact preferences momentum and the matched beta differ by {disagreement(data):.1g} "
-        f"of the gap at most (K = {int(data.arms)}, T up to {data.sizes['iteration']}).",
-        _total(shown),
-        f"Better than both others, in cells (alpha, N): {'; '.join(_places(shown))}.",
-    ]
+    sure, won = better(shown), winners(shown)
     alpha, beta = float(data.alpha[-1]), float(data.beta[-1])
-    for n, t in QUOTED:
-        if n in data.samples and t in data.iteration:
-            cell = gaps.sel(alpha=alpha, beta=beta, samples=n, iteration=t)
-            texts.append(f"alpha = {alpha:g}, beta = {beta:g}, N = {n:,}, T = {t}: {_cell(cell)}.")
-    return (
-        f"{' '.join(texts)} ({runs:,} runs; better and worse: paired 95 % intervals, corrected for "
-        "all cells and pairs; those of single gaps are not.)"
+    momentum = CONTENDERS[0]
+
+    def count(t: int, contender: str, rival: str) -> int:
+        return int(sure.sel(iteration=t, contender=contender, rival=rival).sum())
+
+    horizons = [int(t) for t in shown.iteration.values]
+    return MatchedBetaFinding(
+        disagreement=disagreement(data),
+        arms=int(data.arms),
+        longest=data.sizes["iteration"],
+        cells=won.isel(iteration=0).size,
+        better={t: {r: count(t, momentum, r) for r in CONTENDERS[1:]} for t in horizons},
+        worse={t: {r: count(t, r, momentum) for r in CONTENDERS[1:]} for t in horizons},
+        won={(t, float(b)): _won(won.sel(iteration=t, beta=b)) for t in horizons for b in won.beta},
+        quoted={
+            (n, t): _quoted(gaps.sel(alpha=alpha, beta=beta, samples=n, iteration=t))
+            for n, t in QUOTED
+            if n in data.samples and t in data.iteration
+        },
+        alpha=alpha,
+        beta=beta,
+        runs=data.suboptimality.isel(iteration=0).size,
     )
 
 
@@ -163,63 +278,27 @@ def _horizons(data: xr.Dataset) -> list[int]:
     return sorted({longest, *(t for t in HORIZONS if t <= longest)})
 
 
-def _total(gaps: xr.DataArray) -> str:
-    """In how many cells momentum is better or worse than a rival, length by length."""
-    sure = better(gaps)
+def _won(winner: xr.DataArray) -> dict[str, Won]:
+    """Who wins somewhere, and where, of the cells (alpha, N)."""
+    found = {}
+    for index, name in enumerate(CONTENDERS):
+        samples = winner.samples.broadcast_like(winner).values[(winner == index).values]
+        if samples.size:
+            found[name] = Won(samples.size, winner.size, int(samples.min()), int(samples.max()))
+    return found
+
+
+def _quoted(gaps: xr.DataArray) -> MatchedGaps:
+    of = {name: gaps.sel(contender=name).values for name in CONTENDERS}
     momentum = CONTENDERS[0]
-    texts = []
-    for t in gaps.iteration.values:
-        here = sure.sel(iteration=t)
-        each = [
-            f"better than {'the ' * (rival == CONTENDERS[1])}{rival} in "
-            f"{int(here.sel(contender=momentum, rival=rival).sum())} and worse in "
-            f"{int(here.sel(contender=rival, rival=momentum).sum())}"
-            for rival in CONTENDERS[1:]
-        ]
-        cells = here.isel(rival=0, contender=0).size
-        texts.append(f"T = {t}, of {cells} cells (alpha, beta, N), {', '.join(each)}")
-    return f"With finite data momentum is: {'; '.join(texts)}."
+    return MatchedGaps(
+        {name: mean_estimate(gap, unit="reward") for name, gap in of.items()},
+        {rival: mean_estimate(of[momentum] - of[rival], unit="reward") for rival in CONTENDERS[1:]},
+    )
 
 
-def _places(gaps: xr.DataArray) -> list[str]:
-    """For every T and beta, in how many cells (alpha, N) who wins, and for which N."""
-    won = winners(gaps)
-    texts = []
-    for t in gaps.iteration.values:
-        for beta in gaps.beta.values:
-            here = won.sel(iteration=t, beta=beta)
-            wins = [
-                f"{name} in {_cells(here == index)}"
-                for index, name in enumerate(CONTENDERS)
-                if (here == index).any()
-            ]
-            texts.append(f"T = {t}, beta = {beta:g}, {' and '.join(wins) or 'nobody'}")
-    return texts
-
-
-def _cells(where: xr.DataArray) -> str:
-    """How many cells (alpha, N), and from which N to which."""
-    cells = f"{int(where.sum())} of {where.size}"
-    low, high = (f"{end:,.0f}" for end in (_least(where), -_least(where, -1)))
-    return f"{cells} (N = {low})" if low == high else f"{cells} (N = {low} to {high})"
-
-
-def _least(where: xr.DataArray, sign: int = 1) -> float:
-    return float((sign * where.samples).where(where).min())
-
-
-def _cell(gaps: xr.DataArray) -> str:
-    """The three gaps, and what momentum has over its rivals, paired."""
-    mean, half = mean_and_half(gaps)
-    difference, its_half = mean_and_half(gaps.sel(contender=CONTENDERS[0]) - gaps)
-    texts = [_with_half(mean, half, name) for name in CONTENDERS]
-    rivals = [_with_half(difference, its_half, name, "+") for name in CONTENDERS[1:]]
-    named = ", ".join(f"{name} {text}" for name, text in zip(CONTENDERS, texts, strict=True))
-    return f"gap of {named}; momentum's minus theirs {rivals[0]} and {rivals[1]}"
-
-
-def _with_half(mean: xr.DataArray, half: xr.DataArray, name: str, sign: str = "") -> str:
-    return f"{mean.sel(contender=name):{sign}.4f} ± {half.sel(contender=name):.4f}"
+def _four_digits(estimate: Estimate, sign: str = "") -> str:
+    return f"{estimate.value:{sign}.4f} ± {(estimate.high - estimate.low) / 2:.4f}"
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:

@@ -5,7 +5,9 @@ the method outputs, its last policy, and the average policy, which is what conve
 games without a best arm. The rival is plain iteration at the matched beta.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from apo_sim.errors import InvalidArgument
+from apo_sim.estimate import Estimate
 from apo_sim.losses import Loss
-from apo_sim.statistics import mean_and_half, several
+from apo_sim.statistics import mean_and_half, mean_estimate, several
 from apo_sim.studies.caption import caption
 from apo_sim.studies.game_kinds import KINDS, three_arms
 from apo_sim.studies.kept import place
@@ -117,42 +120,111 @@ def final(data: xr.Dataset, policy: str, kind: str, **where: Any) -> xr.DataArra
     return data[policy].isel(iteration=-1).sel(chosen)
 
 
-def finding(data: xr.Dataset) -> str:
+@dataclass(frozen=True)
+class GamesFinding:
+    """What momentum changes of the exploitability, paired game by game.
+
+    Unless said otherwise: of the average policy, after the exact updates, with the first loss, of
+    the largest alpha in place of 0.
+
+    Attributes:
+        beta: proximal weight.
+        loss: the first.
+        alpha: the largest extrapolation.
+        negative: the least one.
+        updates: exact ones.
+        sampled_updates: of `sampled`.
+        games: of each kind.
+        plain: the exploitability without momentum, by kind.
+        change: what momentum changes, by kind.
+        last: what it changes of the last policy, on cycles.
+        over_matched: its exploitability less that of the matched beta, on cycles.
+        last_negative: what the least alpha changes of the last policy, on cycles.
+        negative_change: what it changes of the average one.
+        sampled: the change on cycles by N, which is infinite for exact preferences.
+        other_losses: the change on cycles, by loss.
+    """
+
+    beta: float
+    loss: str
+    alpha: float
+    negative: float
+    updates: int
+    sampled_updates: int
+    games: int
+    plain: dict[str, float]
+    change: dict[str, Estimate]
+    last: Estimate
+    over_matched: Estimate
+    last_negative: Estimate
+    negative_change: Estimate
+    sampled: dict[float, Estimate]
+    other_losses: dict[str, Estimate]
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        kinds = [
+            f"{kind}: {self.plain[kind]:.4f}, change {plus_minus(change)}"
+            for kind, change in self.change.items()
+        ]
+        text = (
+            f"beta = {self.beta:g}, {self.loss.upper()}: the exploitability of the average policy "
+            f"after {self.updates} exact updates, alpha = {self.alpha:g} in place of 0: "
+            f"{'; '.join(kinds)}. On cycles alpha = {self.alpha:g} changes that of the last policy "
+            f"by {plus_minus(self.last)}, and that of the average by "
+            f"{plus_minus(self.over_matched)} against the matched beta; alpha = "
+            f"{self.negative:g} changes the last by {plus_minus(self.last_negative)} and the "
+            f"average by {plus_minus(self.negative_change)}"
+        )
+        for n, change in self.sampled.items():
+            pairs = "exact preferences" if math.isinf(n) else f"N = {n:g}"
+            text += (
+                f"; after {self.sampled_updates} updates with {pairs} alpha = {self.alpha:g} "
+                f"changes the average by {plus_minus(change)}"
+            )
+        for other, change in self.other_losses.items():
+            text += (
+                f"; with {other.upper()}, after {self.updates} exact updates, by "
+                f"{plus_minus(change)}"
+            )
+        return f"{text} ({self.games} games of each kind, paired 95 % intervals, each by itself)."
+
+
+def finding(data: xr.Dataset) -> GamesFinding:
     """What the largest alpha does to each kind of game; on cycles, whether anything else helps."""
     strong, weak = float(data.alpha[-1]), float(data.alpha[0])
-    updates = int(data.iteration[-1])
-
-    def change(policy: str, kind: str, **where: Any) -> str:
-        plain = final(data, policy, kind, **{**where, "alpha": 0.0})
-        return plus_minus(final(data, policy, kind, **{"alpha": strong, **where}) - plain)
-
-    kinds = []
-    for kind in KINDS:
-        base = float(final(data, "average", kind, alpha=0.0).mean("seed"))
-        kinds.append(f"{kind}: {base:.4f}, change {change('average', kind)}")
-    rival = final(data, "average", "cycle", alpha=strong, beta_schedule="matched")
-    beyond = plus_minus(final(data, "average", "cycle", alpha=strong) - rival)
     loss, *others = (str(name) for name in data.loss.values)
-    text = (
-        f"beta = {float(data.beta):g}, {loss.upper()}: the exploitability of the average policy "
-        f"after {updates} exact updates, alpha = {strong:g} in place of 0: {'; '.join(kinds)}. On "
-        f"cycles alpha = {strong:g} changes that of the last policy by {change('last', 'cycle')}, "
-        f"and that of the average by {beyond} against the matched beta; alpha = {weak:g} changes "
-        f"the last by {change('last', 'cycle', alpha=weak)} and the average by "
-        f"{change('average', 'cycle', alpha=weak)}"
-    )
+
+    def change(policy: str, kind: str, alpha: float = strong, **where: Any) -> Estimate:
+        pair = [final(data, policy, kind, **where, alpha=each) for each in (alpha, 0.0)]
+        return _change(pair[0] - pair[1])
+
+    strongest = final(data, "average", "cycle", alpha=strong)
+    rival = final(data, "average", "cycle", alpha=strong, beta_schedule="matched")
     ends = data.average_sampled.sel(loss=loss, kind="cycle")
-    for n in data.samples.values:
-        both = plus_minus((ends.sel(alpha=strong) - ends.sel(alpha=0.0)).sel(samples=n))
-        pairs = "exact preferences" if np.isinf(n) else f"N = {n:g}"
-        text += f"; after {int(data.sampled_iterations)} updates with {pairs} alpha = {strong:g} "
-        text += f"changes the average by {both}"
-    for other in others:
-        text += f"; with {other.upper()}, after {updates} exact updates, by "
-        text += change("average", "cycle", loss=other)
-    return (
-        f"{text} ({data.sizes['seed']} games of each kind, paired 95 % intervals, each by itself)."
+    sampled = ends.sel(alpha=strong) - ends.sel(alpha=0.0)
+    return GamesFinding(
+        beta=float(data.beta),
+        loss=loss,
+        alpha=strong,
+        negative=weak,
+        updates=int(data.iteration[-1]),
+        sampled_updates=int(data.sampled_iterations),
+        games=data.sizes["seed"],
+        plain={kind: float(final(data, "average", kind, alpha=0.0).mean("seed")) for kind in KINDS},
+        change={kind: change("average", kind) for kind in KINDS},
+        last=change("last", "cycle"),
+        over_matched=_change(strongest - rival),
+        last_negative=change("last", "cycle", weak),
+        negative_change=change("average", "cycle", weak),
+        sampled={float(n): _change(sampled.sel(samples=n)) for n in data.samples.values},
+        other_losses={other: change("average", "cycle", loss=other) for other in others},
     )
+
+
+def _change(values: xr.DataArray) -> Estimate:
+    return mean_estimate(values.values, unit="exploitability")
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:

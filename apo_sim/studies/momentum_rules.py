@@ -6,6 +6,7 @@ move at their own pace, and what a faster one pays in statistics can be seen. Th
 extrapolation is the same run in both.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import xarray as xr
@@ -135,47 +136,113 @@ def times(error: xr.DataArray, first: str, second: str) -> Estimate:
     return ratio_estimate(error.sel(rule=[first, second]).transpose("rule", "seed"))
 
 
-def _times_at_ends(error: xr.DataArray, first: str, second: str) -> str:
-    """The same for the least and for the most labels."""
-    return ", ".join(
-        f"{times(error.sel(samples=n), first, second):.2f} at N = {int(n):,}"
-        for n in error.samples.values[[0, -1]]
-    )
+@dataclass(frozen=True)
+class BestAndWorst:
+    """The rules with momentum of the smallest and of the largest gap, at equal gamma_T.
+
+    Attributes:
+        best: name of the first.
+        worst: name of the other.
+        best_change: of its gap against plain updates, in per cent of theirs.
+        worst_change: of the other.
+    """
+
+    best: str
+    worst: str
+    best_change: Estimate
+    worst_change: Estimate
+
+    @property
+    def text(self) -> str:
+        """Both in words."""
+        return f"from {_per_cent(self.best_change, self.best)} to " + _per_cent(
+            self.worst_change, self.worst
+        )
 
 
-def finding(data: xr.Dataset) -> str:
+@dataclass(frozen=True)
+class RulesFinding:
+    """How rules of momentum compare at equal gamma_T and at equal beta.
+
+    Estimates by N, of the least and of the most labels.
+
+    Attributes:
+        beta: proximal weight of `ANCHOR`, and of all rules at equal beta.
+        updates: T.
+        apart: the largest difference of two exact gaps at equal gamma_T.
+        ranks: the gaps at equal gamma_T.
+        averaging: statistical error of averaging over that of `ANCHOR`, at equal gamma_T.
+        nesterov: that of t/(t+3) over that of plain updates, at equal gamma_T.
+        paid: the same at equal beta.
+        left: optimisation error of t/(t+3) over that of plain updates, at equal beta.
+        runs: how many there were.
+    """
+
+    beta: float
+    updates: int
+    apart: float
+    ranks: dict[int, BestAndWorst]
+    averaging: dict[int, Estimate]
+    nesterov: dict[int, Estimate]
+    paid: dict[int, Estimate]
+    left: float
+    runs: int
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        ranks = "; ".join(f"at N = {n:,} {each.text}" for n, each in self.ranks.items())
+        averaging, nesterov, paid = (
+            ", ".join(f"{each:.2f} at N = {n:,}" for n, each in part.items())
+            for part in (self.averaging, self.nesterov, self.paid)
+        )
+        return (
+            f"At the gamma_T that {ANCHOR} has at beta = {self.beta:g}, T = {self.updates}, exact "
+            f"runs end within {self.apart:.1g} of each other; with samples the gap relative to "
+            f"that of plain updates is {ranks}. There averaging has {averaging} times the "
+            f"statistical error of {ANCHOR}, and Nesterov's t/(t+3) {nesterov} times that of plain "
+            f"updates. At equal beta t/(t+3) leaves {self.left:.2f} times the optimisation error "
+            f"of plain updates, and pays {paid} times their statistical error ({self.runs:,} runs, "
+            "95 % paired intervals)."
+        )
+
+
+def finding(data: xr.Dataset) -> RulesFinding:
     """Who is best at equal gamma_T, averaging against extrapolation, and Nesterov's price."""
     same, own_pace = data.sel(equal="gamma"), data.sel(equal="beta")
-    apart = float(abs(same.exact - same.exact.sel(rule="none")).max())
     error, lost = statistical_error(same), own_pace.exact.mean("seed")
-    left = float(lost.sel(rule="t/(t+3)") / lost.sel(rule="none"))
-    averaged = _times_at_ends(error, "averaging 0.9", ANCHOR)
-    nesterov = _times_at_ends(error, "t/(t+3)", "none")
-    paid = _times_at_ends(statistical_error(own_pace), "t/(t+3)", "none")
-    return (
-        f"At the gamma_T that {ANCHOR} has at beta = {float(data.beta):g}, T = "
-        f"{int(data.iterations)}, exact runs end within {apart:.1g} of each other; with samples "
-        f"the gap relative to that of plain updates is {_ends(same.gap)}. "
-        f"There averaging has {averaged} times the statistical error of {ANCHOR}, and Nesterov's "
-        f"t/(t+3) {nesterov} times that of plain updates. At equal beta t/(t+3) leaves {left:.2f} "
-        f"times the optimisation error of plain updates, and pays {paid} times their statistical "
-        f"error "
-        f"({data.gap.size:,} runs, 95 % paired intervals)."
+    ends = [int(n) for n in data.samples.values[[0, -1]]]
+
+    def at_ends(error: xr.DataArray, first: str, second: str) -> dict[int, Estimate]:
+        return {n: times(error.sel(samples=n), first, second) for n in ends}
+
+    return RulesFinding(
+        beta=float(data.beta),
+        updates=int(data.iterations),
+        apart=float(abs(same.exact - same.exact.sel(rule="none")).max()),
+        ranks={n: _best_and_worst(same.gap.sel(samples=n)) for n in ends},
+        averaging=at_ends(error, "averaging 0.9", ANCHOR),
+        nesterov=at_ends(error, "t/(t+3)", "none"),
+        paid=at_ends(statistical_error(own_pace), "t/(t+3)", "none"),
+        left=float(lost.sel(rule="t/(t+3)") / lost.sel(rule="none")),
+        runs=data.gap.size,
     )
 
 
-def _ends(gap: xr.DataArray) -> str:
-    """The best rule and the worst with momentum, for the least and for the most labels."""
-    texts = []
-    for n in gap.samples.values[[0, -1]]:
-        mean, half = against_none(gap.sel(samples=n))
-        order = mean.drop_sel(rule="none").sortby(mean.drop_sel(rule="none")).rule.values
-        best, worst = (
-            f"{mean.sel(rule=rule):+.0f} % ± {half.sel(rule=rule):.0f} % for {rule}"
-            for rule in (order[0], order[-1])
-        )
-        texts.append(f"at N = {int(n):,} from {best} to {worst}")
-    return "; ".join(texts)
+def _best_and_worst(gap: xr.DataArray) -> BestAndWorst:
+    mean, half = (part.drop_sel(rule="none") for part in against_none(gap))
+    order = [str(rule) for rule in mean.sortby(mean).rule.values]
+    best, worst = (
+        Estimate(value, value - reach, value + reach, "%", gap.sizes["seed"])
+        for rule in (order[0], order[-1])
+        for value, reach in [(float(mean.sel(rule=rule)), float(half.sel(rule=rule)))]
+    )
+    return BestAndWorst(order[0], order[-1], best, worst)
+
+
+def _per_cent(change: Estimate, rule: str) -> str:
+    half = (change.high - change.low) / 2
+    return f"{change.value:+.0f} % ± {half:.0f} % for {rule}"
 
 
 def against_none(gap: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:

@@ -20,13 +20,14 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from apo_sim import theory
+from apo_sim.estimate import Estimate
 from apo_sim.families import sequence_bandit
 from apo_sim.momentum import Constant
 from apo_sim.one_of import OneOf
 from apo_sim.optimizers import SGD, AdamW, Optimizer, RMSProp
 from apo_sim.policies import Recurrent
 from apo_sim.proximal import ByGradient
-from apo_sim.statistics import bootstrap, mean_and_half, ratio_of_means, several
+from apo_sim.statistics import bootstrap, mean_and_half, mean_estimate, ratio_of_means, several
 from apo_sim.studies import ring_protocol
 from apo_sim.studies.caption import caption
 from apo_sim.studies.ring_protocol import ALPHA, BETA, Protocol
@@ -92,6 +93,17 @@ VARIANTS = {
     SLOW_STANDARD: Variant(0.0, factor=SLOW),
     SLOW_EXTRAPOLATION: Variant(ALPHA, factor=SLOW),
     SLOW_LARGER: Variant(0.0, factor=SLOW / (1 - ALPHA)),
+}
+
+# What a regret is multiplied by, and the variants whose ratio that is.
+AT_BEST = f"Extrapolation by {ALPHA:g} at the same rate multiplies it by"
+AT_SLOW = f"At {SLOW:g} of the rate extrapolation by"
+FACTORS = {
+    AT_BEST: (EXTRAPOLATION, STANDARD),
+    "Extrapolation at its own best rate by": (OWN_RATE, STANDARD),
+    "The matched beta by": (MATCHED, STANDARD),
+    AT_SLOW: (SLOW_EXTRAPOLATION, SLOW_STANDARD),
+    "That rate over (1 - alpha) by": (SLOW_LARGER, SLOW_STANDARD),
 }
 
 
@@ -319,84 +331,146 @@ def own_momentum(data: xr.Dataset, task: str, optimizer: str) -> xr.Dataset:
     )
 
 
-def finding(data: xr.Dataset) -> str:
+@dataclass(frozen=True)
+class OptimizerOnTask:
+    """What one optimiser ends with on one task.
+
+    Attributes:
+        regret: average regret of the standard method.
+        last: that of the last fifth of the iterations.
+        rate: its learning rate.
+        factors: what each of `FACTORS` multiplies the regret by.
+        own_regret: what the optimiser's own momentum multiplies the regret by; None without.
+        own_gain: what it multiplies the factor of extrapolation by; None without.
+    """
+
+    regret: Estimate
+    last: Estimate
+    rate: float
+    factors: dict[str, Estimate]
+    own_regret: Estimate | None
+    own_gain: Estimate | None
+
+
+@dataclass(frozen=True)
+class OptimizersFinding:
+    """What each optimiser ends with, and with which of them extrapolation gains.
+
+    Attributes:
+        found: by task and optimiser.
+        at_an_end: task and optimiser whose best learning rate is the least or the largest tried.
+        seeds: paired.
+        tuning: others, for the learning rates.
+        diverged: runs that did.
+    """
+
+    found: dict[str, dict[str, OptimizerOnTask]]
+    at_an_end: list[tuple[str, str]]
+    seeds: int
+    tuning: int
+    diverged: int
+
+    def gaining(self, task: str, factor: str) -> list[str]:
+        """The optimisers with which a factor's interval lies below 1."""
+        return [name for name, one in self.found[task].items() if one.factors[factor].high < 1.0]
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        where, met = [], set()
+        for task in self.found:
+            for rate, factor in (("at the best rate", AT_BEST), (f"at {SLOW:g} of it", AT_SLOW)):
+                names = self.gaining(task, factor)
+                met |= set(names)
+                where.append(f"on {NAMES[task]} {rate} with {', '.join(names) or 'none'}")
+        with_own = sorted(met & set(OWN_MOMENTUM))
+        verdict = "never with an optimiser that has momentum of its own"
+        if with_own:
+            owners = " and ".join(with_own)
+            verdict = f"so it is not what momentum of the optimiser's own does: {owners} had that"
+        ends = ", ".join(f"{name} ({task})" for task, name in self.at_an_end) or "none"
+        tasks = " ".join(_task_in_words(task, each) for task, each in self.found.items())
+        return (
+            f"{tasks} Best rates at an end of those tried: {ends}. Extrapolation lowers the regret "
+            f"beyond the noise {'; '.join(where)}; {verdict} ({self.seeds} paired seeds, "
+            f"{self.tuning} others for the learning rates, 95 % intervals, each by itself; "
+            f"{self.diverged} runs diverged)."
+        )
+
+
+def finding(data: xr.Dataset) -> OptimizersFinding:
     """What each optimiser ends with, what extrapolation gains with it, and what its rivals do."""
-    tasks = [str(task) for task in data.task.values]
-    where, met = [], set()
-    for task in tasks:
-        for rate, variant, rival in (
-            ("at the best rate", EXTRAPOLATION, STANDARD),
-            (f"at {SLOW:g} of it", SLOW_EXTRAPOLATION, SLOW_STANDARD),
-        ):
-            names = gaining(data, task, variant, rival)
-            met |= set(names)
-            where.append(f"on {NAMES[task]} {rate} with {', '.join(names) or 'none'}")
-    with_own = sorted(met & set(OWN_MOMENTUM))
-    verdict = "never with an optimiser that has momentum of its own"
-    if with_own:
-        owners = " and ".join(with_own)
-        verdict = f"so it is not what momentum of the optimiser's own does: {owners} had that"
-    ends = ", ".join(at_an_end(data)) or "none"
-    return (
-        f"{' '.join(_of_task(data, task) for task in tasks)} Best rates at an end of those tried: "
-        f"{ends}. Extrapolation lowers the regret "
-        f"beyond the noise {'; '.join(where)}; {verdict} ({data.sizes['seed']} paired seeds, "
-        f"{data.attrs['tuning']} others for the learning rates, 95 % intervals, each by itself; "
-        f"{int((data.diverged > 0).sum())} runs diverged)."
+    return OptimizersFinding(
+        {str(task): _of_task(data, str(task)) for task in data.task.values},
+        at_an_end(data),
+        data.sizes["seed"],
+        data.attrs["tuning"],
+        int((data.diverged > 0).sum()),
     )
 
 
-def at_an_end(data: xr.Dataset) -> list[str]:
-    """Where the best learning rate is the least or the largest one tried: it may lie beyond."""
+def at_an_end(data: xr.Dataset) -> list[tuple[str, str]]:
+    """Task and optimiser whose best learning rate is the least or the largest one tried.
+
+    The best of all may lie beyond.
+    """
     taken = data.learning_rate.sel(variant=STANDARD)
     ends = (taken == data.grid.min("number")) | (taken == data.grid.max("number"))
     return [
-        f"{name} ({task})"
+        (str(task), str(name))
         for task in data.task.values
         for name in data.optimizer.values[ends.sel(task=task).values]
     ]
 
 
-def gaining(data: xr.Dataset, task: str, variant: str, rival: str) -> list[str]:
-    """The optimisers with which a variant's regret is below its rival's for certain."""
-    below = compared(data, task, variant, rival).high < 1.0
-    return [str(name) for name in data.optimizer.values[below.values]]
-
-
-def _of_task(data: xr.Dataset, task: str) -> str:
+def _of_task(data: xr.Dataset, task: str) -> dict[str, OptimizerOnTask]:
     names = [str(name) for name in data.optimizer.values]
     average, last = (f(data).sel(task=task, variant=STANDARD) for f in (regret, final))
     rates = data.learning_rate.sel(task=task, variant=STANDARD)
-    ends = [
-        f"{name} {plus_minus(average.sel(optimizer=name))}, in the last fifth "
-        f"{plus_minus(last.sel(optimizer=name))} (rate {float(rates.sel(optimizer=name)):.3g})"
+    seeds = data.sizes["seed"]
+    factors = {what: compared(data, task, *pair) for what, pair in FACTORS.items()}
+    own = {
+        name: own_momentum(data, task, name)
+        for name, without in OWN_MOMENTUM.items()
+        if {name, without} <= set(names)
+    }
+    return {
+        name: OptimizerOnTask(
+            regret=mean_estimate(average.sel(optimizer=name).values, unit="reward"),
+            last=mean_estimate(last.sel(optimizer=name).values, unit="reward"),
+            rate=float(rates.sel(optimizer=name)),
+            factors={
+                what: _factor(found.sel(optimizer=name), seeds) for what, found in factors.items()
+            },
+            own_regret=_factor(own[name].sel(of="regret"), seeds) if name in own else None,
+            own_gain=_factor(own[name].sel(of="gain"), seeds) if name in own else None,
+        )
         for name in names
+    }
+
+
+def _factor(found: xr.Dataset, seeds: int) -> Estimate:
+    value, low, high = (float(found[name]) for name in ("value", "low", "high"))
+    return Estimate(value, low, high, "ratio", seeds)
+
+
+def _task_in_words(task: str, found: dict[str, OptimizerOnTask]) -> str:
+    ends = [
+        f"{name} {plus_minus(one.regret)}, in the last fifth {plus_minus(one.last)} "
+        f"(rate {one.rate:.3g})"
+        for name, one in found.items()
     ]
     sentences = [f"{task.capitalize()}, average regret of the standard method: {'; '.join(ends)}"]
-    factors = {
-        f"Extrapolation by {ALPHA:g} at the same rate multiplies it by": (EXTRAPOLATION, STANDARD),
-        "Extrapolation at its own best rate by": (OWN_RATE, STANDARD),
-        "The matched beta by": (MATCHED, STANDARD),
-        f"At {SLOW:g} of the rate extrapolation by": (SLOW_EXTRAPOLATION, SLOW_STANDARD),
-        "That rate over (1 - alpha) by": (SLOW_LARGER, SLOW_STANDARD),
-    }
-    for what, (variant, rival) in factors.items():
-        found = compared(data, task, variant, rival)
-        each = ", ".join(f"{name} {_interval(found.sel(optimizer=name))}" for name in names)
+    for what in FACTORS:
+        each = ", ".join(f"{name} {one.factors[what]:.2f}" for name, one in found.items())
         sentences.append(f"{what} {each}")
-    for name, without in OWN_MOMENTUM.items():
-        if {name, without} <= set(names):
-            changed = own_momentum(data, task, name)
-            sentences.append(
-                f"{name} over {without}: regret without extrapolation "
-                f"{_interval(changed.sel(of='regret'))}, factor of extrapolation "
-                f"{_interval(changed.sel(of='gain'))}"
-            )
+    sentences += [
+        f"{name} over {OWN_MOMENTUM[name]}: regret without extrapolation {one.own_regret:.2f}, "
+        f"factor of extrapolation {one.own_gain:.2f}"
+        for name, one in found.items()
+        if one.own_regret is not None and one.own_gain is not None
+    ]
     return ". ".join(sentences) + "."
-
-
-def _interval(found: xr.Dataset) -> str:
-    return f"{float(found.value):.2f} [{float(found.low):.2f}, {float(found.high):.2f}]"
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:

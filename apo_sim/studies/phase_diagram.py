@@ -6,6 +6,7 @@ side: its intervals are corrected for their number, so that they cover all cells
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 from apo_sim.errors import InvalidArgument
+from apo_sim.estimate import Estimate
 from apo_sim.registry import Family
 from apo_sim.statistics import CONFIDENCE, mean_and_half, several
 from apo_sim.studies.caption import caption
@@ -116,42 +118,127 @@ def horizons(data: xr.Dataset) -> xr.DataArray:
     return data.suboptimality.sel(iteration=shown[1:])
 
 
-def finding(data: xr.Dataset) -> str:
+@dataclass(frozen=True)
+class Verdicts:
+    """In how many cells (N, T) one side of a comparison is surely better, and surely worse."""
+
+    better: int
+    worse: int
+
+
+@dataclass(frozen=True)
+class LargestSaving:
+    """The cell in which momentum saves most of the gap of its matched beta.
+
+    Attributes:
+        samples: N.
+        iterations: T.
+        alpha: the best one there.
+        less: by how much smaller the gap is.
+        share: of the rival's gap.
+    """
+
+    samples: float
+    iterations: int
+    alpha: float
+    less: Estimate
+    share: float
+
+
+@dataclass(frozen=True)
+class PhasesFinding:
+    """Where momentum pays.
+
+    Attributes:
+        beta: proximal weight.
+        arms: K.
+        alpha: the largest.
+        cells: (N, T).
+        none: the best alpha against none.
+        matched: the best alpha against its matched beta.
+        both: in how many cells the best alpha surely beats either.
+        largest: the largest alpha against none.
+        saving: None where the best alpha never surely beats its matched beta.
+        harmful_from: the least T at which the largest alpha is surely worse; None where there is
+            none.
+        runs: how many there were.
+    """
+
+    beta: float
+    arms: int
+    alpha: float
+    cells: int
+    none: Verdicts
+    matched: Verdicts
+    both: int
+    largest: Verdicts
+    saving: LargestSaving | None
+    harmful_from: int | None
+    runs: int
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        text = (
+            f"beta = {self.beta:g}, K = {self.arms}: the best alpha beats alpha = 0 in "
+            f"{self.none.better} of {self.cells} cells (N, T) and is worse in {self.none.worse}; "
+            f"it beats its matched beta in {self.matched.better} ({self.both} of these are among "
+            f"the former) and is worse in {self.matched.worse}"
+        )
+        if self.saving is not None:
+            most = self.saving
+            half = (most.less.high - most.less.low) / 2
+            text += (
+                f"; most of the matched beta's gap is saved at N = {most.samples:g}, T = "
+                f"{most.iterations}: alpha = {most.alpha:g} leaves {most.less.value:.4f} ± "
+                f"{half:.4f} less ({100 * most.share:.0f} %)"
+            )
+        text += (
+            f"; alpha = {self.alpha:g} is better than none in {self.largest.better} and worse in "
+            f"{self.largest.worse}"
+        )
+        if self.harmful_from is not None:
+            text += f", all with T >= {self.harmful_from}"
+        return (
+            f"{text} ({self.runs:,} runs, alpha chosen on half of the seeds and judged on the "
+            f"other; paired 95 % intervals, corrected for the {self.cells} cells of a comparison)."
+        )
+
+
+def finding(data: xr.Dataset) -> PhasesFinding:
     """Where momentum is better and worse than none, and than the matched beta."""
     found = judged(horizons(data))
-    better, worse = found == 1, found == -1
-    cells = found.best.size
-    runs = data.suboptimality.isel(iteration=0).size
-    largest = float(data.alpha.max())
-    over_matched = better.sign_matched
-    text = (
-        f"beta = {float(data.beta):g}, K = {int(data.arms)}: the best alpha beats alpha = 0 in "
-        f"{int(better.sign_none.sum())} of {cells} cells (N, T) and is worse in "
-        f"{int(worse.sign_none.sum())}; it beats its matched beta in {int(over_matched.sum())} "
-        f"({int((over_matched & better.sign_none).sum())} of these are among the former) and is "
-        f"worse in {int(worse.sign_matched.sum())}"
-    )
-    if bool(over_matched.any()):
-        cell = found.isel(found.gain_matched.where(over_matched).argmax(...))
-        text += (
-            f"; most of the matched beta's gap is saved at N = {cell.samples:g}, T = "
-            f"{cell.iteration:g}: alpha = {cell.best:g} leaves {cell.over_matched:.4f} ± "
-            f"{cell.half_matched:.4f} less ({100 * cell.gain_matched:.0f} %)"
-        )
-    text += (
-        f"; alpha = {largest:g} is better than none in {int(better.sign_largest.sum())} and worse "
-        f"in {int(worse.sign_largest.sum())}"
-    )
-    if bool(worse.sign_largest.any()):
-        text += f", all with T >= {_least(worse.sign_largest, 'iteration')}"
-    return (
-        f"{text} ({runs:,} runs, alpha chosen on half of the seeds and judged on the other; "
-        f"paired 95 % intervals, corrected for the {cells} cells of a comparison)."
+    none, matched, largest = (found[f"sign_{name}"] for name in COMPARISONS)
+    harmful = found.iteration.where(largest == -1).min()
+    return PhasesFinding(
+        beta=float(data.beta),
+        arms=int(data.arms),
+        alpha=float(data.alpha.max()),
+        cells=found.best.size,
+        none=_verdicts(none),
+        matched=_verdicts(matched),
+        both=int(((none == 1) & (matched == 1)).sum()),
+        largest=_verdicts(largest),
+        saving=_largest_saving(found, data.sizes["seed"] // 2) if (matched == 1).any() else None,
+        harmful_from=None if harmful.isnull() else int(harmful),
+        runs=data.suboptimality.isel(iteration=0).size,
     )
 
 
-def _least(where: xr.DataArray, name: str) -> str:
-    return f"{where[name].where(where).min().item():g}"
+def _verdicts(sign: xr.DataArray) -> Verdicts:
+    return Verdicts(int((sign == 1).sum()), int((sign == -1).sum()))
+
+
+def _largest_saving(found: xr.Dataset, seeds: int) -> LargestSaving:
+    cell = found.isel(found.gain_matched.where(found.sign_matched == 1).argmax(...))
+    less, half = float(cell.over_matched), float(cell.half_matched)
+    return LargestSaving(
+        float(cell.samples),
+        int(cell.iteration),
+        float(cell.best),
+        Estimate(less, less - half, less + half, "reward", seeds),
+        float(cell.gain_matched),
+    )
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:

@@ -9,6 +9,7 @@ steps; and extrapolation of log-probabilities in place of parameters.
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from apo_sim import theory
+from apo_sim.estimate import Estimate
 from apo_sim.files import as_path, cannot_write
 from apo_sim.spaces import InLogProbabilities
-from apo_sim.statistics import mean_and_half, several
+from apo_sim.statistics import mean_and_half, mean_estimate, several
 from apo_sim.studies.caption import caption
 from apo_sim.studies.ring_protocol import (
     ALPHA,
@@ -168,45 +170,87 @@ def ahead(data: xr.Dataset, method: str, rival: str) -> xr.DataArray:
     return (mean + half).sel(variant=method) < (mean - half).sel(variant=rival)
 
 
-def finding(data: xr.Dataset) -> str:
+@dataclass(frozen=True)
+class RingFinding:
+    """The ten figures beside those reported, and what extrapolation is ahead of.
+
+    Attributes:
+        regret: average regret in every segment, by method.
+        ahead: the segments where the interval of extrapolation lies below the standard method's.
+        over_rivals: regret of extrapolation less that of each rival in every segment, paired.
+        seeds: how many there were.
+    """
+
+    regret: dict[str, list[Estimate]]
+    ahead: list[int]
+    over_rivals: dict[str, list[Estimate]]
+    seeds: int
+
+    def near(self, method: str) -> int:
+        """How many of a method's figures are within a factor `NEAR` of those reported."""
+        factors = [
+            abs(np.log(found.value / reported))
+            for found, reported in zip(self.regret[method], REPORTED[method], strict=True)
+        ]
+        return int(np.sum(np.exp(factors) <= NEAR))
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        rows = [
+            f"{method}: "
+            + ", ".join(
+                f"{_plus_minus(found)} ({reported:.4f})"
+                for found, reported in zip(each, REPORTED[method], strict=True)
+            )
+            for method, each in self.regret.items()
+        ]
+        near = {method: self.near(method) for method in self.regret}
+        figures = sum(map(len, self.regret.values()))
+        words = [
+            f"Average regret of every {SEGMENT} iterations, in brackets as reported: "
+            f"{'; '.join(rows)}",
+            f"{sum(near.values())} of {figures} figures are within a factor {NEAR} of those "
+            f"reported (standard {near[STANDARD]}, chosen to be; extrapolation "
+            f"{near[EXTRAPOLATION]}, predicted)",
+            "intervals of extrapolation lie below those of the standard method in segments "
+            f"{', '.join(map(str, self.ahead)) or 'none'}",
+            *(f"against {rival}: {_signed(each)}" for rival, each in self.over_rivals.items()),
+        ]
+        return f"{'. '.join(words)} ({self.seeds} seeds, 95 % intervals, each by itself)."
+
+
+def finding(data: xr.Dataset) -> RingFinding:
     """The ten figures beside those reported, where extrapolation is ahead, and of what."""
-    table = compared(data)
-    seeds = data.sizes["seed"]
-    rows = [f"{method}: {_row(table.sel(variant=method))}" for method in REPORTED]
-    near = table.factor <= NEAR
-    words = [
-        f"Average regret of every {SEGMENT} iterations, in brackets as reported: {'; '.join(rows)}",
-        f"{int(near.sum())} of {near.size} figures are within a factor {NEAR} of those reported "
-        f"(standard {int(near.sel(variant=STANDARD).sum())}, chosen to be; extrapolation "
-        f"{int(near.sel(variant=EXTRAPOLATION).sum())}, predicted)",
-        f"intervals of extrapolation lie below those of the standard method in segments "
-        f"{_where(ahead(data, EXTRAPOLATION, STANDARD))}",
-    ]
-    for rival in (MATCHED, LONGER, EXACT):
-        if rival in data.variant:
-            words.append(f"against {rival}: {_paired(data, rival)}")
-    return f"{'. '.join(words)} ({seeds} seeds, 95 % intervals, each by itself)."
+    values = regret(data)
+    leads = ahead(data, EXTRAPOLATION, STANDARD)
+    return RingFinding(
+        {method: _each_segment(values.sel(variant=method)) for method in REPORTED},
+        leads.segment[leads.values].values.tolist(),
+        {rival: _over(data, rival) for rival in (MATCHED, LONGER, EXACT) if rival in data.variant},
+        data.sizes["seed"],
+    )
 
 
-def _row(table: xr.Dataset) -> str:
-    columns = (table[name].values for name in ("mean", "half", "reported"))
-    return ", ".join(f"{m:.4f} +- {h:.4f} ({r:.4f})" for m, h, r in zip(*columns, strict=True))
-
-
-def _where(flags: xr.DataArray) -> str:
-    places = [str(int(s)) for s in flags.segment[flags.values]]
-    return ", ".join(places) or "none"
-
-
-def _paired(data: xr.Dataset, rival: str) -> str:
+def _over(data: xr.Dataset, rival: str) -> list[Estimate]:
     """Regret of extrapolation minus that of a rival, segment by segment."""
     values = regret(data)
-    change = values.sel(variant=EXTRAPOLATION) - values.sel(variant=rival)
-    mean, half = mean_and_half(change)
-    return ", ".join(
-        f"{float(mean.sel(segment=s)):+.4f} +- {float(half.sel(segment=s)):.4f}"
-        for s in mean.segment
-    )
+    return _each_segment(values.sel(variant=EXTRAPOLATION) - values.sel(variant=rival))
+
+
+def _each_segment(values: xr.DataArray) -> list[Estimate]:
+    return [
+        mean_estimate(values.sel(segment=segment).values, unit="reward")
+        for segment in values.segment
+    ]
+
+
+def _signed(estimates: Sequence[Estimate]) -> str:
+    return ", ".join(_plus_minus(each, "+") for each in estimates)
+
+
+def _plus_minus(estimate: Estimate, sign: str = "") -> str:
+    return f"{estimate.value:{sign}.4f} +- {(estimate.high - estimate.low) / 2:.4f}"
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:
@@ -255,19 +299,45 @@ def _from_half_of_the_least(axes: Any, values: xr.DataArray) -> None:
     axes.set_ylim(bottom=float(values.mean("seed").min()) / 2)
 
 
-def finding_spaces(data: xr.Dataset) -> str:
+@dataclass(frozen=True)
+class RingSpacesFinding:
+    """How far extrapolation of parameters is from that of log-probabilities, segment by segment.
+
+    Attributes:
+        apart: KL divergence of the one from the other, in nats.
+        steps: the mean of it as a multiple of that of the update.
+        over_exact: regret less that of extrapolated log-probabilities, paired.
+        seeds: how many there were.
+    """
+
+    apart: list[Estimate]
+    steps: list[float]
+    over_exact: list[Estimate]
+    seeds: int
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        texts = [
+            f"segment {1 + place}: {_nats(apart)}, {steps:.2g}"
+            for place, (apart, steps) in enumerate(zip(self.apart, self.steps, strict=True))
+        ]
+        return (
+            "KL divergence of extrapolated parameters from the exact extrapolation (3.6) of the "
+            "same policies, in nats, and as a multiple of that of the update: "
+            f"{'; '.join(texts)}. Regret minus that of extrapolated log-probabilities: "
+            f"{_signed(self.over_exact)} ({self.seeds} seeds, 95 % intervals)."
+        )
+
+
+def finding_spaces(data: xr.Dataset) -> RingSpacesFinding:
     """How far the two extrapolations are apart, and whether the gap notices."""
-    here = data.sel(variant=EXTRAPOLATION)
-    texts = []
-    for segment, part in enumerate(_by_segment(here)):
-        apart, half = mean_and_half(part.kl_to_exact.mean("iteration"))
-        step = part.moved.mean("iteration").mean("seed")
-        texts.append(f"segment {segment + 1}: {_nats(apart, half)}, {float(apart / step):.2g}")
-    return (
-        "KL divergence of extrapolated parameters from the exact extrapolation (3.6) of the same "
-        f"policies, in nats, and as a multiple of that of the update: {'; '.join(texts)}. Regret "
-        f"minus that of extrapolated log-probabilities: {_paired(data, EXACT)} "
-        f"({data.sizes['seed']} seeds, 95 % intervals)."
+    parts = [part.mean("iteration") for part in _by_segment(data.sel(variant=EXTRAPOLATION))]
+    return RingSpacesFinding(
+        [mean_estimate(part.kl_to_exact.values, unit="nats") for part in parts],
+        [float(part.kl_to_exact.mean() / part.moved.mean()) for part in parts],
+        _over(data, EXACT),
+        data.sizes["seed"],
     )
 
 
@@ -276,8 +346,8 @@ def _by_segment(data: xr.Dataset) -> list[xr.Dataset]:
     return [data.isel(iteration=slice(SEGMENT * i, SEGMENT * (i + 1))) for i in range(count)]
 
 
-def _nats(mean: xr.DataArray, half: xr.DataArray) -> str:
-    return f"{float(mean):.2g} +- {float(half):.2g}"
+def _nats(estimate: Estimate) -> str:
+    return f"{estimate.value:.2g} +- {(estimate.high - estimate.low) / 2:.2g}"
 
 
 def draw_spaces(figure: Figure, data: xr.Dataset) -> None:

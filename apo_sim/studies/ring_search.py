@@ -156,19 +156,52 @@ def table(data: xr.Dataset) -> pd.DataFrame:
     return chosen.join(rows).sort_values("factor")
 
 
-def finding(data: xr.Dataset) -> str:
+@dataclass(frozen=True)
+class RingSearchFinding:
+    """How near the search came to the reported row.
+
+    Attributes:
+        trials: how many there were.
+        near: of them, within a factor 1.5 in all segments.
+        diverged: those that did.
+        protocol: the nearest of those tried again.
+        factor: within which its row is of the reported one, in all segments.
+        seeds: that it was tried again with.
+        row: its average regret in every segment.
+    """
+
+    trials: int
+    near: int
+    diverged: int
+    protocol: Protocol
+    factor: float
+    seeds: int
+    row: list[float]
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        row = ", ".join(f"{value:.4f}" for value in self.row)
+        settings = dataclasses.asdict(self.protocol)
+        return (
+            f"Of {self.trials} trials {self.near} come within a factor 1.5 of the reported "
+            f"standard row in all segments, and {self.diverged} diverge. The nearest of those "
+            f"tried again, within a factor {self.factor:.2f} ({self.seeds} seeds): {row}; "
+            f"{', '.join(f'{name} = {value}' for name, value in settings.items())}."
+        )
+
+
+def finding(data: xr.Dataset) -> RingSearchFinding:
     """How many trials came how near, and the nearest protocol."""
-    again = tried_again(data)
-    best = again.isel(trial=0)
-    diverged = int((data.diverged > 0).sum())
-    near = int((data.distance < np.log(1.5)).sum())
-    settings = dataclasses.asdict(nearest_protocol(data))
-    row = ", ".join(f"{value:.4f}" for value in best.row.values)
-    return (
-        f"Of {data.sizes['trial']} trials {near} come within a factor 1.5 of the reported standard "
-        f"row in all segments, and {diverged} diverge. The nearest of those tried again, within a "
-        f"factor {float(np.exp(best.distance)):.2f} ({int(best.seeds)} seeds): "
-        f"{row}; {', '.join(f'{name} = {value}' for name, value in settings.items())}."
+    best = tried_again(data).isel(trial=0)
+    return RingSearchFinding(
+        trials=data.sizes["trial"],
+        near=int((data.distance < np.log(1.5)).sum()),
+        diverged=int((data.diverged > 0).sum()),
+        protocol=nearest_protocol(data),
+        factor=float(np.exp(best.distance)),
+        seeds=int(best.seeds),
+        row=best.row.values.tolist(),
     )
 
 

@@ -10,6 +10,7 @@ share their random numbers between iterations, the control, errors cannot averag
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from apo_sim import theory
+from apo_sim.estimate import Estimate
 from apo_sim.registry import Family
 from apo_sim.statistics import CONFIDENCE, bootstrap, log_log_slope, several
 from apo_sim.studies.caption import caption
@@ -206,85 +208,144 @@ def independent(data: xr.Dataset, axis: str, name: str) -> float:
     return float(log_log_slope(points, along))
 
 
-def finding(data: xr.Dataset) -> str:
+@dataclass(frozen=True)
+class ErrorExponent:
+    """One cell of the table.
+
+    Attributes:
+        fresh: the exponent where every iteration has its own labels.
+        shared: where all iterations share them.
+        paper: by the paper's bounds.
+        independent: of independent errors.
+    """
+
+    fresh: Estimate
+    shared: Estimate
+    paper: float
+    independent: float
+
+    @property
+    def side(self) -> int:
+        """1 or -1 where the interval of `fresh` lies above or below the paper's, or else 0."""
+        return int(self.fresh.low > self.paper) - int(self.fresh.high < self.paper)
+
+
+@dataclass(frozen=True)
+class ExponentsFinding:
+    """Exponents of the mean statistical error.
+
+    Attributes:
+        arms: K.
+        samples: the least and the largest N.
+        updates: the largest T.
+        stretch: the least and the largest 1/(1 - alpha).
+        alpha: the least extrapolation.
+        exponents: by beta, axis and measure; their intervals cover together.
+        added: what sharing labels adds to the exponent in T of the averaged reward, by beta.
+        runs: how many there were.
+        seeds: a point.
+    """
+
+    arms: int
+    samples: tuple[float, float]
+    updates: int
+    stretch: tuple[float, float]
+    alpha: float
+    exponents: dict[tuple[float, str, str], ErrorExponent]
+    added: dict[float, Estimate]
+    runs: int
+    seeds: int
+
+    @property
+    def text(self) -> str:
+        """A table of exponents, and for each beta what they say, a line each."""
+        return "\n".join([self._what(), *self._table(), *map(self._of_beta, self.added)])
+
+    def _what(self) -> str:
+        n, x = self.samples, self.stretch
+        return (
+            f"Exponents of the mean statistical error, K = {self.arms}: N from {n[0]:,.0f} to "
+            f"{n[-1]:,.0f}, T from 1 to {self.updates}, 1/(1 - alpha) from {x[0]:g} to "
+            f"{x[-1]:.3g}; the others at N = {USUAL:,.0f}, T = {self.updates}, alpha = "
+            f"{self.alpha:g} ({self.runs:,} runs, {self.seeds:,} a point; 95 % bootstrap "
+            "intervals, corrected for the cells of the table; < and >: the interval lies below or "
+            "above the paper's exponent)."
+        )
+
+    def _table(self) -> list[str]:
+        betas = "".join(f"{f'beta = {beta:,g}':>25}" for beta in self.added)
+        rows = [f"{'':42}{'paper':>6}{'indep.':>8}{betas}"]
+        for axis, label in AXES.items():
+            for name, size in SIZES.items():
+                cells = [self.exponents[beta, axis, name] for beta in self.added]
+                row = f"{label:>14}  {size.label:26}{cells[0].paper:6.2f}"
+                row += f"{cells[0].independent:8.2f}"
+                row += "".join(f"{_text(c.fresh):>23} {' ><'[c.side]}" for c in cells)
+                rows.append(row.rstrip())
+        return rows
+
+    def _of_beta(self, beta: float) -> str:
+        def of(axis: str, name: str) -> ErrorExponent:
+            return self.exponents[beta, axis, name]
+
+        of_policy, of_gap = (
+            f"like T^{_text(of('iteration', name).fresh)} and "
+            f"(1/(1 - alpha))^{_text(of('alpha', name).fresh)}"
+            for name in ("paper_statistics", "paper_difference")
+        )
+        added, averaged = self.added[beta], of("iteration", "average_error")
+        word = "told apart" if added.low > 0 else "not told apart"
+        return (
+            f"beta = {beta:,g}: 2 DTV to the exact policy goes {of_policy}, the distance of the "
+            f"gap from the exact run's {of_gap}, the paper's bound like T^1 and "
+            "(1/(1 - alpha))^1. Control, labels shared between iterations: the averaged reward "
+            f"errs like T^{_text(averaged.shared)}, in place of T^{_text(averaged.fresh)}, a "
+            f"difference of {_text(added)}, {word}, and 2 DTV goes like "
+            f"T^{_text(of('iteration', 'paper_statistics').shared)}."
+        )
+
+
+def finding(data: xr.Dataset) -> ExponentsFinding:
     """A table of exponents, what it says of the policy and of its gap, and the control."""
     cells = len(AXES) * len(SIZES) * data.sizes["beta"]
     each = 1 - (1 - CONFIDENCE) / cells
     found = {axis: exponents(data, axis, each) for axis in AXES}
-    added = what_sharing_adds(data)
-    lines = [_what(data), *_table(data, found)]
-    for beta in data.beta.values:
-        here = {axis: cells.sel(beta=beta) for axis, cells in found.items()}
-        lines.append(f"beta = {beta:,g}: {_of_the_gap(here)}. {_control(here, added, beta)}.")
-    return "\n".join(lines)
-
-
-def _what(data: xr.Dataset) -> str:
-    n, x = data.samples.values, 1 / (1 - data.alpha.values)
-    runs = data.paper_difference.isel(iteration=0).size
-    return (
-        f"Exponents of the mean statistical error, K = {int(data.arms)}: N from {n[0]:,.0f} to "
-        f"{n[-1]:,.0f}, T from 1 to {data.sizes['iteration']}, 1/(1 - alpha) from {x[0]:g} to "
-        f"{x[-1]:.3g}; the others at N = {USUAL:,.0f}, T = {data.sizes['iteration']}, "
-        f"alpha = {data.alpha.values[0]:g} ({runs:,} runs, {data.sizes['seed']:,} a point; 95 % "
-        "bootstrap intervals, corrected for the cells of the table; < and >: the interval lies "
-        "below or above the paper's exponent)."
+    added = what_sharing_adds(data).sel(measure="average_error")
+    samples, stretch = data.samples.values, 1 / (1 - data.alpha.values)
+    seeds = data.sizes["seed"]
+    return ExponentsFinding(
+        arms=int(data.arms),
+        samples=(float(samples[0]), float(samples[-1])),
+        updates=data.sizes["iteration"],
+        stretch=(float(stretch[0]), float(stretch[-1])),
+        alpha=float(data.alpha[0]),
+        exponents={
+            (float(beta), axis, name): ErrorExponent(
+                fresh=_exponent(here.sel(draws="fresh"), seeds),
+                shared=_exponent(here.sel(draws="shared"), seeds),
+                paper=size.paper[column],
+                independent=independent(data, axis, name),
+            )
+            for beta in data.beta.values
+            for column, axis in enumerate(AXES)
+            for name, size in SIZES.items()
+            for here in [found[axis].sel(measure=name, beta=beta)]
+        },
+        added={float(beta): _exponent(added.sel(beta=beta), seeds) for beta in data.beta.values},
+        runs=data.paper_difference.isel(iteration=0).size,
+        seeds=seeds,
     )
 
 
-def _table(data: xr.Dataset, found: dict[str, xr.Dataset]) -> list[str]:
-    """Rows of text: the paper's exponent, that of independent errors, and the measured ones."""
-    betas = "".join(f"{f'beta = {beta:,g}':>25}" for beta in data.beta.values)
-    rows = [f"{'':42}{'paper':>6}{'indep.':>8}{betas}"]
-    for column, (axis, label) in enumerate(AXES.items()):
-        for name, size in SIZES.items():
-            paper = size.paper[column]
-            row = f"{label:>14}  {size.label:26}{paper:6.2f}{independent(data, axis, name):8.2f}"
-            for beta in data.beta.values:
-                cell = found[axis].sel(measure=name, draws="fresh", beta=beta)
-                row += f"{_text(cell):>23} {_side(cell, paper)}"
-            rows.append(row.rstrip())
-    return rows
+def _exponent(cell: xr.Dataset, seeds: int) -> Estimate:
+    value, low, high = (float(cell[name]) for name in ("exponent", "low", "high"))
+    return Estimate(value, low, high, "exponent", seeds)
 
 
-def _of_the_gap(here: dict[str, xr.Dataset]) -> str:
-    """How the policy's error and the gap's grow with T and with momentum."""
-    texts = []
-    for name in ("paper_statistics", "paper_difference"):
-        of_t, of_alpha = (
-            _text(here[axis].sel(measure=name, draws="fresh")) for axis in ("iteration", "alpha")
-        )
-        texts.append(f"like T^{of_t} and (1/(1 - alpha))^{of_alpha}")
-    return (
-        f"2 DTV to the exact policy goes {texts[0]}, the distance of the gap from the exact run's "
-        f"{texts[1]}, the paper's bound like T^1 and (1/(1 - alpha))^1"
-    )
-
-
-def _control(here: dict[str, xr.Dataset], added: xr.Dataset, beta: float) -> str:
-    """What the exponents in T are when labels are shared, and whether they are told apart."""
-    in_t = here["iteration"]
-    shared, fresh = (
-        _text(in_t.sel(measure="average_error", draws=kind)) for kind in ("shared", "fresh")
-    )
-    more = added.sel(measure="average_error", beta=beta)
-    word = "told apart" if float(more.low) > 0 else "not told apart"
-    return (
-        f"Control, labels shared between iterations: the averaged reward errs like T^{shared}, in "
-        f"place of T^{fresh}, a difference of {_text(more)}, {word}, and 2 DTV goes like "
-        f"T^{_text(in_t.sel(measure='paper_statistics', draws='shared'))}"
-    )
-
-
-def _text(cell: xr.Dataset) -> str:
+def _text(estimate: Estimate) -> str:
     # Adding zero takes the sign from a negative one.
-    numbers = (round(float(cell[name]), 2) + 0.0 for name in ("exponent", "low", "high"))
+    numbers = (round(figure, 2) + 0.0 for figure in estimate.figures)
     return "{:.2f} [{:.2f}, {:.2f}]".format(*numbers)
-
-
-def _side(cell: xr.Dataset, paper: float) -> str:
-    """On which side of the paper's exponent the interval lies."""
-    return "<" if float(cell.high) < paper else ">" if float(cell.low) > paper else " "
 
 
 def draw(figure: Figure, data: xr.Dataset) -> None:

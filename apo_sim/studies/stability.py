@@ -9,6 +9,7 @@ standard deviations of two rules on the same bandit are paired.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -131,41 +132,91 @@ def ratio(spread: xr.DataArray) -> Estimate:
     return ratio_estimate(pair.transpose("momentum", "seed"))
 
 
-def ratios(data: xr.Dataset) -> dict[str, Estimate]:
-    """The ratio after `EARLY` updates at the largest alpha, raw and for the way it has come."""
-    early = scatter(data.sel(samples=_middle(data))).sel(iteration=EARLY)
-    alpha = float(data.alpha.max())
-    parts = {"raw": early, "for each unit of gamma": early / moved(data, EARLY)}
-    return {name: ratio(part.sel(alpha=alpha)) for name, part in parts.items()}
+@dataclass(frozen=True)
+class BestAlphas:
+    """The alphas of the method that are best after some number of updates.
+
+    Attributes:
+        steadiest: of the least scatter.
+        steadiest_for_gamma: of the least scatter for each unit of gamma.
+        smallest_gap: of the smallest mean gap.
+    """
+
+    steadiest: float
+    steadiest_for_gamma: float
+    smallest_gap: float
 
 
-def finding(data: xr.Dataset) -> str:
+@dataclass(frozen=True)
+class StabilityFinding:
+    """Which momentum is the steadier one.
+
+    Attributes:
+        updates: after which the two are compared.
+        alpha: the largest.
+        samples: N.
+        raw: scatter of momentum from the behaviour over that of momentum from the output.
+        for_gamma: the same for each unit of gamma that they have moved.
+        best: by number of updates, early and at the end.
+        bandits: what the intervals are over.
+        draws: of the data, in a cell.
+    """
+
+    updates: int
+    alpha: float
+    samples: int
+    raw: Estimate
+    for_gamma: Estimate
+    best: dict[int, BestAlphas]
+    bandits: int
+    draws: int
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        steadiest, smallest = (
+            ", ".join(f"{getattr(each, name):g} at t = {t}" for t, each in self.best.items())
+            for name in ("steadiest", "smallest_gap")
+        )
+        fairest = ", ".join(f"{each.steadiest_for_gamma:g}" for each in self.best.values())
+        return (
+            f"After {self.updates} updates (alpha = {self.alpha:g}, N = {self.samples:,}) the gap "
+            f"of momentum from pi_t scatters over data {self.raw:.3f} times as much as that of "
+            f"momentum from pi_hat_t; for each unit of gamma that they have moved, "
+            f"{self.for_gamma:.3f} times. The alpha of the method with the least scatter is "
+            f"{steadiest} (for each unit of gamma {fairest}); that with the smallest mean gap "
+            f"{smallest} ({self.bandits} bandits, {self.draws:,} draws of the data in a cell, 95 % "
+            "intervals over bandits)."
+        )
+
+
+def finding(data: xr.Dataset) -> StabilityFinding:
     """Which momentum is the steadier one, raw and for the way it has come, and at which alpha."""
-    n = _middle(data)
-    spread = scatter(data.sel(samples=n))
-    late = data.sizes["iteration"]
-    alpha = float(data.alpha.max())
-    raw, fair = (f"{found:.3f}" for found in ratios(data).values())
-    ranks = [
-        f"{float(steadiest(spread.sel(iteration=t, momentum='constant'))):g} at t = {t}"
-        for t in (EARLY, late)
-    ]
-    fairest = [
-        f"{float(steadiest((spread / moved(data, t)).sel(iteration=t, momentum='constant'))):g}"
-        for t in (EARLY, late)
-    ]
-    best = [
-        f"{float(gap.mean('seed').idxmin('alpha')):g} at t = {t}"
-        for t in (EARLY, late)
-        for gap in [data.behaviour_suboptimality.sel(samples=n, momentum="constant", iteration=t)]
-    ]
-    return (
-        f"After {EARLY} updates (alpha = {alpha:g}, N = {n:,}) the gap of momentum from pi_t "
-        f"scatters over data {raw} times as much as that of momentum from pi_hat_t; for each unit "
-        f"of gamma that they have moved, {fair} times. The alpha of the method with the least "
-        f"scatter is {', '.join(ranks)} (for each unit of gamma {', '.join(fairest)}); that with "
-        f"the smallest mean gap {', '.join(best)} ({spread.sizes['seed']} bandits, "
-        f"{data.sizes['seed']:,} draws of the data in a cell, 95 % intervals over bandits)."
+    n, alpha = _middle(data), float(data.alpha.max())
+    here = data.sel(samples=n)
+    spread = scatter(here)
+    early = spread.sel(iteration=EARLY)
+    fair = early / moved(data, EARLY)
+    return StabilityFinding(
+        updates=EARLY,
+        alpha=alpha,
+        samples=n,
+        raw=ratio(early.sel(alpha=alpha)),
+        for_gamma=ratio(fair.sel(alpha=alpha)),
+        best={t: _best(here, spread, t) for t in (EARLY, data.sizes["iteration"])},
+        bandits=spread.sizes["seed"],
+        draws=data.sizes["seed"],
+    )
+
+
+def _best(data: xr.Dataset, spread: xr.DataArray, iterations: int) -> BestAlphas:
+    method = {"iteration": iterations, "momentum": "constant"}
+    fair = spread / moved(data, iterations)
+    gap = data.behaviour_suboptimality.sel(method).mean("seed")
+    return BestAlphas(
+        float(steadiest(spread.sel(method))),
+        float(steadiest(fair.sel(method))),
+        float(gap.idxmin("alpha")),
     )
 
 

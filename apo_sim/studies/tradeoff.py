@@ -11,8 +11,8 @@ weight of a constant reward, and once the policy has converged the longer step c
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -103,7 +103,8 @@ def times_plain(data: xr.Dataset) -> xr.Dataset:
     return xr.Dataset({n: like.copy(data=v) for n, v in values.items()} | {"step": step})
 
 
-class Growth(NamedTuple):
+@dataclass(frozen=True)
+class Growth:
     """By what the largest alpha multiplies both errors at a horizon, and the step gamma_T.
 
     Attributes:
@@ -138,22 +139,47 @@ def growths(data: xr.Dataset) -> dict[int, Growth]:
     }
 
 
-def finding(data: xr.Dataset) -> str:
-    """What the largest alpha does to both errors, early and at the end."""
-    alphas = [float(data.alpha[-1]), float(data.alpha[0])]
-    sentences = []
-    for t, growth in growths(data).items():
-        errors = [f"× {each:.2g} at N = {n:,}" for n, each in growth.statistical.items()]
-        sentences.append(
-            f"T = {t}: gamma_T × {growth.step:.2g}, optimisation error × "
-            f"{growth.optimisation:.2g}, statistical error {', '.join(errors)}"
+@dataclass(frozen=True)
+class TradeoffFinding:
+    """What momentum does to both errors.
+
+    Attributes:
+        alphas: the largest, and the one that it is held against.
+        beta: proximal weight of both.
+        growths: by T.
+        runs: how many there were.
+    """
+
+    alphas: tuple[float, float]
+    beta: float
+    growths: dict[int, Growth]
+    runs: int
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        sentences = []
+        for t, growth in self.growths.items():
+            errors = [f"× {each:.2g} at N = {n:,}" for n, each in growth.statistical.items()]
+            sentences.append(
+                f"T = {t}: gamma_T × {growth.step:.2g}, optimisation error × "
+                f"{growth.optimisation:.2g}, statistical error {', '.join(errors)}"
+            )
+        return (
+            f"alpha = {self.alphas[0]:g} in place of {self.alphas[1]:g} at the same beta = "
+            f"{self.beta:g} changes the gap of exact preferences (the optimisation error) and the "
+            f"mean distance of the gap from it (the statistical error). {'; '.join(sentences)} "
+            f"({self.runs:,} runs, 95 % bootstrap intervals, corrected for their number)."
         )
-    runs = data.suboptimality.isel(iteration=0).size
-    return (
-        f"alpha = {alphas[0]:g} in place of {alphas[1]:g} at the same beta = {float(data.beta):g} "
-        "changes the gap of exact preferences (the optimisation error) and the mean distance of "
-        f"the gap from it (the statistical error). {'; '.join(sentences)} ({runs:,} runs, "
-        "95 % bootstrap intervals, corrected for their number)."
+
+
+def finding(data: xr.Dataset) -> TradeoffFinding:
+    """What the largest alpha does to both errors, early and at the end."""
+    return TradeoffFinding(
+        (float(data.alpha[-1]), float(data.alpha[0])),
+        float(data.beta),
+        growths(data),
+        data.suboptimality.isel(iteration=0).size,
     )
 
 

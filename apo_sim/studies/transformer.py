@@ -7,7 +7,9 @@ an optimiser are no exact proximal step, so how far each method went stands besi
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,12 @@ from rich.table import Table
 from apo_sim import theory
 from apo_sim.checks import as_count
 from apo_sim.errors import InvalidArgument
+from apo_sim.estimate import Estimate
 from apo_sim.files import cannot_write, writable_folder, write_text
 from apo_sim.momentum import Constant, Momentum, NoMomentum
+from apo_sim.statistics import percentile_ends
 from apo_sim.studies.caption import caption
+from apo_sim.studies.wording import sure_sign
 
 METHODS = ("DPO", "APO", "matched beta")
 FIGURES = {
@@ -205,35 +210,108 @@ def final(results: Results, method: str, figure: str) -> list[float]:
     return [run["rows"][-1][figure][0] for run in results["runs"] if run["method"] == method]
 
 
-def finding(results: Results) -> str:
-    """What came out, in words."""
-    configuration = results["configuration"]
-    lines = [
-        f"{configuration['model']}, {configuration['iterations']} iterations, "
-        f"{configuration['prompts']} prompts, {configuration['held_out']} held out, "
-        f"ranker: {configuration['ranker']}."
-    ]
+@dataclass(frozen=True)
+class MethodEnd:
+    """Where a method ends: figures of pi_hat_T.
+
+    Attributes:
+        gamma: total weight of the rewards.
+        win_rates: over the reference, of every seed.
+        score: mean over the seeds of what `TransformerFinding.scored` names.
+        kl: to the reference in nats, mean over the seeds.
+    """
+
+    gamma: float
+    win_rates: list[float]
+    score: float
+    kl: float
+
+
+@dataclass(frozen=True)
+class TransformerFinding:
+    """What came out of the study.
+
+    Attributes:
+        configuration: settings of the study.
+        scored: what the ranker looks at: instructions followed, or its own score.
+        reference: that of the reference policy, mean over the runs.
+        methods: where each of them ends.
+        leads: what extrapolation adds to the win rate of each rival.
+    """
+
+    configuration: Results
+    scored: str
+    reference: float
+    methods: dict[str, MethodEnd]
+    leads: dict[str, Estimate]
+
+    @property
+    def text(self) -> str:
+        """All of it in words, a line each."""
+        given = self.configuration
+        lines = [
+            f"{given['model']}, {given['iterations']} iterations, {given['prompts']} prompts, "
+            f"{given['held_out']} held out, ranker: {given['ranker']}."
+        ]
+        lines += [
+            f"{method} (gamma {end.gamma:.0f}): win rate over the reference "
+            f"{np.mean(end.win_rates):.3f}{_each(end.win_rates)}, {self.scored} {end.score:.3f} "
+            f"(reference {self.reference:.3f}), KL {end.kl:.3g} nats."
+            for method, end in self.methods.items()
+        ]
+        lines += [_lead(rival, lead) for rival, lead in self.leads.items()]
+        if self.leads and "matched beta" not in self.leads:
+            lines.append(
+                "The matched beta was not run: a larger gamma alone may make the difference."
+            )
+        return "\n".join(lines)
+
+
+def finding(results: Results) -> TransformerFinding:
+    """Where every method ends, and what extrapolation changes against each rival.
+
+    Example:
+        >>> found = finding(read())
+        >>> list(found.methods), list(found.leads)
+        (['DPO', 'APO'], ['DPO'])
+    """
     unverified = results["runs"][0]["rows"][0]["strict"] is None
-    figure = "score" if unverified else "instructions"
-    before = np.mean([run["rows"][0][figure][0] for run in results["runs"]])
+    scored = "score" if unverified else "instructions"
     methods = dict.fromkeys(run["method"] for run in results["runs"])
-    for method in methods:
-        rates, divergences = (final(results, method, name) for name in ("win_rate", "kl"))
-        lines.append(
-            f"{method} (gamma {gamma(results, method)[-1]:.0f}): win rate over the reference "
-            f"{np.mean(rates):.3f}{_each(rates)}, {figure} "
-            f"{np.mean(final(results, method, figure)):.3f} (reference {before:.3f}), KL "
-            f"{np.mean(divergences):.3g} nats."
-        )
-    rivals = [name for name in methods if name != "APO"] if "APO" in methods else []
-    lines += [_verdict(results, rival) for rival in rivals]
-    if rivals and "matched beta" not in rivals:
-        lines.append("The matched beta was not run: a larger gamma alone may make the difference.")
-    return "\n".join(lines)
+    return TransformerFinding(
+        results["configuration"],
+        scored,
+        float(np.mean([run["rows"][0][scored][0] for run in results["runs"]])),
+        {
+            method: MethodEnd(
+                gamma(results, method)[-1],
+                final(results, method, "win_rate"),
+                float(np.mean(final(results, method, scored))),
+                float(np.mean(final(results, method, "kl"))),
+            )
+            for method in methods
+        },
+        {
+            rival: difference(results, "APO", rival)
+            for rival in methods
+            if "APO" in methods and rival != "APO"
+        },
+    )
 
 
 def _each(rates: Sequence[float]) -> str:
     return "" if len(rates) == 1 else f" (seeds: {', '.join(f'{rate:.3f}' for rate in rates)})"
+
+
+def _lead(rival: str, lead: Estimate) -> str:
+    changes = "Extrapolation changes the win rate by "
+    if math.isnan(lead.low):
+        return (
+            f"{changes}{lead.value:+.3f} against {rival}, within the noise that such alike prompts "
+            "leave."
+        )
+    word = "beyond" if sure_sign(lead) else "within"
+    return f"{changes}{lead:+.3f} against {rival}, {word} the noise."
 
 
 def gamma(results: Results, method: str) -> list[float]:
@@ -250,7 +328,7 @@ def gamma(results: Results, method: str) -> list[float]:
     return np.asarray(theory.gamma(alpha, np.asarray(betas), len(betas))).tolist()
 
 
-def difference(results: Results, method: str, rival: str) -> list[float | None]:
+def difference(results: Results, method: str, rival: str) -> Estimate:
     """Win rate of pi_hat_T over the reference, of a method less that of its rival.
 
     Both are judged on the same held-out prompts with the same random numbers, so the difference is
@@ -258,7 +336,7 @@ def difference(results: Results, method: str, rival: str) -> list[float | None]:
 
     Returns:
         The mean and its 95 % interval over prompts and, with several seeds, over seeds: a
-        bootstrap that draws both anew. None at the ends where all prompts say the same, or there is
+        bootstrap that draws both anew. NaN at the ends where all prompts say the same, or there is
         but one: then nothing tells how far off the mean is.
 
     Raises:
@@ -276,12 +354,13 @@ def difference(results: Results, method: str, rival: str) -> list[float | None]:
             "method", method, f"and {rival!r} do not have the same seeds", "run both with them"
         )
     paired = np.array([np.subtract(wins[method][s], wins[rival][s]) for s in seeds])
-    random = np.random.default_rng(0)
-    if np.ptp(paired) == 0 or paired.shape[1] < 2:
-        return [float(paired.mean()), None, None]
-    rows, columns = (random.integers(0, size, (_RESAMPLES, size)) for size in paired.shape)
-    means = np.array([paired[r][:, c].mean() for r, c in zip(rows, columns, strict=True)])
-    return [float(paired.mean()), *map(float, np.quantile(means, [0.025, 0.975]))]
+    mean, low, high = float(paired.mean()), math.nan, math.nan
+    if np.ptp(paired) > 0 and paired.shape[1] > 1:
+        random = np.random.default_rng(0)
+        rows, columns = (random.integers(0, size, (_RESAMPLES, size)) for size in paired.shape)
+        means = [paired[r][:, c].mean() for r, c in zip(rows, columns, strict=True)]
+        low, high = map(float, percentile_ends(means))
+    return Estimate(mean, low, high, "win rate", paired.size)
 
 
 def draw(figure: Figure, results: Results) -> None:
@@ -322,7 +401,8 @@ def _plot(place: Any, runs: Any, name: str, shift: float, colour: str, label: st
     rows = runs[0]
     figures = np.array([[row[name] for row in run] for run in runs], float)  # no end: NaN
     iterations = np.array([row["iteration"] for row in rows])
-    hats = np.array(["hat" in row["policy"] or row["iteration"] == 0 for row in rows])
+    # Of every iteration pi_hat comes first, and what acts after it.
+    hats = np.diff(iterations, prepend=-1) > 0
     if len(runs) > 1:
         place.plot(iterations[hats] + shift, figures[:, hats, 0].T, color=colour, lw=0.8, alpha=0.4)
     mean = figures.mean(axis=0)
@@ -341,16 +421,6 @@ def _plot(place: Any, runs: Any, name: str, shift: float, colour: str, label: st
             capsize=2,
             lw=1.6,
         )
-
-
-def _verdict(results: Results, rival: str) -> str:
-    """What extrapolation changes, against a rival."""
-    lead, low, high = difference(results, "APO", rival)
-    changes = f"Extrapolation changes the win rate by {lead:+.3f}"
-    if low is None or high is None:
-        return f"{changes} against {rival}, within the noise that such alike prompts leave."
-    word = "beyond" if low > 0 or high < 0 else "within"
-    return f"{changes} [{low:+.3f}, {high:+.3f}] against {rival}, {word} the noise."
 
 
 def cell(name: str, value: Sequence[float | None] | None) -> str:

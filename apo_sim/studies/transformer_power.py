@@ -12,6 +12,7 @@ each difference comes with the effect that the study had 80 % power to see.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from apo_sim.studies._paired_power import Difference, difference_of
 from apo_sim.studies._transformer_contenders import COMPARISONS, CONTENDERS, Contender
 from apo_sim.studies._transformer_twin import predicted
 from apo_sim.studies.caption import caption
+from apo_sim.studies.wording import sure_sign
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 RESPONSES = 5  # to a prompt, the paper's number
@@ -281,73 +283,167 @@ def differences(results: Results) -> dict[tuple[str, str], Difference]:
 
     Example:
         >>> found = differences(read())
-        >>> all(one.low < one.mean < one.high for one in found.values())
+        >>> all(one.estimate.unit == "win rate" and one.seen > 0 for one in found.values())
         True
     """
     present = {run["contender"] for run in results["runs"]}
     pairs = [pair for pair in COMPARISONS if set(pair) <= present]
     return {
-        (name, rival): difference_of(final(results, name) - final(results, rival), len(pairs))
+        (name, rival): difference_of(
+            final(results, name) - final(results, rival), len(pairs), "win rate"
+        )
         for name, rival in pairs
     }
 
 
-def finding(results: Results) -> str:
-    """What came out, in words."""
-    given, found = results["configuration"], differences(results)
-    rankers, seeds = final(results, "DPO").shape
-    lines = [
-        f"A transformer that learned a generated language; {given['iterations']} iterations of "
-        f"{given['prompts']} prompts, β = {given['beta']:g}, {given['held_out']} prompts held out, "
-        f"{rankers} rankers, {seeds} seeds each. Intervals cover all {len(found)} differences "
-        "together at 95 %."
-    ]
-    for name, rate in results["rates"].items():
-        lines.append(
-            f"{name} (learning rate {rate:.2g}): win rate over the reference "
-            f"{final(results, name).mean():.3f}, KL {final(results, name, 'kl').mean():.2f} nats."
+@dataclass(frozen=True)
+class Reached:
+    """Where a contender ends, on average over rankers and seeds.
+
+    Attributes:
+        learning_rate: that it was given.
+        win_rate: over the reference.
+        kl: from the reference, in nats.
+    """
+
+    learning_rate: float
+    win_rate: float
+    kl: float
+
+
+@dataclass(frozen=True)
+class ShortSteps:
+    """What momentum wins at the least learning rate of the search, and what its distance does.
+
+    Attributes:
+        learning_rate: the least one.
+        lead: win rate less that of DPO.
+        times_as_far: KL over that of DPO.
+        lead_as_far: win rate less that of DPO gone as far, between the learning rates tried; None
+            where there was but one.
+    """
+
+    learning_rate: float
+    lead: float
+    times_as_far: float
+    lead_as_far: float | None
+
+
+@dataclass(frozen=True)
+class TransformerPowerFinding:
+    """What came out of the study of a small transformer.
+
+    Attributes:
+        configuration: settings of the study.
+        rankers: how many there were.
+        seeds: of each contender with each ranker.
+        reached: by contender.
+        differences: of win rates, by contender and rival.
+        short_steps: by contender that has momentum.
+        predicted: the difference that a table predicts, by contender and rival.
+    """
+
+    configuration: Results
+    rankers: int
+    seeds: int
+    reached: dict[str, Reached]
+    differences: dict[tuple[str, str], Difference]
+    short_steps: dict[str, ShortSteps]
+    predicted: dict[tuple[str, str], float]
+
+    @property
+    def text(self) -> str:
+        """All of it in words, a line each."""
+        given = self.configuration
+        return "\n".join(
+            [
+                f"A transformer that learned a generated language; {given['iterations']} "
+                f"iterations of {given['prompts']} prompts, β = {given['beta']:g}, "
+                f"{given['held_out']} prompts held out, {self.rankers} rankers, {self.seeds} seeds "
+                f"each. Intervals cover all {len(self.differences)} differences together at 95 %.",
+                *(
+                    f"{name} (learning rate {one.learning_rate:.2g}): win rate over the reference "
+                    f"{one.win_rate:.3f}, KL {one.kl:.2f} nats."
+                    for name, one in self.reached.items()
+                ),
+                *(_compared(*pair, one) for pair, one in self.differences.items()),
+                *(_at_short_steps(name, one) for name, one in self.short_steps.items()),
+                *(
+                    f"A table predicts {lead:+.4f} for {name} against {rival}, "
+                    f"{self._place(name, rival)} the interval."
+                    for (name, rival), lead in self.predicted.items()
+                ),
+            ]
         )
-    lines += [_compared(*pair, one) for pair, one in found.items()]
-    lines += [_step_length(results, name) for name in results["rates"] if CONTENDERS[name].alpha]
-    tables = results["predicted"]
-    for (name, rival), one in found.items():
-        if name in tables and rival in tables:
-            lead = tables[name][0] - tables[rival][0]
-            inside = "within" if one.low <= lead <= one.high else "outside"
-            lines.append(
-                f"A table predicts {lead:+.4f} for {name} against {rival}, {inside} the interval."
+
+    def _place(self, name: str, rival: str) -> str:
+        found = self.differences[name, rival].estimate
+        return "within" if found.low <= self.predicted[name, rival] <= found.high else "outside"
+
+
+def finding(results: Results) -> TransformerPowerFinding:
+    """Where every contender ends, what tells them apart, and what a table would have said.
+
+    Example:
+        >>> found = finding(read())
+        >>> found.rankers, found.reached["DPO"].learning_rate
+        (3, 0.001)
+    """
+    found, tables = differences(results), results["predicted"]
+    rankers, seeds = final(results, "DPO").shape
+    return TransformerPowerFinding(
+        results["configuration"],
+        rankers,
+        seeds,
+        {
+            name: Reached(
+                rate,
+                float(final(results, name).mean()),
+                float(final(results, name, "kl").mean()),
             )
-    return "\n".join(lines)
+            for name, rate in results["rates"].items()
+        },
+        found,
+        {name: _short_steps(results, name) for name in results["rates"] if CONTENDERS[name].alpha},
+        {
+            (name, rival): tables[name][0] - tables[rival][0]
+            for name, rival in found
+            if name in tables and rival in tables
+        },
+    )
+
+
+def _short_steps(results: Results, name: str) -> ShortSteps:
+    search, rates = results["search"], results["configuration"]["rates"]
+    wins, kls = (
+        {one: [searched(search, one, rate, figure) for rate in rates] for one in ("DPO", name)}
+        for figure in ("win_rate", "kl")
+    )
+    as_far = np.interp(np.log(kls[name][0]), np.log(kls["DPO"]), wins["DPO"])
+    return ShortSteps(
+        rates[0],
+        wins[name][0] - wins["DPO"][0],
+        kls[name][0] / kls["DPO"][0],
+        wins[name][0] - float(as_far) if len(rates) > 1 else None,
+    )
 
 
 def _compared(name: str, rival: str, one: Difference) -> str:
-    word = "beyond" if one.low > 0 or one.high < 0 else "within"
+    word = "beyond" if sure_sign(one.estimate) else "within"
     return (
-        f"{name} against {rival}: {one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}], {word} the "
-        f"noise; 80 % power to see {one.seen:.3f}, {100 * one.power(_EFFECT):.0f} % to see "
-        f"{_EFFECT:g}."
+        f"{name} against {rival}: {one.estimate:+.3f}, {word} the noise; 80 % power to see "
+        f"{one.seen:.3f}, {100 * one.power(_EFFECT):.0f} % to see {_EFFECT:g}."
     )
 
 
-def _step_length(results: Results, name: str) -> str:
-    """What momentum wins at the least learning rate of the search, and what its distance does."""
-    search, rates = results["search"], results["configuration"]["rates"]
-
-    def at_least(contender: str, figure: str) -> float:
-        return searched(search, contender, rates[0], figure)
-
-    lead = at_least(name, "win_rate") - at_least("DPO", "win_rate")
+def _at_short_steps(name: str, one: ShortSteps) -> str:
     words = (
-        f"At a learning rate of {rates[0]:g}, in the search, {name} wins {lead:+.3f} more than DPO "
-        f"and goes {at_least(name, 'kl') / at_least('DPO', 'kl'):.1f} times as far"
+        f"At a learning rate of {one.learning_rate:g}, in the search, {name} wins "
+        f"{one.lead:+.3f} more than DPO and goes {one.times_as_far:.1f} times as far"
     )
-    if len(rates) == 1:
+    if one.lead_as_far is None:
         return f"{words}."
-    kls, wins = (
-        [searched(search, "DPO", rate, figure) for rate in rates] for figure in ("kl", "win_rate")
-    )
-    as_far = float(np.interp(np.log(at_least(name, "kl")), np.log(kls), wins))
-    return f"{words}; of DPO gone as far it wins {at_least(name, 'win_rate') - as_far:+.3f} more."
+    return f"{words}; of DPO gone as far it wins {one.lead_as_far:+.3f} more."
 
 
 def draw(figure: Figure, results: Results) -> None:
@@ -384,8 +480,9 @@ def _draw_rates(axes: Axes, results: Results) -> None:
 def _draw_differences(axes: Axes, found: dict[tuple[str, str], Difference]) -> None:
     for place, one in enumerate(found.values()):
         axes.barh(place, 2 * one.seen, left=-one.seen, height=0.7, color="0.88", zorder=0)
-        ends = [[one.mean - one.low], [one.high - one.mean]]
-        axes.errorbar(one.mean, place, xerr=ends, fmt="o", color="C0", capsize=2, lw=1.6)
+        value, low, high = one.estimate.figures
+        ends = [[value - low], [high - value]]
+        axes.errorbar(value, place, xerr=ends, fmt="o", color="C0", capsize=2, lw=1.6)
     axes.use_sticky_edges = False
     axes.axvline(0.0, color="0.4", lw=0.8)
     axes.set_yticks(range(len(found)), [f"{name} − {rival}" for name, rival in found])

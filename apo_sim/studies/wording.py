@@ -1,23 +1,31 @@
-"""How findings write random figures."""
+"""How findings write random figures, and what they say for sure."""
 
 import math
 
-import xarray as xr
-
-from apo_sim.statistics import mean_and_half
+from apo_sim.estimate import Estimate
 
 
-def plus_minus(values: xr.DataArray) -> str:
-    """The mean over the seeds and half its 95 % interval, to the interval's second digit.
+def plus_minus(estimate: Estimate) -> str:
+    """The figure and half its symmetric interval, to the interval's second digit.
 
-    The mean alone where all seeds agree: then nothing says how far off it is.
+    The figure alone where its interval has no width: then nothing says how far off it is.
 
     Example:
-        >>> plus_minus(xr.DataArray([1.0, 1.1, 1.2, 1.3], dims="seed"))
-        '1.15 ± 0.21'
+        >>> plus_minus(Estimate(1.15, 0.94, 1.36)), plus_minus(Estimate(0.5, 0.5, 0.5))
+        ('1.15 ± 0.21', '0.500')
     """
-    mean, half = (float(number) for number in mean_and_half(values))
+    half = (estimate.high - estimate.low) / 2
     if half == 0:
-        return f"{mean:,.3f}"
+        return f"{estimate.value:,.3f}"
     places = max(1 - math.floor(math.log10(half)), 0) if half < math.inf else 3
-    return f"{mean:,.{places}f} ± {half:.{places}f}"
+    return f"{estimate.value:,.{places}f} ± {half:.{places}f}"
+
+
+def sure_sign(estimate: Estimate) -> int:
+    """1 or -1 where the whole interval lies above or below zero, and 0 where it does not.
+
+    Example:
+        >>> sure_sign(Estimate(0.2, 0.1, 0.3)), sure_sign(Estimate(0.2, -0.1, 0.5))
+        (1, 0)
+    """
+    return int(estimate.low > 0) - int(estimate.high < 0)

@@ -107,14 +107,13 @@ def results(wins):
 
 def test_a_difference_that_all_prompts_share_is_not_called_significant():
     unanimous = results([1.0] * 4)
-    assert transformer.difference(unanimous, "APO", "DPO") == [1.0, None, None]
-    assert transformer.difference(results([1.0]), "APO", "DPO") == [1.0, None, None]
-    assert "beyond" not in transformer.finding(unanimous)
-    assert "+1.000 against DPO, within the noise that" in transformer.finding(unanimous)
+    for given in (unanimous, results([1.0])):
+        lead = transformer.difference(given, "APO", "DPO")
+        assert lead.value == 1.0 and np.isnan(lead.low) and np.isnan(lead.high)
+    assert "+1.000 against DPO, within the noise that" in transformer.finding(unanimous).text
     # Control: where the prompts differ there is an interval, and it decides.
-    found: Any = transformer.difference(results([1.0, 0.5] * 20), "APO", "DPO")
-    lead, low, high = found
-    assert 0.6 < low < lead == 0.75 < high < 0.9
+    lead = transformer.difference(results([1.0, 0.5] * 20), "APO", "DPO")
+    assert 0.6 < lead.low < lead.value == 0.75 < lead.high < 0.9
 
 
 def test_figures_without_an_interval_are_written_and_drawn_without_one():

@@ -42,14 +42,15 @@ def test_linear_growth_has_slope_and_exponent_one():
     found = slopes(planted(lambda steps: steps)).mean("seed")
     np.testing.assert_allclose(found.bound, 1.0, atol=0.01)
     np.testing.assert_allclose(found.log_probability, 1.0, atol=0.01)
-    power, low, high = exponent(planted(lambda steps: steps), 0.3)
-    assert low <= power <= high and power == pytest.approx(1.0, abs=0.01)
+    power = exponent(planted(lambda steps: steps), 0.3)
+    assert power.low <= power.value <= power.high
+    assert power.value == pytest.approx(1.0, abs=0.01)
 
 
 def test_logarithmic_growth_is_told_apart():
-    power, low, high = exponent(planted(np.log), 0.3)
-    assert low < 0.0 < high or power == pytest.approx(0.0, abs=0.05)
-    assert high < 0.5
+    power = exponent(planted(np.log), 0.3)
+    assert power.low < 0.0 < power.high or power.value == pytest.approx(0.0, abs=0.05)
+    assert power.high < 0.5
     assert float(slopes(planted(np.log)).bound.max()) < 0.1
 
 
@@ -74,9 +75,25 @@ def test_another_sign_of_alpha_has_another_slope():
 
 
 def test_finding_and_figure(data):
-    text = finding(data)
-    assert "24 runs, 6 bandits" in text and "At N = 100" in text and "95 %" in text
+    found = finding(data)
+    assert (found.runs, found.bandits, list(found.sampled)) == (24, 6, [100.0])
+    assert found.exponent == exponent(data, 0.3) and found.slope.n == 6
+    last = data.bound_of_all_pairs.isel(iteration=-1).sel(alpha=0.3)
+    assert found.sampled[100.0].last.value == pytest.approx(float(last.sel(samples=100.0).mean()))
+    # R + 1, and so the logarithm of the factor, is that of exact preferences.
+    reached = float(last.sel(samples=np.inf).mean())
+    assert found.log10_printed == pytest.approx((1 + reached) / np.log(10), rel=1e-3)
+    assert f"T to the power {found.exponent:.3f}" in found.text
     boundedness.draw(Figure(), data)
+
+
+def test_the_finding_has_what_was_planted():
+    found = finding(planted(lambda steps: steps))
+    for estimate in (found.slope, found.bound, found.sampled[100.0].rate):
+        assert estimate.value == pytest.approx(1.0, abs=0.01)
+    # R is `reach` T / (1 - alpha) here, and the least log-probability is -R / beta.
+    growth = found.sampled[100.0]
+    assert growth.doubling.value == pytest.approx(growth.last.value / BETA / 2, rel=0.01)
 
 
 def test_short_runs_are_refused():

@@ -63,6 +63,17 @@ def test_a_hundred_times_the_coverage_needs_a_hundred_times_the_pairs(data):
 
 
 def test_finding_and_figure(data):
-    text = finding(data)
-    assert "T = 4, alpha = 0.6" in text and "of the 16 runs" in text and "8 runs a cell" in text
+    found = finding(data)
+    assert (found.runs, found.seeds, found.samples) == (16, 8, 50.0)
+    assert list(found.needed) == [(HORIZON, 0.0), (HORIZON, 0.6)]
+    cell = data.sel(samples=50.0, iterations=HORIZON, alpha=0.6)
+    for flavour, estimate in found.needed[HORIZON, 0.6].items():
+        needed = cell.log10_needed.sel(flavour=flavour)
+        assert estimate.value == pytest.approx(float(needed.mean())) and estimate.n == 8
+    assert found.slope.value == pytest.approx(float(shares(cell).slope.mean()))
+    assert found.understated.value == pytest.approx(float(understated(cell).mean()))
+    assert set(found.enough.values()) == {0}
+    plenty = finding(data.assign(log10_needed=0.0 * data.log10_needed))
+    assert set(plenty.enough.values()) == {16}
+    assert "T = 4, alpha = 0.6" in found.text
     coverage.draw(Figure(), data)

@@ -83,9 +83,18 @@ def test_the_place_of_the_worst_is_chosen_on_other_seeds():
 
 
 def test_the_finding_tells_both_kinds_of_draws_apart():
-    _, line = finding(planted()).splitlines()
-    fresh, shared = line.split("Control")
-    assert "below 2/sqrt(3)" in fresh and "above 2/sqrt(3)" in shared
+    data = planted()
+    found = finding(data)
+    (averaging,) = found.by_beta.values()
+    assert (averaging.fresh.side, averaging.shared.side) == (-1, 1)
+    # One error for all updates: of T of them one is effective.
+    assert averaging.shared.effective_updates == pytest.approx(1.0)
+    assert (averaging.shared.iterations, averaging.plain_iterations) == (UPDATES, UPDATES)
+    assert averaging.plain.value == pytest.approx(1.0, abs=0.04)
+    cells = inflation(errors(data)).sel(draws="fresh").isel(beta=0)
+    assert averaging.cells == cells.inflation.size and averaging.fresh.inflation.n == 200
+    assert averaging.off < 0.05 and averaging.inside > 0.6 * averaging.cells
+    assert f"the largest is {averaging.fresh.inflation:.3f}, below 2/sqrt(3)" in found.text
 
 
 def test_where_the_policy_stays_runs_average_unless_labels_are_shared(data):

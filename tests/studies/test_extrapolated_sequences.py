@@ -78,31 +78,30 @@ def test_spaces_part_with_momentum_after_the_same_first_step(data):
 
 def test_lost_shares_are_those_planted():
     here = planted(parameters=0.5, tokens=0.25).isel(network=0, alpha=0, beta=0)
-    share, low, high = extrapolated_sequences.lost(here, "parameters")
-    assert low < 0.5 < high and share == pytest.approx(0.5, abs=0.02)
-    assert extrapolated_sequences.lost(here, "tokens")[0] == pytest.approx(0.25, abs=0.02)
+    share = extrapolated_sequences.lost(here, "parameters")
+    assert share.low < 0.5 < share.high and share.value == pytest.approx(0.5, abs=0.02)
+    assert extrapolated_sequences.lost(here, "tokens").value == pytest.approx(0.25, abs=0.02)
 
 
-@pytest.mark.parametrize(
-    ("parameters", "words"),
-    [
-        (
-            0.5,
-            [
-                "parameters lose at worst 5",
-                "parameters do worse than (3.6) in 4 and",
-                "in no setting",
-            ],
-        ),
-        (-0.5, ["parameters do worse than (3.6) in 0 and better in 4 of 4"]),
-        (1.5, ["worse than no momentum in recurrent at alpha = 0.3", "100% of the iterations"]),
-    ],
-)
-def test_finding_tells_what_was_planted(parameters, words):
-    text = extrapolated_sequences.finding(planted(parameters))
-    for part in words:
-        assert part in text
-    assert "40 paired seeds" in text and text.count("Conclusion") == 1
+@pytest.mark.parametrize("share", [0.5, -0.5, 1.5])
+def test_finding_tells_what_was_planted(share):
+    found = extrapolated_sequences.finding(planted(share))
+    assert (found.seeds, found.settings, found.diverged) == (40, 4, 0)
+    assert len(found.apart) == 4 and found.beta == 1.0
+    worst = found.apart[found.worst("parameters")]
+    assert worst.lost["parameters"].value == pytest.approx(share, abs=0.03)
+    assert worst.gap["parameters"].value == pytest.approx(0.4 * share, abs=0.01)
+    assert worst.gap[NONE].value == pytest.approx(0.4, abs=0.01)
+    ahead = (4, 0) if share > 0 else (0, 4)
+    assert (found.worse["parameters"], found.better["parameters"]) == ahead
+    # Parameters that lose more than all that is saved do worse than no momentum, in every setting.
+    failed = {(each.network, each.alpha) for each in found.worse_than_none}
+    assert failed == (set(found.apart) if share > 1 else set())
+    far = 5.0 if share >= 1 else 0.1  # KL 0.5 or 0.01 in steps of 0.1
+    assert worst.distance["parameters"].figures == pytest.approx((far,) * 3)
+    assert found.strays == (1.0 if share >= 1 else 0.0)
+    lowest, *_ = (f"{100 * end:.0f}" for end in worst.lost["parameters"].figures)
+    assert f"parameters lose at worst {lowest} %" in found.text
 
 
 def test_draw():

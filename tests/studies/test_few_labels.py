@@ -64,8 +64,16 @@ def test_planted_failures_are_counted(data):
     cells = rates(planted.failed)
     assert int(cells.failures.sum()) == 14 == int(cells.runs)
     assert float(cells.low.sel(version="asymptotic", family="uniform", samples=FEW)) > 0.7
-    text = finding(planted)
-    assert "Of 56 runs" in text and "14 (asymptotic), in 0 (finite-sample)" in text
+    found = finding(planted)
+    assert (found.runs, found.cell_runs) == (56, 14)
+    assert found.failures == {"asymptotic": 14, "finite-sample": 0}
+    assert found.cells["uniform", FEW].failures == found.failures
+    assert found.cells["uniform", MANY].failures == {"asymptotic": 0, "finite-sample": 0}
+    assert found.highest == 1.0 and found.papers.samples == MANY
+    gap = data.gap.sel(family="uniform", samples=MANY)
+    assert found.papers.gap.value == pytest.approx(float(gap.mean())) and found.papers.gap.n == 14
+    assert found.unseen["uniform"] == float(data.unseen.sel(family="uniform", samples=FEW).mean())
+    assert "14 (asymptotic), in 0 (finite-sample)" in found.text
 
 
 def test_half_the_radius_fails_where_the_gap_is_between(data):

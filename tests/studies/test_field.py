@@ -15,6 +15,7 @@ from apo_sim.errors import InvalidArgument
 from apo_sim.methods import Accelerated, Method, OptimisticMD
 from apo_sim.preferences import Flipped, Pairwise
 from apo_sim.studies import field
+from apo_sim.studies.field import MomentumAdds
 from apo_sim.studies.field_methods import BANDITS, EACH, GAMES, ONCE, TRIALS, Setting
 from apo_sim.studies.field_problems import BANDIT_KINDS, bandit, game
 
@@ -122,18 +123,25 @@ def test_a_planted_winner_leads_everywhere_and_alone():
     data = planted({"χPO": -0.05, "NPG, true reward": -0.19})
     left = field.standing(field.rivals(data).gap)
     assert bool(left.sel(contender="χPO").all()) and int(left.sum()) == left.isel(contender=0).size
-    text = field.finding(data)
-    assert "n = 10,000: χPO (0.15" in text and "; 1 of 32 not surely worse" in text
+    found = field.finding(data)
+    assert len(found.leaders) == found.cells == 18
+    for leader in found.leaders.values():
+        assert (leader.method, leader.standing, leader.methods) == ("χPO", 1, 32)
+        assert leader.gap.value == pytest.approx(0.15, abs=0.01)
+        assert leader.gap.n == data.sizes["seed"]
     # Who is told the rewards is no rival.
-    assert "true reward" not in text.split("Momentum")[0]
-    assert "on the whole (mean ratio to the least gap): χPO 1.00" in text
-    assert "is an end of its line in 0 of" in text
+    assert len(found.league) == 32 and "NPG, true reward" not in found.league
+    assert next(iter(found.league.items())) == ("χPO", pytest.approx(1.0))
+    assert found.at_an_end == 0 < found.choices
+    assert "on the whole (mean ratio to the least gap): χPO 1.00" in found.text
 
 
 def test_what_is_alike_is_not_told_apart():
     data = planted({})
     assert bool(field.standing(field.rivals(data).gap).all())
-    assert "surely changes nothing in any of 18 cells of each method" in field.finding(data)
+    found = field.finding(data)
+    assert set(found.momentum.values()) == {MomentumAdds(0, 0)}
+    assert "surely changes nothing in any of 18 cells of each method" in found.text
 
 
 def test_planted_momentum_is_found_in_its_method_alone():
@@ -146,8 +154,10 @@ def test_planted_momentum_is_found_in_its_method_alone():
     assert float(adds["mean"].sel(contender="XPO, α = 0.3").mean()) == pytest.approx(
         -0.15, abs=0.01
     )
-    text = field.finding(data)
-    assert "SPPO, α = 0.3 0 and 18; XPO, α = 0.3 18 and 0" in text
+    found = field.finding(data)
+    sure = {name: each for name, each in found.momentum.items() if each != MomentumAdds(0, 0)}
+    assert sure == {"SPPO, α = 0.3": MomentumAdds(0, 18), "XPO, α = 0.3": MomentumAdds(18, 0)}
+    assert "SPPO, α = 0.3 0 and 18; XPO, α = 0.3 18 and 0" in found.text
 
 
 def test_ends_of_a_line_are_counted_and_those_of_a_grid_are_not():

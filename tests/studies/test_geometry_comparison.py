@@ -1,7 +1,5 @@
 """The comparison of geometries: what is planted is found, and one program serves them all."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -161,14 +159,23 @@ def won_by_euclid_at_10(data: xr.Dataset) -> xr.Dataset:
 
 
 def test_the_finding_counts_the_cells(data):
-    text = geometry_comparison.finding(won_by_euclid_at_10(data))
-    cells = data.gap.isel(geometry=0, contest=0, seed=0).size
-    assert text.count(f"of {cells} cells") == 2
-    assert text.count(f"surely the least gap has Euclidean in {cells // 2} (") == 2
-    beats = f"KL in {cells // 2}, Tsallis 1/2 in {cells // 2}, Burg in {cells // 2}"
-    assert text.count(beats) == 2 and text.count("Euclidean in 0") == 2
-    lead = re.search(r"largest lead, at N = 10, .*: Euclidean (0\.2\d+) ± \S+, \S.* 0\.[45]", text)
-    assert lead is not None
+    found = geometry_comparison.finding(won_by_euclid_at_10(data))
+    assert found.cells == data.gap.isel(geometry=0, contest=0, seed=0).size == 8
+    assert list(found.contests) == [OWN, COMMON]
+    for contest in found.contests.values():
+        assert list(contest.won) == ["Euclidean"]
+        assert {(c.samples, c.iterations, c.alpha) for c in contest.won["Euclidean"]} == {
+            (10, t, alpha) for t in (2, 4) for alpha in (0.0, 0.9)
+        }
+        assert contest.beaten == {name: 4 for name in CONTENDERS} | {"Euclidean": 0}
+    assert found.lead is not None and found.lead.cell.samples == 10
+    first, second = found.lead.gaps.items()
+    assert first[0] == "Euclidean" and first[1].n == SIZE["seeds"]
+    assert first[1].value == pytest.approx(0.25, abs=0.01)
+    assert second[1].value == pytest.approx(0.5, abs=0.01)
+    assert found.choices == 5 * found.cells and found.lost["Burg"].most.value == 0.0
+    assert found.lost["KL"].most.value >= found.lost["KL"].own.value
+    assert "surely the least gap has Euclidean in 4 (N = 10, T = 2" in found.text
 
 
 def test_the_figure_shows_who_is_not_beaten(data):

@@ -61,16 +61,22 @@ def test_the_answer_is_found(data, means, best, answer):
     assert np.all(found.best == best)
     assert np.all(abs(found.change - (means[best] - means[3])) <= 2 * found.half + 1e-12)
     assert np.all(abs(found.of_longest - (means[6] - means[3])) <= 2 * found.half_of_longest)
-    text = long_run.finding(known)
-    assert text.count(f"{answer} at alpha") == 8
-    word = "better than T = 3 in 4 of 4" if means[6] < means[3] else "in 0 of 4 cells, worse in 4"
-    assert text.count(word) == 2
+    told = long_run.finding(known)
+    assert (told.longest, told.samples) == (6, 200.0)
+    for budget in (told.each, told.in_all):
+        assert {one.length for one in budget.best.values()} == {best}
+        assert {one.answer for one in budget.best.values()} == {answer}
+        helps = means[6] < means[3]
+        assert (budget.better, budget.worse) == ((4, 0) if helps else (0, 4))
+        assert list(budget.best) == [(1.0, 0.0), (1.0, 0.9), (5.0, 0.0), (5.0, 0.9)]
+    assert told.text.count(f"{answer} at alpha") == 8
 
 
 def test_the_best_of_equals_is_no_advantage(data):
     # The best of noisy means looks better on the seeds it was chosen on; it is judged on others.
-    text = long_run.finding(planted(data, {1: 0.9, 3: 0.3, 6: 0.3}))
-    assert text.count("yes") <= 1
+    found = long_run.finding(planted(data, {1: 0.9, 3: 0.3, 6: 0.3}))
+    cells = [*found.each.best.values(), *found.in_all.best.values()]
+    assert len(cells) == 8 and [one.answer for one in cells].count("yes") <= 1
 
 
 def test_a_length_must_divide_the_budget_of_labels():

@@ -8,8 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
+from apo_sim.statistics import student
 from apo_sim.studies import matched_beta
-from apo_sim.studies.matched_beta import CONTENDERS, better, contenders, disagreement, winners
+from apo_sim.studies.matched_beta import (
+    CONTENDERS,
+    Won,
+    better,
+    contenders,
+    disagreement,
+    winners,
+)
 
 # With the other studies: they share what is compiled.
 pytestmark = pytest.mark.xdist_group("studies")
@@ -94,29 +102,41 @@ def test_the_more_cells_are_judged_the_surer_a_difference_must_be():
 
 
 def test_the_finding_counts_the_cells(data):
-    text = matched_beta.finding(data)
-    assert text.count("of 4 cells") == 2 and f"({2 * 3 * 2 * 6} runs" in text
     # Every gap is moved, so that who wins in which cell is known.
     moved = data.suboptimality + 10.0 * (data.beta_schedule == "matched")
     better_at_30 = xr.where(data.samples == 30, -1.0, 1.0)
     moved = moved + better_at_30 * (data.beta_schedule == "constant") * (data.alpha > 0)
-    text = matched_beta.finding(data.assign(suboptimality=moved))
+    found = matched_beta.finding(data.assign(suboptimality=moved))
+    assert (found.cells, found.runs, found.longest) == (4, 2 * 3 * 2 * 6, 6)
+    assert list(found.better) == list(found.worse) == [3, 6]
+    _, matched, none = CONTENDERS
     for t in (3, 6):
-        assert (
-            f"T = {t}, of 4 cells (alpha, beta, N), better than the matched beta in 4 and worse in "
-            "0, better than no momentum in 2 and worse in 2" in text
-        )
+        assert found.better[t] == {matched: 4, none: 2}
+        assert found.worse[t] == {matched: 0, none: 2}
+        assert found.won[t, 1.0] == {
+            "momentum": Won(2, 4, 30, 30),
+            "no momentum": Won(2, 4, 1000, 1000),
+        }
     assert (
         "T = 6, beta = 1, momentum in 2 of 4 (N = 30) and no momentum in 2 of 4 (N = 1,000)."
-        in text
+        in found.text
     )
 
 
 def test_the_cells_of_the_trial_are_told_where_they_were_measured(data):
-    assert "N = 1,000, T" not in matched_beta.finding(data)
+    assert matched_beta.finding(data).quoted == {}
     long = data.isel(iteration=[0] * 20).assign_coords(iteration=np.arange(1, 21))
-    text = matched_beta.finding(long)
-    assert "N = 1,000, T = 20: gap of momentum" in text and "T = 50" not in text
+    found = matched_beta.finding(long)
+    assert list(found.quoted) == [(1000, 20)]
+    cell = contenders(long.suboptimality).sel(alpha=0.9, beta=1.0, samples=1000, iteration=20)
+    momentum, matched, _ = cell.transpose("contender", "seed").values
+    quoted = found.quoted[1000, 20]
+    assert quoted.gap["momentum"].figures == pytest.approx(
+        (momentum.mean(), *student(momentum)), abs=1e-12
+    )
+    assert quoted.lead["matched beta"].value == pytest.approx((momentum - matched).mean())
+    assert quoted.lead["matched beta"].n == 6
+    assert "N = 1,000, T = 20: gap of momentum" in found.text
 
 
 def test_the_figure_draws(data):

@@ -91,11 +91,19 @@ def test_momentum_helps_under_dominance_and_moves_cycles_to_the_boundary(data):
 def test_a_planted_change_is_reported(data):
     flat = xr.zeros_like(data.average) + 0.125 * (data.alpha == 0.9) * (data.kind == "cycle")
     planted = data.assign(average=flat.transpose(*data.average.dims))
-    text = finding(planted)
+    found = finding(planted)
     # Where all games agree, nothing says how far off the change is.
-    assert "cycle: 0.0000, change 0.125" in text and "0.125 ±" not in text
-    assert "Assumption B.1: 0.0000, change 0.000" in text and "0.000 ±" not in text
-    assert "24 games of each kind" in text
+    assert found.change["cycle"].figures == (0.125,) * 3 and found.change["cycle"].n == 24
+    assert {kind: each.value for kind, each in found.change.items() if each.value} == {
+        "cycle": 0.125
+    }
+    assert set(found.plain.values()) == {0.0}
+    # Of the last policy and of sampled runs nothing was planted.
+    last = [final(data, "last", "cycle", alpha=alpha) for alpha in (0.9, 0.0)]
+    assert found.last.value == pytest.approx(float((last[0] - last[1]).mean()))
+    assert list(found.sampled) == [np.inf] and found.other_losses == {}
+    assert found.negative_change.value == found.over_matched.value == 0.0
+    assert "cycle: 0.0000, change 0.125." in found.text
 
 
 def test_figure(data):

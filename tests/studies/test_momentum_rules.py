@@ -7,7 +7,6 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import apo_sim as apo
-from apo_sim.estimate import Estimate
 from apo_sim.registry import MOMENTA, rule_of
 from apo_sim.studies import momentum_rules
 from apo_sim.studies.momentum_rules import RULES, SAMPLES, weight
@@ -68,17 +67,20 @@ def test_averaging_outputs_its_centre():
 
 
 def test_finding_ranks_what_was_planted():
-    def averaging(data: xr.Dataset) -> Estimate:
-        error = momentum_rules.statistical_error(data.sel(equal="gamma").isel(samples=0))
-        return momentum_rules.times(error, "averaging 0.9", momentum_rules.ANCHOR)
-
-    better = planted("averaging 0.9", by=0.05)
-    assert averaging(better).figures == pytest.approx((0.5,) * 3, abs=0.03)
-    assert averaging(planted()).figures == pytest.approx((1.0,) * 3, abs=0.05)
-    text = momentum_rules.finding(better)
-    assert f"averaging has {averaging(better):.2f} at N = " in text
-    assert "from -5 % ± 0 % for averaging 0.9" in text
-    assert "-5 %" not in momentum_rules.finding(planted())
+    found = momentum_rules.finding(planted("averaging 0.9", by=0.05))
+    fewest = SAMPLES[0]
+    assert found.averaging[fewest].figures == pytest.approx((0.5,) * 3, abs=0.03)
+    ranks = found.ranks[fewest]
+    assert ranks.best == "averaging 0.9"
+    # 0.05 of 1.1, in per cent.
+    assert ranks.best_change.figures == pytest.approx((-4.55,) * 3, abs=0.3)
+    assert ranks.worst_change.figures == pytest.approx((0.0,) * 3, abs=0.5)
+    assert (found.apart, found.left) == (0.0, 1.0)
+    assert list(found.paid) == [SAMPLES[0], SAMPLES[-1]]
+    assert f"averaging has {found.averaging[fewest]:.2f} at N = " in found.text
+    plain = momentum_rules.finding(planted())
+    assert plain.averaging[fewest].figures == pytest.approx((1.0,) * 3, abs=0.05)
+    assert plain.ranks[fewest].best_change.value > -1.0
 
 
 def test_draw():

@@ -13,6 +13,7 @@ from apo_sim.statistics import mean_and_half
 from apo_sim.studies import optimizer_comparison
 from apo_sim.studies.optimizer_comparison import (
     ADAMW,
+    AT_BEST,
     EXTRAPOLATION,
     HEAVY,
     ITERATIONS,
@@ -82,28 +83,30 @@ def test_factors_are_those_planted():
 
 def test_momentum_of_its_own_takes_the_place_where_that_was_planted():
     data = planted()
-    assert optimizer_comparison.gaining(data, RING, EXTRAPOLATION, STANDARD) == WITHOUT
-    assert optimizer_comparison.gaining(data, SEQUENCES, EXTRAPOLATION, STANDARD) == list(
-        OPTIMIZERS
-    )
     with_own = optimizer_comparison.own_momentum(data, RING, ADAMW).sel(of="gain")
     assert 1.8 < float(with_own.low) < float(with_own.high) < 2.2
     no_matter = optimizer_comparison.own_momentum(data, SEQUENCES, HEAVY).sel(of="gain")
     assert float(no_matter.low) < 1.0 < float(no_matter.high)
-    text = optimizer_comparison.finding(data)
-    assert f"on the ring at the best rate with {', '.join(WITHOUT)};" in text
-    assert "AdamW and heavy ball had that" in text
-    assert "20 paired seeds" in text and "nan" not in text
-    assert "never with an optimiser that has momentum" in optimizer_comparison.finding(
-        data.sel(task=[RING])
-    )
+    found = optimizer_comparison.finding(data)
+    assert found.gaining(RING, AT_BEST) == WITHOUT
+    assert found.gaining(SEQUENCES, AT_BEST) == list(OPTIMIZERS)
+    assert (found.seeds, found.diverged, found.at_an_end) == (SEEDS, 0, [])
+    for task, name in ((RING, PLAIN), (SEQUENCES, HEAVY)):
+        factor = found.found[task][name].factors[AT_BEST]
+        assert factor.value == pytest.approx(0.5, abs=0.02) and factor.n == SEEDS
+    gain = found.found[RING][ADAMW].own_gain
+    assert gain is not None and 1.8 < gain.low < gain.high < 2.2
+    assert found.found[RING][PLAIN].own_gain is None
+    assert "AdamW and heavy ball had that" in found.text and "nan" not in found.text
+    alone = optimizer_comparison.finding(data.sel(task=[RING]))
+    assert "never with an optimiser that has momentum" in alone.text
 
 
 def test_a_best_rate_at_an_end_of_the_grid_is_said_to_be_one():
     data = planted()
     assert optimizer_comparison.at_an_end(data) == []
     data["learning_rate"] = xr.where(data.optimizer == PLAIN, 0.02, data.learning_rate)
-    assert optimizer_comparison.at_an_end(data) == ["SGD (ring)", "SGD (sequences)"]
+    assert optimizer_comparison.at_an_end(data) == [(RING, PLAIN), (SEQUENCES, PLAIN)]
 
 
 def test_a_shorter_task_is_averaged_over_its_own_iterations():

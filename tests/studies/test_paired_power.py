@@ -1,11 +1,14 @@
 """Paired differences: their interval covers, and their power is what simulation finds."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from apo_sim.errors import InvalidArgument
 from apo_sim.studies._paired_power import POWER, difference_of
+from apo_sim.studies.wording import sure_sign
 
 pytestmark = pytest.mark.xdist_group("studies")
 
@@ -14,8 +17,8 @@ def test_one_stratum_is_students_interval():
     values = np.random.default_rng(0).normal(size=(1, 7))
     found = difference_of(values)
     given = stats.ttest_1samp(values[0], 0.0).confidence_interval(0.95)
-    np.testing.assert_allclose([found.low, found.high], given, rtol=1e-12)
-    assert found.freedom == 6
+    np.testing.assert_allclose(found.estimate.figures[1:], given, rtol=1e-12)
+    assert found.freedom == 6 and found.estimate.n == 7
 
 
 def test_the_intervals_of_several_comparisons_cover_together():
@@ -26,7 +29,10 @@ def test_the_intervals_of_several_comparisons_cover_together():
     covered = {}
     for comparisons in (1, 5):
         inside = [
-            [one.low <= 0.3 <= one.high for one in (difference_of(v, comparisons) for v in study)]
+            [
+                one.low <= 0.3 <= one.high
+                for one in (difference_of(values, comparisons).estimate for values in study)
+            ]
             for study in drawn
         ]
         covered[comparisons] = np.mean(np.all(inside, axis=1))
@@ -39,11 +45,11 @@ def test_the_stated_power_is_that_of_simulated_studies():
     random = np.random.default_rng(2)
     plan = difference_of(random.normal(size=(3, 5)), 9)
     # Of the law itself: a study whose scatter happens to be the true one, 1.
-    plan = plan._replace(error=1.0 / 15**0.5)
+    plan = dataclasses.replace(plan, error=1.0 / 15**0.5)
     assert abs(plan.power(plan.seen) - POWER) < 1e-9
     drawn = plan.seen + random.normal(size=(4_000, 3, 5))
     found = [difference_of(values, 9) for values in drawn]
-    share = np.mean([one.low > 0 or one.high < 0 for one in found])
+    share = np.mean([sure_sign(one.estimate) != 0 for one in found])
     assert abs(share - POWER) < 3 * (0.8 * 0.2 / 4_000) ** 0.5
     # Control: half of that effect is seen far less often.
     assert plan.power(plan.seen / 2) < 0.4

@@ -1,6 +1,5 @@
 """Planted gaps: the marks of every panel are what the legend says, and the finding counts them."""
 
-import re
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 
 from apo_sim.errors import InvalidArgument
 from apo_sim.studies import phase_diagram
-from apo_sim.studies.phase_diagram import COMPARISONS, MARKS, horizons, judged
+from apo_sim.studies.phase_diagram import COMPARISONS, MARKS, Verdicts, horizons, judged
 
 ALPHAS, SAMPLES, LENGTH, SEEDS = (0.0, 0.5, 0.9), (10, 100), 4, 40
 CELLS = len(SAMPLES) * (LENGTH - 1)
@@ -93,24 +92,24 @@ def test_finding_counts_the_marks():
             "largest": {(100, 2): GAIN, (10, 3): HARM, (100, 4): HARM},
         }
     )
-    text = phase_diagram.finding(data)
-    assert f"beats alpha = 0 in 2 of {CELLS} cells (N, T) and is worse in 1;" in text
-    assert "beats its matched beta in 3 (1 of these are among the former) and is worse in 1" in text
-    assert "alpha = 0.9 is better than none in 1 and worse in 2, all with T >= 3" in text
+    found = phase_diagram.finding(data)
+    assert (found.cells, found.both, found.harmful_from, found.alpha) == (CELLS, 1, 3, 0.9)
+    told = (found.none, found.matched, found.largest)
+    assert told == (Verdicts(2, 1), Verdicts(3, 1), Verdicts(1, 2))
+    assert found.saving is not None and found.saving.samples == 10
+    assert found.saving.less.low > 0 and 0 < found.saving.share < 1
+    assert "alpha = 0.9 is better than none in 1 and worse in 2, all with T >= 3" in found.text
     marks = drawn(data)
     counts = [len(marks[name][sign]) for name in COMPARISONS for sign in MARKS]
-    found = re.search(
-        r"in (\d+) of \d+ cells .*worse in (\d+); .* beta in (\d+) .*worse in (\d+); .*"
-        r"none in (\d+) and worse in (\d+)",
-        text,
-    )
-    assert found and [int(count) for count in found.groups()] == counts
+    assert [count for each in told for count in (each.better, each.worse)] == counts
 
 
 def test_nothing_is_found_where_nothing_was_planted():
     data = planted({})
     assert all(cells == {1: set(), -1: set()} for cells in drawn(data).values())
-    assert "in 0 of 6 cells" in phase_diagram.finding(data)
+    found = phase_diagram.finding(data)
+    assert found.none == found.matched == found.largest == Verdicts(0, 0)
+    assert found.saving is None and found.harmful_from is None and found.cells == 6
 
 
 def test_gains_are_those_of_the_seeds_that_did_not_choose():

@@ -42,12 +42,20 @@ def test_segments_are_averages_of_sixty():
 
 
 @pytest.mark.parametrize(
-    ("ratio", "near", "places"), [(1.0, 10, "1, 2, 3, 4, 5"), (2.0, 5, "3, 4, 5")]
+    ("ratio", "near", "places"), [(1.0, 5, [1, 2, 3, 4, 5]), (2.0, 0, [3, 4, 5])]
 )
 def test_finding_tells_what_was_planted(ratio, near, places):
     data = planted(ratio)
-    text = ring.finding(data)
-    assert f"{near} of 10 figures" in text and f"in segments {places}." in text
+    found = ring.finding(data)
+    assert (found.near(STANDARD), found.near(EXTRAPOLATION)) == (5, near)
+    assert found.ahead == places and found.seeds == 12
+    for place, estimate in enumerate(found.regret[EXTRAPOLATION]):
+        reported = ring.REPORTED[EXTRAPOLATION][place]
+        assert estimate.value / reported == pytest.approx(ratio, rel=0.01)
+    first = ring.regret(data).isel(segment=0).mean("seed")
+    lead = first.sel(variant=EXTRAPOLATION) - first.sel(variant=MATCHED)
+    assert found.over_rivals[MATCHED][0].value == pytest.approx(float(lead))
+    assert f"{5 + near} of 10 figures" in found.text
     table = ring.compared(data)
     np.testing.assert_allclose(table.factor.sel(variant=EXTRAPOLATION), ratio, rtol=0.01)
 
@@ -59,8 +67,11 @@ def test_ahead_needs_intervals_apart():
 
 
 def test_finding_of_the_spaces():
-    text = ring.finding_spaces(planted(1.0))
-    assert "segment 5: 0.0025 +- " in text and text.count(", 1;") + text.count(", 1.") == 5
+    found = ring.finding_spaces(planted(1.0))
+    assert len(found.apart) == len(found.over_exact) == 5
+    assert found.steps == pytest.approx([1.0] * 5)
+    assert found.apart[4].value == pytest.approx(0.0025, rel=0.02)
+    assert "segment 5: 0.0025 +- " in found.text
 
 
 def test_figures_and_animation(tmp_path):
@@ -148,7 +159,11 @@ def test_the_search_finds_the_planted_rate_and_resumes(tmp_path, monkeypatch):
     best = data.isel(trial=int(data.distance.values.argmin()))
     assert nearest.learning_rate == float(best.learning_rate)
     assert 0.007 < nearest.learning_rate < 0.015
-    assert "The nearest of those tried again" in ring_search.finding(data)
+    found = ring_search.finding(data)
+    assert (found.trials, found.protocol) == (data.sizes["trial"], nearest)
+    assert found.diverged == int((data.diverged > 0).sum())
+    assert found.factor == pytest.approx(np.exp(ring_search.distance(np.array(found.row))))
+    assert "The nearest of those tried again" in found.text
     figure = Figure()
     nowhere = np.flatnonzero(data.diverged == 0)[0]
     ring_search.draw(

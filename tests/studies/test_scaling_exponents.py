@@ -67,9 +67,14 @@ def test_a_planted_difference_is_told_apart_and_none_is_not():
     assert bool((apart.low > 0).all())
     same = scaling_exponents.what_sharing_adds(planted())
     assert bool((same.low < 0.02).all() and (same.high > -0.02).all())
-    text = finding(planted(shared=0.8))
-    assert "not told apart" not in text and text.count("told apart") == 2
-    assert "not told apart" in finding(planted(shared=0.0))
+    told = finding(planted(shared=0.8))
+    for beta, added in told.added.items():
+        assert added.low > 0 and added.value == pytest.approx(0.5, abs=0.03) and added.n == 60
+        averaged = told.exponents[beta, "iteration", "average_error"]
+        assert averaged.shared.value - averaged.fresh.value == pytest.approx(added.value)
+    assert "not told apart" not in told.text and told.text.count("told apart") == 2
+    # Sharing that takes from the exponent adds nothing.
+    assert all(added.low < 0 for added in finding(planted(shared=0.0)).added.values())
 
 
 def test_the_table_widens_its_intervals_for_the_number_of_its_cells():
@@ -80,10 +85,16 @@ def test_the_table_widens_its_intervals_for_the_number_of_its_cells():
 
 
 def test_the_finding_marks_on_which_side_of_the_paper_an_exponent_lies():
-    rows = finding(planted()).splitlines()
-    of_policy = [row for row in rows if "2 DTV to the exact policy  " in row]
-    assert [row.split("]")[1].split()[0] for row in of_policy] == [">", "<", "<"]
-    assert "360 runs" not in rows[0] and f"{2 * 2 * 3 * 3 * 60:,} runs, 60 a point" in rows[0]
+    found = finding(planted())
+    assert (found.runs, found.seeds) == (2 * 2 * 3 * 3 * 60, 60)
+    sides = {
+        (axis, cell.side)
+        for (_, axis, name), cell in found.exponents.items()
+        if name == "paper_statistics"
+    }
+    assert sides == {("samples", 1), ("iteration", -1), ("alpha", -1)}
+    rows = [row for row in found.text.splitlines() if "2 DTV to the exact policy  " in row]
+    assert [row.split("]")[1].split()[0] for row in rows] == [">", "<", "<"]
 
 
 def test_independent_errors_have_the_exponents_of_the_effective_number_of_updates():

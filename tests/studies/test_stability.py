@@ -45,10 +45,14 @@ def test_a_bandit_met_once_is_left_out():
 @pytest.mark.parametrize("ratio", [1.5, 1.0])
 def test_finding_tells_what_was_planted(ratio):
     data = planted(ratio)
-    found = stability.ratios(data)["raw"]
-    assert found.figures == pytest.approx((ratio,) * 3, abs=1e-9)
-    assert (found.unit, found.n) == ("ratio", 30)
-    assert f"{found:.3f} times" in stability.finding(data)
+    found = stability.finding(data)
+    assert found.raw.figures == pytest.approx((ratio,) * 3, abs=1e-9)
+    assert (found.raw.unit, found.raw.n, found.bandits) == ("ratio", 30, 30)
+    way = stability.moved(data, EARLY).sel(alpha=found.alpha)
+    fair = ratio * float(way.sel(momentum="constant") / way.sel(momentum="from_behaviour"))
+    assert found.for_gamma.figures == pytest.approx((fair,) * 3, abs=1e-9)
+    assert found.best[EARLY].steadiest == 0.0
+    assert f"{found.raw:.3f} times" in found.text
     spread = stability.scatter(data).sel(samples=300, iteration=EARLY, momentum="constant")
     assert stability.steadiest(spread) == 0.0
 

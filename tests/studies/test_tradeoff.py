@@ -46,15 +46,16 @@ def test_the_step_is_the_ratio_of_the_total_weights():
 
 def test_the_finding_tells_both_errors_early_and_late():
     data = planted(2.0)
-    found = tradeoff.growths(data)
-    assert list(found) == [3, 20]
-    for t, growth in found.items():
+    found = tradeoff.finding(data)
+    assert found.growths == tradeoff.growths(data) and list(found.growths) == [3, 20]
+    assert (found.alphas, found.runs) == ((0.9, 0.0), data.suboptimality.isel(iteration=0).size)
+    for t, growth in found.growths.items():
         assert growth.step == pytest.approx(np.sum(theory.weights(0.9, t)) / t)
         assert growth.optimisation.figures == pytest.approx((0.1,) * 3)
         for each in growth.statistical.values():
             assert each.low < each.value < each.high and each.n == data.sizes["seed"]
             assert each.value == pytest.approx(2.0, rel=0.3)
-        assert f"{growth.statistical[1000]:.2g} at N = 1,000" in tradeoff.finding(data)
+        assert f"{growth.statistical[1000]:.2g} at N = 1,000" in found.text
 
 
 def test_the_figure_draws():

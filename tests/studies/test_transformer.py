@@ -1,6 +1,7 @@
 """The study of momentum on a language model: what it says of given results, and a tiny run."""
 
 import copy
+import math
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 import apo_sim as apo
 from apo_sim import InvalidArgument, families, testing, theory
 from apo_sim.studies import transformer
+from apo_sim.studies.wording import sure_sign
 
 
 @pytest.fixture
@@ -39,13 +41,6 @@ def test_the_results_of_the_package_are_whole(results):
             assert low <= row["win_rate"][0] <= high
 
 
-def difference(results, method, other) -> tuple[float, float, float]:
-    """The difference with its interval, where there is one."""
-    figure, low, high = transformer.difference(results, method, other)
-    assert figure is not None and low is not None and high is not None
-    return figure, low, high
-
-
 def test_methods_are_compared_prompt_by_prompt(results):
     """Prompts differ far more than methods do: only pairing sees the difference."""
     random, seeds = np.random.default_rng(0), 3
@@ -53,25 +48,29 @@ def test_methods_are_compared_prompt_by_prompt(results):
     better = np.where(random.uniform(size=400) < 0.1, 1.0, easy)
     wins = {"DPO": [easy] * seeds, "APO": [better] * seeds, "matched beta": [better] * seeds}
     paired = with_wins(results, wins)
-    lead, low, high = difference(paired, "APO", "DPO")
-    assert np.isclose(lead, np.mean(better - easy)) and 0.0 < low < lead < high
-    assert high - low < 0.06 < 4 * np.std(easy) / np.sqrt(400)
-    # Nothing differs, so nothing tells how far off the zero is.
-    assert transformer.difference(paired, "APO", "matched beta") == [0.0, None, None]
     found = transformer.finding(paired)
-    assert "against DPO, beyond the noise" in found
-    assert "against matched beta, within the noise" in found
+    lead = found.leads["DPO"]
+    assert lead == transformer.difference(paired, "APO", "DPO")
+    assert np.isclose(lead.value, np.mean(better - easy)) and 0.0 < lead.low < lead.value
+    assert lead.value < lead.high < lead.low + 0.06 < lead.low + 4 * np.std(easy) / np.sqrt(400)
+    # Nothing differs, so nothing tells how far off the zero is.
+    assert found.leads["matched beta"].value == 0.0
+    assert math.isnan(found.leads["matched beta"].low) and math.isnan(
+        found.leads["matched beta"].high
+    )
+    assert [sure_sign(each) for each in found.leads.values()] == [1, 0]
+    assert f"win rate by {lead:+.3f} against DPO, beyond" in found.text
     # Control: the same wins of one method on other prompts are no pairs.
     wins["APO"] = [random.permutation(better) for _ in range(seeds)]
-    _, low, high = difference(with_wins(results, wins), "APO", "DPO")
-    assert low < 0.0 < high
+    apart = transformer.difference(with_wins(results, wins), "APO", "DPO")
+    assert apart.low < 0.0 < apart.high
 
 
 def test_seeds_that_disagree_widen_the_interval(results):
     level = np.full(400, 0.5)
     wins = {"DPO": [level] * 4, "APO": [level + shift for shift in (0.3, -0.3, 0.3, -0.3)]}
-    _, low, high = difference(with_wins(results, wins), "APO", "DPO")
-    assert high - low > 0.3  # though within a seed no two prompts differ
+    found = transformer.difference(with_wins(results, wins), "APO", "DPO")
+    assert found.high - found.low > 0.3  # though within a seed no two prompts differ
 
 
 def test_only_runs_of_the_same_seeds_are_compared(results):
@@ -92,14 +91,39 @@ def test_figure_and_table_show_every_policy(results):
 def test_a_study_without_the_rival_says_what_it_leaves_open(results):
     level = np.full(4, 0.5)
     without = with_wins(results, {"DPO": [level] * 2, "APO": [level] * 2})
-    assert "The matched beta was not run" in transformer.finding(without)
+    found = transformer.finding(without)
+    assert list(found.leads) == ["DPO"] and "matched beta was not run" in found.text
     figure = Figure()
     transformer.draw(figure, without)
     legend = figure.axes[0].get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["DPO", "APO"]
     level_of_all = dict.fromkeys(transformer.METHODS, [level] * 2)
-    assert "not run" not in transformer.finding(with_wins(results, level_of_all))
+    found = transformer.finding(with_wins(results, level_of_all))
+    assert list(found.leads) == ["DPO", "matched beta"] and "not run" not in found.text
+
+
+def test_the_finding_says_where_every_method_ends(results):
+    found = transformer.finding(results)
+    runs = [run for run in results["runs"] if run["method"] == "APO"]
+    assert found.methods["APO"].win_rates == [run["rows"][-1]["win_rate"][0] for run in runs]
+    assert found.methods["APO"].kl == np.mean([run["rows"][-1]["kl"][0] for run in runs])
+    assert found.methods["APO"].gamma == pytest.approx(153.0)
+    assert found.scored == "instructions"
+    assert found.reference == pytest.approx(
+        np.mean([run["rows"][0]["instructions"][0] for run in results["runs"]])
+    )
+
+
+def test_full_marks_are_those_of_the_policy_before_extrapolation(results):
+    row = results["runs"][0]["rows"][0]
+    rows = [{**row, "iteration": t, "win_rate": [w] * 3} for t, w in ((0, 0.5), (1, 0.6), (1, 0.7))]
+    figure = Figure()
+    transformer.draw_run(figure, rows)
+    lines = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    shown = {str(line.get_markerfacecolor()): line for line in lines}
+    assert np.asarray(shown["C0"].get_ydata()).tolist() == [0.5, 0.6]
+    assert np.asarray(shown["white"].get_ydata()).tolist() == [0.7]
 
 
 def test_known_weights_of_the_papers_beta():
@@ -199,8 +223,8 @@ def test_methods_meet_the_same_prompts_and_the_study_goes_on(tmp_path):
         "matched beta": pytest.approx([0.5, 1 / (0.3 / 0.5 + 1.0)]),
     }
     assert len(rows["APO"][-1]["wins"]) == 8
-    lead, low, high = difference(found, "APO", "DPO")
-    assert low <= lead <= high
+    lead = transformer.difference(found, "APO", "DPO")
+    assert lead.low <= lead.value <= lead.high
     assert (
         transformer.measure(**settings) == found == transformer.read(tmp_path / "out/results.json")
     )

@@ -13,6 +13,7 @@ import apo_sim as apo
 from apo_sim.errors import InvalidArgument
 from apo_sim.studies import _transformer_twin, transformer_power
 from apo_sim.studies._transformer_contenders import COMPARISONS, CONTENDERS, Contender
+from apo_sim.studies.wording import sure_sign
 
 pytestmark = pytest.mark.xdist_group("studies")
 
@@ -51,20 +52,22 @@ def test_at_one_small_learning_rate_momentum_leads_and_a_longer_step_leads_it():
     results = transformer_power.read(transformer_power.SAME_RATE)
     found = transformer_power.differences(results)
     assert results["rates"]["DPO"] == results["rates"]["APO .9"] == 1e-4
-    assert found["APO .9", "DPO"].low > 0 > found["APO .9", "longer .9"].high
+    assert sure_sign(found["APO .9", "DPO"].estimate) == 1
+    assert sure_sign(found["APO .9", "longer .9"].estimate) == -1
 
 
 def test_a_planted_lead_is_found_and_no_other(results):
     """With as much scatter as there was, an effect that the study could see."""
     planted = copy.deepcopy(results)
     before = transformer_power.differences(results)["KTO", "DPO"]
-    lead = 2 * before.seen - before.mean
+    lead = 2 * before.seen - before.estimate.value
     for run in planted["runs"]:
         if run["contender"] == "KTO":
             run["win_rate"] += lead
-    after = transformer_power.differences(planted)
-    assert after["KTO", "DPO"].low > 0
-    assert "KTO against DPO: +" in transformer_power.finding(planted)
+    found = transformer_power.finding(planted)
+    after = found.differences
+    assert sure_sign(after["KTO", "DPO"].estimate) == 1
+    assert f"KTO against DPO: {after['KTO', 'DPO'].estimate:+.3f}, beyond" in found.text
     same = transformer_power.differences(results)
     assert all(after[pair] == same[pair] for pair in COMPARISONS if "KTO" not in pair)
 
@@ -81,11 +84,44 @@ def test_the_page_on_language_models_has_these_figures(results):
     docs = Path(__file__).parents[2] / "docs/how_to/language_model.md"
     text = docs.read_text(encoding="utf-8").replace("−", "-")
     for (name, rival), one in transformer_power.differences(results).items():
-        figures = f"{one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}] | {one.seen:.3f} |"
+        figures = f"{one.estimate:+.3f} | {one.seen:.3f} |"
         assert f"| {name} - {rival} | {figures}" in text
     same = transformer_power.differences(transformer_power.read(transformer_power.SAME_RATE))
-    lead = same["APO .9", "DPO"]
-    assert f"wins {lead.mean:.3f} [{lead.low:.3f}, {lead.high:.3f}] more often" in text
+    assert f"wins {same['APO .9', 'DPO'].estimate:.3f} more often" in text
+
+
+def test_what_momentum_wins_at_short_steps_is_what_its_distance_wins():
+    """A contender that goes where DPO goes at a larger learning rate has no lead of its own."""
+    reached = {  # by learning rate: win rate and KL
+        "DPO": {0.1: (0.5, 1.0), 0.2: (0.6, 4.0), 0.4: (0.7, 16.0)},
+        "APO .9": {0.1: (0.65, 8.0), 0.2: (0.8, 32.0), 0.4: (0.8, 64.0)},
+    }
+    search = [
+        {"contender": name, "rate": rate, "win_rate": won, "kl": kl}
+        for name, row in reached.items()
+        for rate, (won, kl) in row.items()
+    ]
+    results = {"search": search, "configuration": {"rates": [0.1, 0.2, 0.4]}}
+    found = transformer_power._short_steps(results, "APO .9")
+    assert (found.learning_rate, found.times_as_far) == (0.1, 8.0)
+    assert found.lead == pytest.approx(0.15)
+    # Half way from 4 to 16 on the logarithm.
+    assert found.lead_as_far == pytest.approx(0.0, abs=1e-12)
+    alone = {**results, "configuration": {"rates": [0.1]}}
+    assert transformer_power._short_steps(alone, "APO .9").lead_as_far is None
+
+
+def test_the_finding_says_where_every_contender_ends(results):
+    found = transformer_power.finding(results)
+    assert {name: one.learning_rate for name, one in found.reached.items()} == results["rates"]
+    of_dpo = transformer_power.final(results, "DPO")
+    assert found.reached["DPO"].win_rate == of_dpo.mean()
+    assert (found.rankers, found.seeds) == of_dpo.shape
+    assert set(found.predicted) < set(found.differences) == set(COMPARISONS)
+    assert set(found.short_steps) == {"APO .3", "APO .9"}
+    lines = found.text.splitlines()
+    parts = (found.reached, found.differences, found.short_steps, found.predicted)
+    assert len(lines) == 1 + sum(map(len, parts))
 
 
 def test_other_files_are_refused(tmp_path):
