@@ -141,6 +141,7 @@ CASES: list[tuple[str, Callable[[], Any]]] = [
         "is not the one that the model was loaded on",
         lambda: started(mesh=jax.sharding.Mesh(np.array(jax.devices()[:1]), ("x",))),
     ),
+    ("judge_every = 'yes' is neither", lambda: started(judge_every="yes")),
     ("progress = 'yes' is neither", lambda: started(progress="yes")),
     ("watch_policy = 'log' is not callable", lambda: started(watch_policy="log")),
     (

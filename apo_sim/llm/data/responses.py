@@ -17,11 +17,11 @@ from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 
 from apo_sim.checks import as_count, as_seed, check_positive, check_single
 from apo_sim.errors import InvalidArgument
+from apo_sim.llm._programs import shared
 from apo_sim.llm.models.adapters import adapted
 from apo_sim.llm.models.llama import Llama
 from apo_sim.llm.models.loading import Model
 from apo_sim.llm.models.meshes import evenly, fetched, local_mesh
-from apo_sim.llm.programs import shared
 
 _COLDEST = 1e-6
 

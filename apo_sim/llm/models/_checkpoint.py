@@ -1,11 +1,12 @@
 """Weights of a Llama in Hugging Face's layout, and the network that they make."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -62,16 +63,31 @@ def network(checkpoint: Checkpoint, mesh: jax.sharding.Mesh | None, dtype: Any) 
     return nnx.merge(graph, nnx.statelib.from_flat_state(flat))
 
 
-def weights(model: Llama) -> dict[str, np.ndarray]:
-    """The other way: all tensors by name, with their adapters, if there are any.
+def tensor_bytes(model: Llama) -> dict[str, int]:
+    """Bytes of every tensor that `weights` brings, none of which is read."""
+    leaves, found = dict(named(model)), {}
+    for name, path, _ in _tensors(model.config):
+        there = jax.eval_shape(lambda path=path: effective(leaves, _joined(path)))
+        found[name] = there.size * there.dtype.itemsize
+    return found
+
+
+def weights(model: Llama, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The other way: tensors by name, with their adapters, if there are any.
 
     Of several processes all call it, and the first gets them.
+
+    Args:
+        model: a Llama.
+        names: the tensors wanted; None: all.
     """
     config, leaves, found = model.config, dict(named(model)), {}
     for name, path, kind in _tensors(config):
-        values = fetched(effective(leaves, ".".join(map(str, path))))
-        if jax.process_index() == 0:
-            found[name] = np.ascontiguousarray(_out_of(values, kind, config))
+        if names is None or name in names:
+            # JAX keeps what it fetches as long as the array lives: a copy is gone with this line.
+            values = fetched(jnp.copy(effective(leaves, _joined(path))))
+            if jax.process_index() == 0:
+                found[name] = np.ascontiguousarray(_out_of(values, kind, config))
     return found
 
 
@@ -131,6 +147,10 @@ def _put(values: np.ndarray, place: jax.sharding.NamedSharding | None) -> jax.Ar
         return jax.device_put(values, jax.local_devices()[0])
     place = evenly(place, values.shape)
     return jax.make_array_from_callback(values.shape, place, lambda index: values[index])
+
+
+def _joined(path: tuple[Any, ...]) -> str:
+    return ".".join(map(str, path))
 
 
 def _flat(state: Any) -> dict[tuple[Any, ...], Any]:

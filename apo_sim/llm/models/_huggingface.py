@@ -5,15 +5,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
+from huggingface_hub import split_state_dict_into_shards_factory
 
 from apo_sim import files
 from apo_sim.errors import InvalidArgument
 from apo_sim.llm.models import _folder_text, _model_json, _shards
-from apo_sim.llm.models._checkpoint import SHAPES, Checkpoint, check_tensors
-from apo_sim.llm.models.llama import Config
+from apo_sim.llm.models._checkpoint import (
+    SHAPES,
+    Checkpoint,
+    check_tensors,
+    tensor_bytes,
+    weights,
+)
+from apo_sim.llm.models.llama import Config, Llama
 from apo_sim.llm.models.text import Tokenizer
 
 # Its names of rotations that are known here, with the fields that each needs.
@@ -26,6 +34,16 @@ ROTATIONS = {
         "high_freq_factor",
         "original_max_position_embeddings",
     ),
+}
+# From our names of sizes to those of config.json.
+_SIZES = {
+    "num_layers": "num_hidden_layers",
+    "vocab_size": "vocab_size",
+    "embed_dim": "hidden_size",
+    "hidden_dim": "intermediate_size",
+    "num_heads": "num_attention_heads",
+    "head_dim": "head_dim",
+    "num_kv_heads": "num_key_value_heads",
 }
 # Fields of config.json that are never left out.
 _NEEDED = (
@@ -44,6 +62,8 @@ _COMPUTED = {
     "mlp_bias": (False, None),
     "quantization_config": (None,),
 }
+# Of a file of weights that is written, as transformers has long had it; a larger tensor is alone.
+MOST_BYTES = 5 * 10**9
 _CHECK = "check config.json, or download it again"
 
 
@@ -100,28 +120,13 @@ def _config(folder: Path, settings: dict[str, Any]) -> tuple[Config, int]:
         value = getattr(theirs, field, None)
         if value not in computed:
             raise _not_computed(folder, field, value)
-    sizes = {
-        "num_hidden_layers": theirs.num_hidden_layers,
-        "vocab_size": theirs.vocab_size,
-        "hidden_size": theirs.hidden_size,
-        "intermediate_size": theirs.intermediate_size,
-        "num_attention_heads": theirs.num_attention_heads,
-        "head_dim": theirs.head_dim,
-        "num_key_value_heads": theirs.num_key_value_heads,
-        "max_position_embeddings": theirs.max_position_embeddings,
-    }
-    for field, value in sizes.items():
+    for field in (*_SIZES.values(), "max_position_embeddings"):
+        value = getattr(theirs, field)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise InvalidArgument(field, value, f"in {folder} is not a valid size", _CHECK)
     theta, scaling = _rotations(folder, theirs.rope_parameters)
     config = Config(
-        num_layers=theirs.num_hidden_layers,
-        vocab_size=theirs.vocab_size,
-        embed_dim=theirs.hidden_size,
-        hidden_dim=theirs.intermediate_size,
-        num_heads=theirs.num_attention_heads,
-        head_dim=theirs.head_dim,
-        num_kv_heads=theirs.num_key_value_heads,
+        **{size: getattr(theirs, field) for size, field in _SIZES.items()},
         rope_theta=theta,
         norm_eps=theirs.rms_norm_eps,
         weight_tying=theirs.tie_word_embeddings,
@@ -231,24 +236,60 @@ def _ends(folder: Path, settings: dict[str, Any]) -> Sequence[int]:
     return listed
 
 
-def write(
-    folder: Path, config: Config, tensors: dict[str, np.ndarray], tokenizer: Tokenizer, context: int
-) -> None:
-    """The other way.
+def write(folder: Path, network: Llama, tokenizer: Tokenizer, context: int) -> None:
+    """The other way, one file of weights after the other: the host never holds more than one.
+
+    Of several processes all call it, and the first one writes.
 
     Args:
         folder: is made.
-        config: sizes.
-        tensors: all of them, by name.
-        tokenizer: that belongs to them.
+        network: whose weights are written, with their adapters, if there are any.
+        tokenizer: that belongs to it.
         context: longest sequence, in tokens.
 
     Raises:
         InvalidArgument: the folder cannot be written.
     """
+    sizes = tensor_bytes(network)
+    split = split_state_dict_into_shards_factory(
+        sizes,
+        get_storage_size=int,
+        filename_pattern="model{suffix}.safetensors",
+        max_shard_size=MOST_BYTES,
+    )
+    shards = {folder / name: names for name, names in split.filename_to_tensors.items()}
+    index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, names in shards.items():
+            _write_shard(_draft(path), network, names)
+        if jax.process_index() > 0:
+            return
+        for path in shards:
+            _draft(path).replace(path)
+        if split.is_sharded:
+            (folder / _shards.WHOLE).unlink(missing_ok=True)  # it would be read in their place
+            files.write_text(folder / _shards.INDEX, json.dumps(index, indent=1))
+        _write_settings(folder, network, tokenizer, context)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise files.cannot_write("folder", folder, error) from error
+
+
+def _write_shard(path: Path, network: Llama, names: list[str]) -> None:
+    tensors = weights(network, names)
+    if jax.process_index() == 0:
+        safetensors.numpy.save_file(tensors, path, {"format": "pt"})
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def _write_settings(folder: Path, network: Llama, tokenizer: Tokenizer, context: int) -> None:
+    """What is no weight: sizes, and the tokenizer."""
     ends = list(tokenizer.ends) if len(tokenizer.ends) > 1 else tokenizer.end
-    dtype = str(next(iter(tensors.values())).dtype)
-    settings = _settings(config) | {"max_position_embeddings": context, "dtype": dtype}
+    dtype = str(network.embedder.input_embedding.get_value().dtype)
+    settings = _settings(network.config) | {"max_position_embeddings": context, "dtype": dtype}
     settings |= {
         "bos_token_id": tokenizer.inner.token_to_id(tokenizer.names.get("bos_token", "")),
         "eos_token_id": ends,
@@ -272,16 +313,9 @@ def write(
         "generation_config.json": {"eos_token_id": ends},
         "tokenizer_config.json": named,
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / ".model.safetensors.part"
-        safetensors.numpy.save_file(tensors, draft, {"format": "pt"})
-        draft.replace(folder / "model.safetensors")
-        files.write_text(folder / "tokenizer.json", tokenizer.inner.to_str(pretty=True))
-        for file, content in contents.items():
-            files.write_text(folder / file, json.dumps(content, indent=1))
-    except (OSError, safetensors.SafetensorError) as error:
-        raise files.cannot_write("folder", folder, error) from error
+    files.write_text(folder / "tokenizer.json", tokenizer.inner.to_str(pretty=True))
+    for file, content in contents.items():
+        files.write_text(folder / file, json.dumps(content, indent=1))
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -289,13 +323,7 @@ def _settings(config: Config) -> dict[str, Any]:
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "hidden_act": "silu",
-        "num_hidden_layers": config.num_layers,
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.embed_dim,
-        "intermediate_size": config.hidden_dim,
-        "num_attention_heads": config.num_heads,
-        "num_key_value_heads": config.num_kv_heads,
-        "head_dim": config.head_dim,
+        **{field: getattr(config, size) for size, field in _SIZES.items()},
         "rope_theta": config.rope_theta,
         "rope_scaling": dict(config.rope_scaling) or None,
         "rms_norm_eps": config.norm_eps,

@@ -92,11 +92,12 @@ def load(
 def save(model: Model, folder: str | Path) -> Path:
     """Write a Llama-shaped model as `load` and Hugging Face's transformers read it.
 
-    Of several processes all call it, and the first one writes.
+    Of several processes all call it, and the first one writes. Weights of more than 5 GB are
+    written as several files, and the host holds those of one at a time.
 
     Returns:
         The folder, with config.json, generation_config.json, tokenizer.json, tokenizer_config.json
-        and model.safetensors.
+        and model.safetensors, or else model-00001-of-0000N.safetensors and so on with their index.
 
     Raises:
         InvalidArgument: a network of another architecture, or a folder that cannot be written.
@@ -110,9 +111,7 @@ def save(model: Model, folder: str | Path) -> Path:
         raise InvalidArgument(
             "model", model.name, "is not Llama-shaped", "save it with Tunix's own functions"
         )
-    tensors = _checkpoint.weights(model.network)
-    if jax.process_index() == 0:
-        _huggingface.write(place, model.network.config, tensors, model.tokenizer, model.context)
+    _huggingface.write(place, model.network, model.tokenizer, model.context)
     stages.together(f"saved {place}")
     return place
 

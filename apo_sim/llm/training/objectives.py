@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from apo_sim.checks import NON_NEGATIVE, POSITIVE, as_flag, check_single
+from apo_sim.checks import NON_NEGATIVE, POSITIVE, as_flag
 from apo_sim.conformance.inputs import Inputs
 from apo_sim.conformance.recipe import Recipe
 from apo_sim.errors import InvalidArgument, UnknownName
@@ -72,8 +72,7 @@ class Objective:
                 "pass KL() where per_token or reference are changed",
             )
         if self.bonus is not None:
-            check_single("bonus", self.bonus, NON_NEGATIVE.remedy)
-            NON_NEGATIVE.check("bonus", self.bonus)
+            NON_NEGATIVE.one()("bonus", self.bonus)
             if self.needs_others:
                 raise InvalidArgument(
                     "bonus", self.bonus, "is added to pairs", "pass a loss of pairs, as DPO()"
@@ -159,8 +158,7 @@ class ClippedDPO:
     bound: float | Float[Array, ""] = 4.0
 
     def __post_init__(self):
-        check_single("bound", self.bound, POSITIVE.remedy)
-        POSITIVE.check("bound", self.bound)
+        POSITIVE.one()("bound", self.bound)
 
     def __call__(
         self, h_winner: Float[Array, "..."], h_loser: Float[Array, "..."], extra: Extra
@@ -194,8 +192,7 @@ def simpo(margin: float = 1.0) -> Objective:
         >>> simpo().reference
         False
     """
-    check_single("margin", margin, NON_NEGATIVE.remedy)
-    NON_NEGATIVE.check("margin", margin)
+    NON_NEGATIVE.one()("margin", margin)
     return Objective(WithMargin(margin), per_token=True, reference=False)
 
 
@@ -211,8 +208,7 @@ def chipo(reward_bound: float = 2.0) -> Objective:
         >>> chipo(1.0).loss
         ClippedDPO(bound=2.0)
     """
-    check_single("reward_bound", reward_bound, POSITIVE.remedy)
-    POSITIVE.check("reward_bound", reward_bound)
+    POSITIVE.one()("reward_bound", reward_bound)
     return Objective(ClippedDPO(2.0 * reward_bound), MixedChiSquare(), anchored=True)
 
 

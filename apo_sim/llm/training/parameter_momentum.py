@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from apo_sim.checks import NON_NEGATIVE, check_single
+from apo_sim.checks import NON_NEGATIVE
 from apo_sim.errors import InvalidArgument
 from apo_sim.llm.models.loading import Model
 from apo_sim.llm.models.stored_parameters import named, to_device, to_host
@@ -94,8 +94,7 @@ def expo(model: Model, reference: Model, weight: float = 0.3) -> Model:
         >>> model.parameters
         2992
     """
-    check_single("weight", weight, NON_NEGATIVE.remedy)
-    NON_NEGATIVE.check("weight", weight)
+    NON_NEGATIVE.one()("weight", weight)
     values = {name: leaf.get_value() for name, leaf in named(reference.network)}
     shapes = {name: leaf.get_value().shape for name, leaf in named(model.network)}
     if shapes != {name: value.shape for name, value in values.items()}:

@@ -20,12 +20,12 @@ from apo_sim.checks import as_count, as_function, check_positive, check_single, 
 from apo_sim.errors import InvalidArgument
 from apo_sim.geometry import KL
 from apo_sim.llm import stages
+from apo_sim.llm._programs import shared
 from apo_sim.llm.data.batches import Batch, batches
 from apo_sim.llm.data.preference_pairs import Preference
 from apo_sim.llm.models import stored_parameters
 from apo_sim.llm.models.adapters import adapted
 from apo_sim.llm.models.meshes import AXES, fetched
-from apo_sim.llm.programs import shared
 from apo_sim.llm.training._watching import (
     FIGURES,
     mean_entropy,

@@ -11,7 +11,15 @@ import pytest
 from flax import nnx
 
 from apo_sim import InvalidArgument
-from apo_sim.llm.models import _checkpoint, _gguf_file, llama, loading, tiny
+from apo_sim.llm.models import (
+    _checkpoint,
+    _gguf_file,
+    _huggingface,
+    llama,
+    loading,
+    stored_parameters,
+    tiny,
+)
 
 pytestmark = pytest.mark.llm
 
@@ -154,6 +162,18 @@ def test_safetensors_round_trip(tmp_path, changes):
         assert np.array_equal(before, after)
     assert read.tokenizer.encode("w3 w4 w29") == model.tokenizer.encode("w3 w4 w29")
     assert (read.tokenizer.end, read.tokenizer.padding) == (1, 0)
+
+
+def test_weights_of_several_files_round_trip(tmp_path, monkeypatch):
+    model = tiny.model()
+    folder = loading.save(tiny.model(1), tmp_path / "model")  # another, whole, which must go
+    monkeypatch.setattr(_huggingface, "MOST_BYTES", 8000)
+    read = loading.load(loading.save(model, folder))
+    sizes = [path.stat().st_size for path in folder.glob("*.safetensors")]
+    assert len(sizes) == 3 and max(sizes) < 8000 + 2000, sizes  # the heads come on top
+    assert stored_parameters.digest(read.network) == stored_parameters.digest(model.network)
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_size"] == 4 * model.parameters
 
 
 @pytest.mark.parametrize("window, context", [(None, 256), (100, 100)])

@@ -109,9 +109,8 @@ def total_variation(log_p, log_q):
     return 0.5 * np.abs(np.exp(log_p) - np.exp(log_q)).sum(axis=-1).max(axis=-1)
 
 
-@pytest.mark.parametrize("alpha", [0.3, 0.9])
-def test_exact_preferences_give_the_policies_of_run(alpha):
-    problem = bandit(tiny.model(num_layers=1))
+def test_exact_preferences_give_the_policies_of_run():
+    problem, alpha = bandit(tiny.model(num_layers=1)), 0.9
 
     def weights(t, log_policy):
         return apo.Pairwise().cells(problem, log_policy)

@@ -350,10 +350,10 @@ import os, sys
 flags = os.environ.get("XLA_FLAGS", "")
 os.environ["XLA_FLAGS"] = flags + " --xla_force_host_platform_device_count=8"
 sys.path.insert(0, {tests!r})
-import json, test_train
+import json, tracemalloc, test_train
 import apo_sim as apo
 from apo_sim.llm import mesh
-from apo_sim.llm.models import loading, stored_parameters
+from apo_sim.llm.models import _huggingface, loading, stored_parameters, tiny
 from apo_sim.llm.training.step import FineTuning, ProximalTrainer
 from apo_sim.llm.training.parameter_momentum import Extrapolator
 from contextlib import nullcontext
@@ -374,6 +374,17 @@ for name, place in (("1", None), ("4x2", mesh(4, 2))):
     on = len(model.network.layers[0].attn.q_proj.w.get_value().sharding.device_set)
     losses = [step["loss"] for step in log]
     found[name] = {{"loss": losses, "after": after.tolist(), "devices": on, "digest": digest}}
+
+_huggingface.MOST_BYTES, larger = 300_000, {{"embed_dim": 128, "hidden_dim": 512}}
+one = loading.save(tiny.model(**larger), sys.argv[1] + "-larger")
+model = loading.load(one, mesh=mesh(4, 2))
+tracemalloc.start()
+saved = loading.save(model, sys.argv[1] + "-again")
+found["peak"] = tracemalloc.get_traced_memory()[1]
+found["whole"] = 4 * model.parameters
+found["largest"] = max(path.stat().st_size for path in saved.glob("*.safetensors"))
+weights = [path.name for path in saved.glob("model*")]
+found["same"] = [(saved / n).read_bytes() == (one / n).read_bytes() for n in weights]
 print(json.dumps(found))
 """
 
@@ -389,6 +400,10 @@ def test_a_mesh_of_eight_devices_gives_the_losses_of_one(tmp_path):
     assert np.allclose(found["1"]["loss"], found["4x2"]["loss"], atol=1e-4)
     assert np.allclose(found["1"]["after"], found["4x2"]["after"], atol=1e-4)
     assert np.ptp(found["1"]["loss"]) > 1e-3
+    # Saved file by file: on the host are one file's tensors and the bytes that safetensors writes,
+    # twice a file; the third is for what Python holds beside them as it compiles.
+    assert len(found["same"]) > 6 and all(found["same"])
+    assert found["peak"] < 3 * found["largest"] < 0.6 * found["whole"]
 
 
 TWO = """
