@@ -64,12 +64,12 @@ def largest(groups: Groups, *values: Scores) -> tuple[Scores, ...]:
         >>> largest(pair, jnp.array([[1.0], [3.0]]))[0].tolist()
         [[3.0], [3.0]]
     """
+    stacked = jnp.stack(values)
 
     def of_all():
-        return tuple(jnp.broadcast_to(jnp.max(v, axis=0), v.shape) for v in values)
+        return jnp.broadcast_to(jnp.max(stacked, axis=1, keepdims=True), stacked.shape)
 
     def of_linked():
-        linked = groups.linked
-        return tuple(jnp.max(jnp.where(linked, v[:, None], -jnp.inf), axis=0) for v in values)
+        return jnp.max(jnp.where(groups.linked, stacked[:, :, None], -jnp.inf), axis=1)
 
-    return jax.lax.cond(jnp.all(groups.whole), of_all, of_linked)
+    return tuple(jax.lax.cond(jnp.all(groups.whole), of_all, of_linked))

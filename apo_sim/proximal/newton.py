@@ -210,7 +210,8 @@ def _newton(loss: Loss, problem: _Problem, state: _State, by_products: bool) -> 
     moved = jnp.where(shortened, jnp.inf, jnp.max(jnp.abs(new - rewards), axis=0))
     # A wall that nothing touches might as well be the last one.
     last = (wall >= problem.bound) | ~jnp.any(held.either, axis=0)
-    settled = (moved <= _short(problem)) & ~growing & last
+    enough = jnp.where(_would_let_go(acting, held, moved), _precision(moved), _short(problem))
+    settled = (moved <= enough) & ~growing & last
     if not by_products:
         return _State(new, wall, moved, settled, state.exact, state.step)
     off = jax.lax.cond(
@@ -223,6 +224,16 @@ def _newton(loss: Loss, problem: _Problem, state: _State, by_products: bool) -> 
     in_vain = unsure & (state.moved <= _short(problem))
     exact = state.exact | jnp.any(in_vain) | (state.step >= _PATIENCE)
     return _State(new, wall, moved, settled & ~unsure, exact, state.step)
+
+
+def _would_let_go(acting: Forces, held: Held, moved: PerProblem) -> Bool[Array, " batch"]:
+    """Whether the step may have turned the force on an arm that a wall holds.
+
+    Where a few comparisons tie a crowd to the others, a force of 1e-8 decides whether its first arm
+    stays at the wall, and the whole crowd with it.
+    """
+    outward = jnp.where(held.top, acting.net, -acting.net) + acting.error
+    return jnp.any(held.either & (outward < acting.curvature * moved), axis=0)
 
 
 def _flows(problem: _Problem, acting: Forces, pulled: Scores, held: Held) -> Flows:
@@ -289,5 +300,8 @@ def _length(
 
 def _short(problem: _Problem) -> Float[Array, ""]:
     """Steps of this length leave an error of about their square."""
-    precision = jnp.sqrt(jnp.finfo(problem.bound.dtype).eps)
-    return jnp.maximum(_SETTLED / jnp.maximum(problem.growth, 1.0), precision)
+    return jnp.maximum(_SETTLED / jnp.maximum(problem.growth, 1.0), _precision(problem.bound))
+
+
+def _precision(like: PerProblem) -> Any:
+    return jnp.sqrt(jnp.finfo(like.dtype).eps)

@@ -161,6 +161,30 @@ def test_steps_that_walk_in_a_circle_give_way_to_elimination():
     assert np.abs(apart - apart[0]).max() < 1e-8
 
 
+def test_a_crowd_leaves_the_wall_when_its_first_arm_would():
+    # Eight arms that met often, tied to three arms at the walls by a comparison each. The last
+    # step, of 1e-6, turns the force on the crowd's arm at the wall from outward to inward.
+    table = """
+        0 0 0 0 0 0 0 0 0 0 0 0
+        0 0 0 0 52 7275 978 0 0 21348 17400 0
+        0 0 0 0 0 0 0 0 0 0 1 0
+        0 0 0 0 0 841 22 0 0 1344 1875 0
+        0 39 0 10 0 24867 3969 0 0 183815 587364 40
+        0 762 0 228 227926 0 5771123 7 0 34380293 3459651 2484
+        0 1316 0 312 67447 663860 0 2 0 13740632 5280653 1231
+        0 0 0 0 0 18 7 0 0 49 6 0
+        0 0 0 0 0 0 0 0 0 0 1 0
+        0 11968 0 3191 850515 58517495 12611303 40 0 0 2771693 7592
+        1 3646 0 966 66323 55132924 11342950 62 0 237126616 0 748
+        0 0 0 1 10 2145 64 0 0 10943 10942 0
+    """
+    few = np.array([line.split() for line in table.strip().splitlines()], float)
+    wins = np.zeros((1, from_counts._MANY_ARMS, from_counts._MANY_ARMS))
+    wins[0, : len(few), : len(few)] = few
+    apart = solved(wins)[0, : len(few)] - by_elimination(wins, 2.0)[0][0, : len(few)]
+    assert np.abs(apart - apart[0]).max() < 1e-8
+
+
 def test_sums_of_one_problem_are_those_of_many():
     pairs = jnp.asarray(np.random.default_rng(1).normal(size=(5, 5, 3)))
     weights = jnp.asarray(np.random.default_rng(2).normal(size=(5, 3)))
