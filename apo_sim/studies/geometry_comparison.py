@@ -398,7 +398,7 @@ def _contest(gap: xr.DataArray) -> ContestFinding:
     )
 
 
-def _cell(samples: float, iterations: int, alpha: float) -> GeometryCell:
+def _cell(samples: float | int, iterations: int, alpha: float | int) -> GeometryCell:
     return GeometryCell(int(samples), int(iterations), float(alpha))
 
 
