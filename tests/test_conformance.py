@@ -488,7 +488,7 @@ def test_the_command_names_a_loss_of_a_file_in_this_folder(capsys, monkeypatch, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["no_such_module_here:dpo"], "is in a module that does not exist"),
+        (["no_such_module_here:dpo"], "names a module that does not exist"),
         (["json:no_such_function"], "is not defined in its module"),
         (["json"], "is not the name of a loss"),
         (["json:dumps"], "takes different arguments"),

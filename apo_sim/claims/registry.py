@@ -117,10 +117,11 @@ def claim(
     check_id(id)
 
     def declare(function: Check) -> Check:
-        other = _claims.get(id)
-        if other is not None and _place(other.check) != _place(function):
+        place, other = _place(function), _claims.get(id)
+        taken = _place(other.check) if other else (_modules.get(id, place[0]), place[1])
+        if taken != place:
             raise InvalidArgument(
-                "id", id, f"is already used by {'.'.join(_place(other.check))}", "choose another id"
+                "id", id, f"is already used by {'.'.join(taken)}", "choose another id"
             )
         _claims[id] = Claim(
             id=id,
@@ -160,6 +161,17 @@ def names() -> list[str]:
     return list(dict.fromkeys([*_modules, *_claims]))
 
 
+def declared_by(module: str) -> list[str]:
+    """The ids of the claims that a module declares, once it has been imported.
+
+    Example:
+        >>> import apo_sim.claims.n2
+        >>> declared_by("apo_sim.claims.n2")
+        ['N2']
+    """
+    return [id for id, claim in _claims.items() if claim.check.__module__ == module]
+
+
 def module(id: str) -> str:
     """The module that declares a claim, found without importing it.
 
@@ -176,6 +188,18 @@ def module(id: str) -> str:
     if id not in _modules:
         raise UnknownName("claim", id, names())
     return _modules[id]
+
+
+def command(id: str) -> str:
+    """The command that judges a claim, of the package's own or of a user's module.
+
+    Example:
+        >>> command("LD.2")
+        'apo-sim validate --claim LD.2'
+    """
+    place = _claims[id].check.__module__ if id in _claims else None
+    own = place is not None and id not in _modules
+    return f"apo-sim validate{f' --module {place}' if own else ''} --claim {id}"
 
 
 def describe(id: str) -> Claim:
@@ -263,7 +287,10 @@ def broken(id: str, reason: str) -> Verdict:
 def _find(claim: Claim, study: Study) -> Finding:
     finding = claim.check(study)
     if not isinstance(finding, Finding):
-        raise ClaimError(f"claim {claim.id}: returned a {type(finding).__name__}, not a Finding")
+        raise ClaimError(
+            f"claim {claim.id}: returned a {type(finding).__name__}, not a Finding; return what a "
+            "function of apo_sim.claims.judge makes of the figures, such as upper_bound"
+        )
     return finding.as_plain(claim.id)
 
 

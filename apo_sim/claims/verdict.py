@@ -254,6 +254,29 @@ class Verdict:
     figure: str | None = None
     reason: str = ""
 
+    def __str__(self) -> str:
+        """The verdict in a few lines, with its flaw if it has one.
+
+        Example:
+            >>> from apo_sim.claims import check
+            >>> print(check("LD.2"))
+            LD.2: Logarithm against distance
+            holds: measured 0.5, held against 1; 20,000 instances
+            made wrong: the factor $1 + x$ left out: fails
+        """
+        lines = [f"{self.id}: {self.title}", f"{self.verdict or 'broken'}: {self._figures()}"]
+        lines += [
+            f"{_CHANGED[name]}: {control['what']}: {control['verdict'] or 'not run'}"
+            for name, control in self.controls.items()
+        ]
+        return "\n".join(lines if self.sound else [*lines, f"does not count: {self.flaw}"])
+
+    def _figures(self) -> str:
+        if self.measured is None:
+            return self.note
+        against = "" if self.bound is None else f", held against {self.bound:.4g}"
+        return f"measured {self.measured:.4g}{against}; {self.instances:,} instances"
+
     @property
     def id(self) -> str:
         """Short name of the claim."""
@@ -591,6 +614,8 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 }
 
 
+# What was done to the claim, by the name of the control.
+_CHANGED = {"control": "made wrong", "repair": "repaired", "power": "planted"}
 _MISSING = {
     "repair": "it fails, and no repaired statement shows that the check can pass",
     "power": "it is undecided somewhere, and no planted effect shows that the check can decide",

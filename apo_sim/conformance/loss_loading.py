@@ -1,12 +1,10 @@
 """Losses by name: of a module that can be imported, or of TRL."""
 
-import importlib
-import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from apo_sim.errors import InvalidArgument
+from apo_sim.importing import import_named
 
 _REMEDY = "pass MODULE:FUNCTION, such as mypackage.losses:dpo, or trl:dpo"
 
@@ -41,30 +39,9 @@ in its module; pass MODULE:FUNCTION, such as mypackage.losses:dpo, or trl:dpo
 
 
 def _imported(name: str, module: str, path: str) -> Callable[..., Any]:
-    here = os.getcwd()
-    added = here not in sys.path
-    if added:
-        sys.path.insert(0, here)
-    try:
-        found = importlib.import_module(module)
-    except ImportError as error:
-        if error.name and (module + ".").startswith(error.name + "."):
-            raise InvalidArgument(
-                "loss", name, "is in a module that does not exist", _REMEDY
-            ) from error
-        what = f"is in a module that cannot be imported ({error})"
-        raise InvalidArgument(
-            "loss", name, what, "install or repair the modules that it imports"
-        ) from error
-    except (TypeError, ValueError) as error:  # ".", "a..b"
-        raise InvalidArgument(
-            "loss", name, "is in a module that does not exist", _REMEDY
-        ) from error
-    finally:
-        if added:
-            sys.path.remove(here)
+    found: Any = import_named("loss", name, module, _REMEDY)
     for part in path.split("."):
         found = getattr(found, part, None)
         if found is None:
             raise InvalidArgument("loss", name, "is not defined in its module", _REMEDY)
-    return found  # type: ignore[return-value]
+    return found

@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from apo_sim.claims import registry
 from apo_sim.claims.registry import describe
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.verdict import Verdict
@@ -47,7 +48,7 @@ LEGEND = {
 SOURCES = {
     "paper": "The paper",
     "reviews": "Its reviews",
-    "ours": "Beyond both",
+    "ours": "Beyond paper and reviews",
     "": "Not loaded",
 }
 
@@ -163,8 +164,7 @@ def _entry(verdict: Verdict, ledger: Ledger, folder: Path) -> Entry:
         errata=_errata(verdict.id),
         figure=read_figure(folder / verdict.figure) if verdict.figure else None,
         meter=_meter(verdict.ratio),
-        command=f"apo-sim validate --claim {verdict.id} --seed {ledger.seed} "
-        f"--effort {ledger.effort}",
+        command=f"{registry.command(verdict.id)} --seed {ledger.seed} --effort {ledger.effort}",
         scope=None if verdict.scope is None else Scope(**verdict.scope),
         answers=[(a, _cells(cells)) for a, cells in (verdict.regions or {}).items() if cells],
         methods=_subjects.methods(verdict),

@@ -223,7 +223,7 @@ def shipped(name: str) -> str:
     results, stem = study.read(), name.rsplit(".", 1)[-1]
     with mkdocs_gen_files.open(f"studies/{stem}.svg", "wb") as file:
         file.write(style.render(lambda drawn: study.draw(drawn, results), stem)["svg"])
-    return f"{study.finding(results)}\n\n![Figure of the study]({stem}.svg)"
+    return f"{study.finding(results).text}\n\n![Figure of the study]({stem}.svg)"
 
 
 def _uses(module: str, study: str) -> bool:
@@ -271,15 +271,34 @@ _PLAIN = "    options: {show_root_heading: false}\n"
 
 def reference(elsewhere: set[str]) -> Page:
     """Every public module that has no page already."""
+    judged = {registry.module(id) for id in registry.names()}
     rows = []
     for name, path in modules():
-        if name not in elsewhere and not name.startswith("apo_sim.claims."):
-            options = _PLAIN if path.name != "__init__.py" else _OF_PACKAGE
+        if name not in elsewhere | judged:
+            package = path.name == "__init__.py"
+            options = _OF_PACKAGE + offered(name) if package else _PLAIN
             write(f"reference/{name}.md", f"# {name}\n\n::: {name}\n{options}")
             rows.append(f"| [{name}]({name}.md) | {_cell(summary(path))} |")
     table = "| module | what it is |\n| --- | --- |\n" + "\n".join(rows)
     write("reference/index.md", f"# Reference\n\n{table}\n")
     return "Reference", "reference/index.md"
+
+
+def offered(package: str) -> str:
+    """What a package offers: links to where it is defined, or it itself where that has no page."""
+    found = importlib.import_module(package)
+    names = {name: getattr(found, name) for name in sorted(getattr(found, "__all__", ()))}
+    places = {
+        name: f"{thing.__module__}.{thing.__qualname__}"
+        for name, thing in names.items()
+        if hasattr(thing, "__qualname__") and thing.__module__.startswith("apo_sim")
+    }
+    here = [
+        place for place in places.values() if "._" in place or place.rpartition(".")[0] == package
+    ]
+    links = [f"[`{name}`][{place}]" for name, place in places.items() if place not in here]
+    named = f"\nIt offers {', '.join(links)}.\n" if links else ""
+    return named + "".join(f"\n::: {place}\n" for place in here)
 
 
 _OF_PACKAGE = "    options: {show_root_heading: false, members: []}\n"

@@ -194,6 +194,13 @@ def test_a_counterexample_that_json_cannot_hold_is_an_error(declare):
         claims.check("temporary")
 
 
+def test_an_id_of_the_package_is_taken_before_its_claim_is_imported(monkeypatch):
+    monkeypatch.delitem(registry._claims, "N2", raising=False)
+    mine = claims.claim(id="N2", title="", source="ours", statement="$1 < 0$", control="")
+    with pytest.raises(InvalidArgument, match=r"'N2' is already used by apo_sim\.claims\.n2"):
+        mine(lambda study: Finding("holds"))
+
+
 def test_an_id_belongs_to_one_function(declare):
     declare(lambda study: Finding("holds"))
 

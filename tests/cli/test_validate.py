@@ -16,8 +16,23 @@ import fake_claims  # noqa: F401  (declares the claims)
 from command import run, validate
 
 from apo_sim import cli
+from apo_sim.claims import registry
 
 TESTS = Path(__file__).parents[1]
+OWN = """
+from apo_sim.claims import claim, judge
+
+def declare(name, bound):
+    @claim(id=f"own-{name}", title=f"{name.title()} numbers", source="ours", statement="1 < 2.",
+           control="the bound taken away")
+    def check(study):
+        return judge.upper_bound(1.0, 0.0 if study.wrong else bound)
+    check.__qualname__ = name
+    return check
+
+declare("low", 2.0)
+declare("high", 3.0)
+"""
 PROGRAM = "import sys; import fake_claims; from apo_sim.cli import main; sys.exit(main())"
 
 
@@ -53,6 +68,38 @@ def test_a_positive_control_that_does_not_hold_ends_with_status_1(capsys, tmp_pa
     status, out, _ = validate(capsys, tmp_path, "fake-false", id)
     assert status == cli.UNSOUND and f"{id} is broken: {reason}" in out
     assert validate(capsys, tmp_path, "fake-map")[0] == cli.DONE
+
+
+def test_claims_of_a_module_of_ones_own(capsys, tmp_path, monkeypatch):
+    (tmp_path / "own_claims_of_a_user.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    own = ("--module", "own_claims_of_a_user")
+    try:
+        status, out, _ = run(capsys, "validate", *own, "--out", "found", "--jobs", 2)
+        assert status == cli.DONE
+        rows = [line for line in out.splitlines() if line.startswith(("own-low ", "own-high "))]
+        assert ["holds" in row for row in rows] == [True, True]
+        page = Path("found/report.html").read_text()
+        assert "apo-sim validate --module own_claims_of_a_user --claim own-high --seed 0" in page
+        _, out, _ = run(capsys, "show", "own-high", *own, "--out", "found")
+        assert "High numbers" in out and "holds" in out
+        _, out, _ = run(capsys, "show", "own-high", *own, "--out", "nothing")
+        assert "Run: apo-sim validate --module own_claims_of_a_user --claim own-high" in out
+    finally:
+        for id in ("own-low", "own-high"):
+            registry.forget(id)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("no_such_module", "module = 'no_such_module' names a module that does not exist"),
+        ("json", "module = 'json' declares no claim; decorate a function"),
+    ],
+)
+def test_a_module_without_claims_is_refused(capsys, tmp_path, module, message):
+    status, _, err = run(capsys, "validate", "--module", module, "--out", tmp_path / "found")
+    assert status == cli.USAGE and message in err and not (tmp_path / "found").exists()
 
 
 def test_validate_says_when_it_replaces_another_run(capsys, tmp_path):

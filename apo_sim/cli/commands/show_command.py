@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from apo_sim.claims import registry
 from apo_sim.claims.verdict import Verdict
+from apo_sim.cli.commands import own_claims
 from apo_sim.cli.index import declaration, to_entry
 from apo_sim.cli.options.show_options import Show
 from apo_sim.cli.rendering.console import open_console, say
@@ -15,6 +17,7 @@ from apo_sim.report.ledger import Ledger, read_ledger
 
 def run(options: Show) -> int:
     """Print a claim, and the last verdict on it."""
+    own_claims.declare(options.module)
     claim = declaration(options.id)
     out = as_path("out", options.out)
     ledger = read_ledger(out / "claims.json")
@@ -26,7 +29,7 @@ def run(options: Show) -> int:
     console = open_console()
     print_declaration(console, claim)
     if ledger is None or verdict is None:
-        say(console, f"No verdict in {out} yet. Run: apo-sim validate --claim {claim.id}")
+        say(console, f"No verdict in {out} yet. Run: {registry.command(claim.id)}")
     else:
         console.print(table_of_verdict(verdict, ledger, claim.errata))
     return DONE

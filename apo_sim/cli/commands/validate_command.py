@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from apo_sim.claims.verdict import Verdict
+from apo_sim.cli.commands import own_claims
 from apo_sim.cli.commands.precision import float64
 from apo_sim.cli.options.validate_options import Validate
 from apo_sim.cli.rendering.console import open_console, say
@@ -15,6 +16,7 @@ from apo_sim.cli.rendering.verdicts import print_verdicts, summary
 from apo_sim.cli.rendering.watch import Watch
 from apo_sim.cli.status import DONE, INTERRUPTED, UNSOUND
 from apo_sim.files import as_path
+from apo_sim.importing import importable_here
 from apo_sim.report.ledger import Ledger, read_ledger
 from apo_sim.report.validate import validate
 
@@ -25,9 +27,11 @@ def run(options: Validate) -> int:
     console = open_console(stderr=options.json)
     out = as_path("out", options.out)
     earlier = read_ledger(out / "claims.json")
-    with Watch(console) as watch:
+    own = own_claims.declare(options.module)
+    # The worker processes import a module of the user's again.
+    with importable_here(), Watch(console) as watch:
         ledger = validate(
-            options.claim or None,
+            options.claim or own or None,
             out=out,
             effort=options.effort,
             seed=options.seed,
@@ -41,7 +45,7 @@ def run(options: Validate) -> int:
         print_json(_summary(ledger, verdicts, out, interrupted))
     elif done:
         print_verdicts(console, verdicts)
-    if options.claim and done and earlier is not None and not ledger.continues(earlier):
+    if (options.claim or own) and done and earlier is not None and not ledger.continues(earlier):
         _say_replaced(console, earlier)
     if done and not options.json:
         say(console, f"Report: {out / 'report.html'}")

@@ -17,6 +17,14 @@ Json = Annotated[
     ),
     tyro.conf.FlagCreatePairsOff,
 ]
+Module = Annotated[
+    str | None,
+    tyro.conf.arg(
+        metavar="NAME",
+        help="A module with claims of your own; the working directory is searched, too.",
+        help_behavior_hint="",
+    ),
+]
 
 
 def listed(what: str, registry: str, default: str = "", *, also: str = "") -> Any:

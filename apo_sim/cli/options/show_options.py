@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from apo_sim.cli.options.option_kinds import Json
+from apo_sim.cli.options.option_kinds import Json, Module
 
 
 @dataclass(frozen=True)
@@ -16,4 +16,5 @@ class Show:
     """Id of the claim, such as N2."""
     out: Path = Path("results")
     """Results folder that holds the verdict."""
+    module: Module = None
     json: Json = False

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from apo_sim.cli.options.option_kinds import Json
+from apo_sim.cli.options.option_kinds import Json, Module
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Validate:
         tuple[str, ...], tyro.conf.arg(metavar="ID ...", help_behavior_hint="(default: all)")
     ] = ()
     """Ids of the claims to judge; `apo-sim claims` lists them."""
+    module: Module = None
+    """A module with claims of your own, which are judged unless `--claim` names others."""
     jobs: Annotated[
         int | None,
         tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 2, or 1 on one core)"),
