@@ -103,7 +103,7 @@ def pytest_collection_finish():
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(200_000, 20, 50)
+    gc.set_threshold(100_000, 20, 20)
 
 
 def pytest_runtest_teardown(item, nextitem):

@@ -8,7 +8,14 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
-@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+# Each may go to any worker: they are the longest of all tests, and share nothing.
+EACH = [
+    pytest.param(path, id=path.stem, marks=pytest.mark.xdist_group(f"notebook {path.stem}"))
+    for path in NOTEBOOKS
+]
+
+
+@pytest.fixture(params=EACH)
 def path(request):
     return request.param
 
@@ -33,11 +40,9 @@ def with_few_seeds(nbformat, notebook):
 @pytest.mark.notebook
 # Asking the kernel's manager to shut down leaves sockets to the collector.
 @pytest.mark.filterwarnings("default")
-def test_notebook_runs(nbformat, path, monkeypatch):
+def test_notebook_runs(nbformat, path):
     from nbclient import NotebookClient
 
-    # They compute for longer than they compile.
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=1")
     notebook = nbformat.read(path, as_version=4)
     with_few_seeds(nbformat, notebook)
     # Where a reader's kernel starts, so that nothing depends on the folder of the tests.

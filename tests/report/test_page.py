@@ -125,7 +125,7 @@ def test_the_page_can_be_read_without_seeing_it(html):
 def test_the_page_says_what_must_be_said(html):
     text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", html))
     assert "Of 4 claims put to the test, 1 holds, 1 fails and 2 checks are broken." in text
-    assert "apo-sim validate --claim fake-false --seed 0 --effort quick" in text
+    assert "apo-sim validate --module fake_claims --claim fake-false --seed 0" in text
     assert "deep.list [1, not finite]" in text
     assert "Errata" in text and "Printed as" in text
     assert text.index("Ledger") < text.index("Errata") < text.index("Negative control:")
