@@ -91,8 +91,9 @@ def _share_out(
                 done += 1
                 yield unit, results
     except _lost() as error:
+        why = " ".join(str(error).split())  # Dask's messages may be of several lines
         raise ClusterLost(
-            f"the cluster went away after {done} of {total} units ({error}); "
+            f"the cluster went away after {done} of {total} units ({why}); "
             "what was finished is kept, and the same call with the same out= goes on from there"
         ) from error
 
