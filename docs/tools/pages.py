@@ -211,8 +211,9 @@ def came_out(name: str, ledger: dict[str, Any]) -> str:
         if _uses(registry.module(entry["id"]), stem)
     ]
     scripts = [path for path in sorted(EXPERIMENTS.glob("*.py")) if _uses_in(path, stem)]
-    repeat = "".join(f"\n\n`python experiments/{path.name}` repeats it." for path in scripts)
-    return "## What came out\n\n" + "\n\n".join([*judged, shipped(name)]) + repeat + "\n"
+    named = ", ".join(f"`experiments/{path.name}`" for path in scripts)
+    repeat = f"Scripts that use it: {named}." if named else ""
+    return "\n\n".join(["## What came out", *judged, shipped(name), repeat]) + "\n"
 
 
 def shipped(name: str) -> str:
