@@ -197,9 +197,9 @@ def command(id: str) -> str:
         >>> command("LD.2")
         'apo-sim validate --claim LD.2'
     """
-    place = _claims[id].check.__module__ if id in _claims else None
-    own = place is not None and id not in _modules
-    return f"apo-sim validate{f' --module {place}' if own else ''} --claim {id}"
+    own = id in _claims and id not in _modules
+    named = f" --module {module(id)}" if own else ""
+    return f"apo-sim validate{named} --claim {id}"
 
 
 def describe(id: str) -> Claim:

@@ -266,7 +266,7 @@ class Verdict:
         """
         lines = [f"{self.id}: {self.title}", f"{self.verdict or 'broken'}: {self._figures()}"]
         lines += [
-            f"{_CHANGED[name]}: {control['what']}: {control['verdict'] or 'not run'}"
+            f"{CHANGED[name]}: {control['what']}: {control['verdict'] or 'not run'}"
             for name, control in self.controls.items()
         ]
         return "\n".join(lines if self.sound else [*lines, f"does not count: {self.flaw}"])
@@ -615,7 +615,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 
 
 # What was done to the claim, by the name of the control.
-_CHANGED = {"control": "made wrong", "repair": "repaired", "power": "planted"}
+CHANGED = {"control": "made wrong", "repair": "repaired", "power": "planted"}
 _MISSING = {
     "repair": "it fails, and no repaired statement shows that the check can pass",
     "power": "it is undecided somewhere, and no planted effect shows that the check can decide",

@@ -194,7 +194,7 @@ class LargestInflation:
 
 
 @dataclass(frozen=True)
-class Averaging:
+class AveragedUpdates:
     """How well the updates of one beta average.
 
     Attributes:
@@ -247,7 +247,7 @@ class EffectiveSamplesFinding:
     alpha: float
     updates: int
     runs: int
-    by_beta: dict[float, Averaging]
+    by_beta: dict[float, AveragedUpdates]
 
     @property
     def text(self) -> str:
@@ -279,12 +279,12 @@ def finding(data: xr.Dataset) -> EffectiveSamplesFinding:
     )
 
 
-def _averaging(fresh: xr.Dataset, shared: xr.Dataset) -> Averaging:
+def _averaging(fresh: xr.Dataset, shared: xr.Dataset) -> AveragedUpdates:
     cells = inflation(fresh)
     expected = formula(cells.alpha.values, cells.iteration.values)
     inside = (cells.low <= expected) & (expected <= cells.high)
     none = cells.isel(alpha=0, iteration=-1)
-    return Averaging(
+    return AveragedUpdates(
         fresh=_largest(fresh),
         shared=_largest(shared),
         inside=int(inside.sum()),

@@ -20,6 +20,7 @@ from nbconvert import MarkdownExporter
 
 import apo_sim.methods
 from apo_sim.claims import registry
+from apo_sim.claims.verdict import CHANGED
 from apo_sim.report import style
 
 ROOT = Path(__file__).parents[2]
@@ -155,10 +156,9 @@ def _measured(entry: dict[str, Any]) -> str:
 
 
 def _controls(entry: dict[str, Any]) -> str:
-    named = {"Made wrong": "control", "Repaired": "repair", "Planted": "power"}
     lines = [
-        f"- {words}: {entry[key]['what']}. It *{entry[key]['verdict']}*."
-        for words, key in named.items()
+        f"- {words.capitalize()}: {entry[key]['what']}. It *{entry[key]['verdict']}*."
+        for key, words in CHANGED.items()
         if entry[key]
     ]
     return "\n".join(lines)

@@ -28,7 +28,6 @@ class Validate:
     ] = ()
     """Ids of the claims to judge; `apo-sim claims` lists them."""
     module: Module = None
-    """A module with claims of your own, which are judged unless `--claim` names others."""
     jobs: Annotated[
         int | None,
         tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 2, or 1 on one core)"),
