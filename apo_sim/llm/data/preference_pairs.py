@@ -93,7 +93,7 @@ class BradleyTerry:
     pairs: int = 1
     scale: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         as_count("pairs", self.pairs)
         check_single("scale", self.scale, "pass one number")
         check_positive("scale", self.scale)

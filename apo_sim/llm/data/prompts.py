@@ -36,7 +36,7 @@ class Prompt:
     instructions: tuple[str, ...] = ()
     kwargs: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.text, str) or not self.text.strip():
             raise InvalidArgument("prompt", self.text, "is not text", "pass what the user says")
         try:

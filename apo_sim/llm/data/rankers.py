@@ -54,7 +54,7 @@ class Length:
     sign: int = 1
     unit: float = 100.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.sign not in (1, -1):
             raise InvalidArgument("sign", self.sign, "is not a sign", "pass 1 or -1")
         check_single("unit", self.unit, "pass one number")
@@ -89,7 +89,7 @@ class Verifiable:
 
     loose_share: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_single("loose_share", self.loose_share, "pass one number")
         if not 0.0 <= self.loose_share < math.inf:
             raise InvalidArgument(
@@ -197,7 +197,7 @@ class RewardModel:
 
     function: Callable[[str, Sequence[str]], Any]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         as_function("function", self.function)
 
     def scores(self, prompt: Prompt, responses: Sequence[str]) -> np.ndarray:
@@ -228,7 +228,7 @@ class PairwiseJudge:
 
     preference: Callable[[str, str, str], Any]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         as_function("preference", self.preference)
 
     def scores(self, prompt: Prompt, responses: Sequence[str]) -> np.ndarray:

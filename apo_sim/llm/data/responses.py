@@ -53,7 +53,7 @@ class Sampling:
     max_prompt: int = 512
     batch: int = 40
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("responses", "max_tokens", "max_prompt", "batch"):
             as_count(name, getattr(self, name))
         for name in ("temperature", "top_p"):
@@ -108,7 +108,8 @@ class Sampler:
                 f"and max_prompt = {sampling.max_prompt} exceed the context of {model.context}",
                 "lower one of them",
             )
-        self.model, self.sampling = model, sampling
+        self.model: Model = model
+        self.sampling: Sampling = sampling
         self._own = None
         self._drawn = _program(nnx.graphdef(model.network), sampling, model.tokenizer.ends)
 

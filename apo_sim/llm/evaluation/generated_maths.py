@@ -48,7 +48,7 @@ class GeneratedGSMSymbolic:
     number: int = 100
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         as_count("number", self.number)
         as_seed("seed", self.seed)
         missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]

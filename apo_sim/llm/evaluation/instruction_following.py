@@ -39,7 +39,7 @@ class InstructionFollowing:
     prompts: Sequence[Prompt]
     title: str = "instruction following"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         as_text("title", self.title)
         found = as_prompts("prompts", self.prompts)
         for prompt in found:

@@ -60,7 +60,7 @@ class Config:
     rope_scaling: tuple[tuple[str, Any], ...] = ()
     remat: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in SIZES:
             as_count(name, getattr(self, name))
         for name in ("rope_theta", "norm_eps"):
@@ -81,8 +81,8 @@ class Config:
                 "pass a number that does",
             )
 
-    def of_tunix(self) -> tunix.ModelConfig:
-        """What Tunix knows of it; its rotations are ours."""
+    def of_tunix(self) -> Any:  # Tunix comes without types
+        """Tunix's `ModelConfig` of these sizes; its rotations are ours."""
         own = {name: getattr(self, name) for name in (*SIZES, "norm_eps", "weight_tying")}
         keep = tunix.RematConfig.DECODER if self.remat else tunix.RematConfig.NONE
         return tunix.ModelConfig(**own, rope_theta=int(self.rope_theta), remat_config=keep)
@@ -139,7 +139,7 @@ class Attention(tunix.Attention):
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         super().__init__(config.of_tunix(), rngs=rngs)
-        self.periods = tuple(rope_periods(config).tolist())
+        self.periods: tuple[float, ...] = tuple(rope_periods(config).tolist())
 
     def block(self, x: Any, segment_pos: Any, cache: Any, attn_mask: Any) -> tuple[Any, Any]:
         """Tunix's block: projections, rotation, cache, attention, projection."""

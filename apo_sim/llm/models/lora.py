@@ -51,7 +51,7 @@ class LoRA:
     modules: str = EVERYWHERE
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         as_count("rank", self.rank)
         as_seed("seed", self.seed)
         check_single("scale", self.scale, "pass one number")

@@ -53,9 +53,14 @@ class Tokenizer:
         names: Mapping[str, str] | None = None,
         size: int | None = None,
     ):
-        self.inner, self.begin, self.end, self.padding = inner, begin, end, padding
-        self.template, self.size = template, size
-        self.ends = (end, *(token for token in dict.fromkeys(ends) if token != end))
+        self.inner: tokenizers.Tokenizer = inner
+        self.begin: int | None = begin
+        self.end: int = end
+        self.padding: int = padding
+        self.template: str | None = template
+        self.size: int | None = size
+        others = (token for token in dict.fromkeys(ends) if token != end)
+        self.ends: tuple[int, ...] = (end, *others)
         for name, token in (("begin", begin), ("end", end), ("padding", padding)):
             if token is not None and not _is_token(inner, token):
                 raise InvalidArgument(
@@ -74,7 +79,7 @@ class Tokenizer:
             )
         special = {"bos_token": begin, "eos_token": end}
         found = {name: inner.id_to_token(n) for name, n in special.items() if n is not None}
-        self.names = dict(found if names is None else names)
+        self.names: dict[str, str] = dict(found if names is None else names)
         self._rendered: dict[str, str] = {}
 
     def encode(self, text: str) -> list[int]:

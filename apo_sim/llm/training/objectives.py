@@ -1,6 +1,7 @@
 """What a proximal step of a transformer minimises: a loss, and what of a text its scores are."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -58,7 +59,7 @@ class Objective:
     bonus: float | None = None
     anchored: bool = static(default=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         (as_pointwise if is_pointwise(self.loss) else as_loss)("loss", self.loss)
         _check_geometry(self.geometry)
         for name in ("per_token", "reference", "anchored"):
@@ -157,7 +158,7 @@ class ClippedDPO:
 
     bound: float | Float[Array, ""] = 4.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         POSITIVE.one()("bound", self.bound)
 
     def __call__(
@@ -228,7 +229,10 @@ def xpo(alpha: float = 0.01) -> Objective:
 
 
 # By name, as set above; beside them, the losses of `apo_sim.registry.LOSSES` have theirs.
-NAMED = {"ipo_per_token": ipo_per_token, "kto": lambda: Objective(KTO()), "simpo": simpo} | {
+NAMED: dict[str, Callable[[], Objective]] = {
+    "ipo_per_token": ipo_per_token,
+    "kto": lambda: Objective(KTO()),
+    "simpo": simpo,
     "chipo": chipo,
     "xpo": xpo,
 }

@@ -42,8 +42,9 @@ class Extrapolator:
     """
 
     def __init__(self, network: Any, momentum: Momentum, names: list[str] | None = None):
-        self.momentum, self.names = jax.tree.map(_single, momentum), names
-        self.state = {
+        self.momentum: Momentum = jax.tree.map(_single, momentum)
+        self.names: list[str] | None = names
+        self.state: dict[str, Any] = {
             name: to_host(self.momentum.init(leaf.get_value()))
             for name, leaf in self._parameters(network)
         }
