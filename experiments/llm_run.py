@@ -87,9 +87,9 @@ def main(options: Options) -> None:
             ),
         },
     )
-    for run in results["runs"]:
-        console.print(f"\n{run['method']}, seed {run['seed']}")
-        console.print(transformer.table(run["rows"]))
+    for run in results.runs:
+        console.print(f"\n{run.method}, seed {run.seed}")
+        console.print(transformer.table(run.rows))
     console.print()
     console.print(transformer.finding(results).text, soft_wrap=True, markup=False)
     path = style.save(lambda figure: transformer.draw(figure, results), "llm", options.out)

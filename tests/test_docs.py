@@ -43,10 +43,9 @@ def test_the_language_model_rows_are_the_stored_results() -> None:
     text = (DOCS / "how_to/language_model.md").read_text(encoding="utf-8")
     results = transformer.read()
     for method in ("DPO", "APO"):
-        runs = [run for run in results["runs"] if run["method"] == method]
-        last = [run["rows"][-1] for run in runs]
-        won = [row["win_rate"][0] for row in last]
-        kl = [row["kl"][0] for row in last]
+        last = [run.end.figures for run in results.of(method)]
+        won = [figures.win_rate.value for figures in last]
+        kl = [figures.kl.value for figures in last]
         row = next(line for line in text.splitlines() if line.startswith(f"| {method} |"))
         assert f"| {np.mean(won):.2f} ({', '.join(f'{w:.2f}' for w in sorted(won))}) |" in row
         assert f"| {np.mean(kl):.1f} (" in row

@@ -33,7 +33,7 @@ MODULES = {
     "exploration": "training._exploratory_pairs",
     "arguments": "training._train_arguments",
     "extrapolation": "training.parameter_momentum",
-    "judge": "training.judging",
+    "judge": "training._judging",
     "step": "training.step",
 }
 # From the former name of a function or a class to today's.

@@ -1,7 +1,8 @@
 """The section of the report on a language model: from a run's results, never computed here."""
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from apo_sim.report import style
 from apo_sim.report._figure import Figure, embed
 from apo_sim.report._transformer_power_section import Powered, powered
 from apo_sim.studies import transformer
+from apo_sim.transformer_rows import PolicyRow, StepRow
 
 # Where `experiments/llm_run.py` writes by default, within the results.
 _OWN = Path("llm/full/results.json")
@@ -67,20 +69,20 @@ def _of_the_package() -> Section:
     return _section(transformer.read(), own=False)
 
 
-def _section(results: transformer.Results, *, own: bool) -> Section:
+def _section(results: transformer.TransformerResults, *, own: bool) -> Section:
     rows: list[tuple[str, list[str]]] = []
-    for seed in dict.fromkeys(run["seed"] for run in results["runs"]):
-        runs = [run for run in results["runs"] if run["seed"] == seed]
-        rows.append((f"reference, seed {seed}", _cells(runs[0]["rows"][0])))
-        rows += [(f"{run['method']}, seed {seed}", _cells(run["rows"][-1])) for run in runs]
-    first = results["runs"][0]["seed"]
-    shown = {run["method"]: run for run in results["runs"] if run["seed"] == first}
-    logs = {method: _log(run["steps"]) for method, run in shown.items()}
+    for seed in dict.fromkeys(run.seed for run in results.runs):
+        runs = [run for run in results.runs if run.seed == seed]
+        rows.append((f"reference, seed {seed}", _cells(runs[0].rows[0])))
+        rows += [(f"{run.method}, seed {seed}", _cells(run.end)) for run in runs]
+    first = results.runs[0].seed
+    shown = {run.method: run for run in results.runs if run.seed == first}
+    logs = {method: _log(run.steps) for method, run in shown.items()}
     # Rewards of a schedule are read by its largest beta: what is seen, is seen at every other.
-    found = {name: diagnosed(log, max(shown[name]["beta"])) for name, log in logs.items()}
+    found = {name: diagnosed(log, max(shown[name].beta)) for name, log in logs.items()}
     return Section(
         finding=transformer.finding(results).text.splitlines(),
-        methods=list(dict.fromkeys(run["method"] for run in results["runs"])),
+        methods=results.methods,
         columns=[transformer.FIGURES[name] for name in _FIGURES],
         rows=rows,
         figure=_drawn(functools.partial(transformer.draw, results=results), "transformer"),
@@ -94,14 +96,14 @@ def _section(results: transformer.Results, *, own: bool) -> Section:
     )
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    return [transformer.cell(name, row[name]) for name in _FIGURES]
+def _cells(row: PolicyRow) -> list[str]:
+    return [transformer.cell(row, name) for name in _FIGURES]
 
 
-def _log(steps: list[dict[str, Any]]) -> Log:
+def _log(steps: Sequence[StepRow]) -> Log:
     collector = Collector("steps")
-    for entry in steps:
-        collector.add(entry)
+    for step in steps:
+        collector.add(dataclasses.asdict(step))
     return collector.log()
 
 

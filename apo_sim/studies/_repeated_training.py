@@ -8,7 +8,7 @@ import jax
 
 from apo_sim.llm import FineTuning, Model, Sampling, fine_tune
 from apo_sim.llm.models import stored_parameters
-from apo_sim.llm.training.judging import Row
+from apo_sim.transformer_rows import PolicyRow
 
 
 class RepeatedTraining:
@@ -32,7 +32,7 @@ class RepeatedTraining:
         learning_rate: float,
         beta: Sequence[float],
         **settings: Any,
-    ) -> tuple[list[Row], list[int]]:
+    ) -> tuple[list[PolicyRow], list[int]]:
         """One run, judged at its end: there is an iteration to each of `beta`.
 
         Args:

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from apo_sim.estimate import Estimate
 from apo_sim.momentum import Constant, step_beyond
 from apo_sim.preferences import BestAgainstWorst
 from apo_sim.problems import Bandit
 from apo_sim.running import run
-from apo_sim.statistics import CONFIDENCE, t_quantile
+from apo_sim.statistics import student
 from apo_sim.studies._transformer_contenders import EXPO, Contender
 
 ARMS = 40
@@ -38,8 +39,8 @@ def predicted(
     beta: float,
     responses: int,
     seeds: int = 64,
-) -> dict[str, list[float]]:
-    """Win rate over the reference that the table leads to, and half its 95 % interval over seeds.
+) -> dict[str, Estimate]:
+    """Win rate over the reference that the table leads to, with its 95 % interval over seeds.
 
     Of the contenders that a table has: those that fit DPO's loss without a learning rate. All
     meet the same random numbers.
@@ -57,7 +58,7 @@ def predicted(
     Example:
         >>> plain = {"DPO": Contender()}
         >>> found = predicted(plain, samples=50, iterations=1, beta=1.0, responses=2, seeds=4)
-        >>> bool(0.5 < found["DPO"][0] < 1.0)
+        >>> 0.5 < found["DPO"].value < 1.0
         True
     """
     ranker = BestAgainstWorst(responses)
@@ -83,6 +84,5 @@ def predicted(
         if one.loss == "DPO" and one.searched:
             weights = jnp.asarray(one.method(beta, iterations)["beta"])
             rates = np.asarray(every(keys, one.alpha, weights, EXPO if one.beyond else 0.0))
-            half = t_quantile(CONFIDENCE, seeds - 1) * rates.std(ddof=1) / seeds**0.5
-            found[name] = [float(rates.mean()), float(half)]
+            found[name] = Estimate(float(rates.mean()), *student(rates), "win rate", seeds)
     return found

@@ -6,7 +6,6 @@ preferences and an exact proximal step on a table it takes the path of extrapola
 an optimiser are no exact proximal step, so how far each method went stands beside what it won.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
@@ -22,11 +22,13 @@ from apo_sim import theory
 from apo_sim.checks import as_count
 from apo_sim.errors import InvalidArgument
 from apo_sim.estimate import Estimate
-from apo_sim.files import cannot_write, writable_folder, write_text
+from apo_sim.files import writable_folder
 from apo_sim.momentum import Constant, Momentum, NoMomentum
+from apo_sim.records import read_record, write_record
 from apo_sim.statistics import percentile_ends
 from apo_sim.studies.caption import caption
 from apo_sim.studies.wording import sure_sign
+from apo_sim.transformer_rows import PolicyRow, StepRow
 
 METHODS = ("DPO", "APO", "matched beta")
 FIGURES = {
@@ -51,7 +53,80 @@ _RESAMPLES = 4_000
 REFERENCE = Path(__file__).with_suffix(".json")
 _COLOURS = {"DPO": "C0", "APO": "C1", "matched beta": "C2"}
 
-Results = dict[str, Any]
+
+@dataclass(frozen=True)
+class TransformerRun:
+    """One run of a method.
+
+    Attributes:
+        method: one of `METHODS`.
+        seed: all its randomness comes from it.
+        beta: proximal weight of every iteration.
+        rows: every policy judged.
+        steps: every inner step.
+        pairs: preference pairs of every iteration.
+    """
+
+    method: str
+    seed: int
+    beta: tuple[float, ...]
+    rows: tuple[PolicyRow, ...]
+    steps: tuple[StepRow, ...]
+    pairs: tuple[int, ...]
+
+    @property
+    def end(self) -> PolicyRow:
+        """The policy that the run ends with."""
+        return self.rows[-1]
+
+
+@dataclass(frozen=True)
+class TransformerSettings:
+    """What all runs of the study share.
+
+    Attributes:
+        model: what `apo_sim.llm.load` takes.
+        prompts: how many to train on, over all iterations.
+        held_out: how many to judge on.
+        ranker: verifiable, length or brevity.
+        alpha: extrapolation of APO.
+        beta: proximal weight of DPO and APO in every iteration.
+        iterations: T.
+        others: further arguments of `apo_sim.llm.fine_tune`, in words.
+    """
+
+    model: str
+    prompts: int
+    held_out: int
+    ranker: str
+    alpha: float
+    beta: tuple[float, ...]
+    iterations: int
+    others: dict[str, str]
+
+
+@dataclass(frozen=True)
+class TransformerResults:
+    """What the study measures.
+
+    Attributes:
+        configuration: settings of the study.
+        environment: version of JAX, and the device.
+        runs: of every method with every seed.
+    """
+
+    configuration: TransformerSettings
+    environment: dict[str, str]
+    runs: tuple[TransformerRun, ...]
+
+    @property
+    def methods(self) -> list[str]:
+        """Those that were run, in order."""
+        return list(dict.fromkeys(run.method for run in self.runs))
+
+    def of(self, method: str) -> list[TransformerRun]:
+        """The runs of a method."""
+        return [run for run in self.runs if run.method == method]
 
 
 def measure(
@@ -69,7 +144,7 @@ def measure(
     iterations: int = 3,
     progress: bool = True,
     settings: Mapping[str, Any] | None = None,
-) -> Results:
+) -> TransformerResults:
     """Run every method with every seed; a study that was stopped goes on where it was.
 
     Args:
@@ -86,10 +161,6 @@ def measure(
         iterations: T.
         progress: show bars, on a terminal.
         settings: `sampling`, `tuning`, `lora` and `mesh` of `apo_sim.llm.fine_tune`.
-
-    Returns:
-        `configuration`, `environment`, and `runs`: for each a method, a seed, the proximal weight
-        of every iteration, rows, steps and how many pairs there were.
 
     Source: the paper's section 5, with the rival that reviewers asked for.
     """
@@ -117,33 +188,35 @@ def measure(
                 **settings,
             )
             runs.append(
-                {
-                    "method": method,
-                    "seed": number,
-                    "beta": np.broadcast_to(betas, iterations).tolist(),
-                    "rows": outcome.rows,
-                    "steps": outcome.steps,
-                    "pairs": outcome.pairs,
-                }
+                TransformerRun(
+                    method=method,
+                    seed=number,
+                    beta=_each_of(betas, iterations),
+                    rows=tuple(outcome.rows),
+                    steps=tuple(outcome.steps),
+                    pairs=tuple(outcome.pairs),
+                )
             )
-    configuration = {
-        "model": model,
-        "prompts": len(chosen),
-        "held_out": len(judged),
-        "ranker": ranker,
-        "alpha": alpha,
-        "beta": np.asarray(beta).tolist(),
-        "iterations": iterations,
-        **{name: repr(value) for name, value in settings.items()},
-    }
-    environment = {"jax": jax.__version__, "device": jax.devices()[0].device_kind}
-    results = {"configuration": configuration, "environment": environment, "runs": runs}
-    file = folder / "results.json"
-    try:
-        write_text(file, json.dumps(results, indent=1))
-    except OSError as error:
-        raise cannot_write("out", file, error) from None
+    results = TransformerResults(
+        TransformerSettings(
+            model=model,
+            prompts=len(chosen),
+            held_out=len(judged),
+            ranker=ranker,
+            alpha=alpha,
+            beta=_each_of(beta, iterations),
+            iterations=iterations,
+            others={name: repr(value) for name, value in settings.items()},
+        ),
+        {"jax": jax.__version__, "device": jax.devices()[0].device_kind},
+        tuple(runs),
+    )
+    write_record("out", folder / "results.json", results)
     return results
+
+
+def _each_of(beta: Any, iterations: int) -> tuple[float, ...]:
+    return tuple(np.broadcast_to(np.asarray(beta, float), iterations).tolist())
 
 
 def rule(method: str, alpha: float, beta: Any, iterations: int) -> tuple[Momentum, Any]:
@@ -177,37 +250,38 @@ def rule(method: str, alpha: float, beta: Any, iterations: int) -> tuple[Momentu
     return NoMomentum(), np.asarray(matched).tolist()
 
 
-def read(path: str | Path = REFERENCE) -> Results:
+def read(path: str | Path = REFERENCE) -> TransformerResults:
     """Results of an earlier study; by default those that come with the package.
 
     Raises:
         InvalidArgument: a file that is missing or something else.
     """
-    try:
-        results = json.loads(Path(path).read_text())
-        assert results["runs"] and results["configuration"]
-        assert all(run["beta"] and run["rows"][-1]["wins"] for run in results["runs"])
-    except (OSError, ValueError, KeyError, AssertionError, TypeError) as error:
+    results = read_record("results", Path(path), TransformerResults)
+    if not results.runs or not all(run.beta and run.rows for run in results.runs):
         raise InvalidArgument(
-            "results", str(path), "are not those of a study", "pass its results.json"
-        ) from error
+            "results", str(path), "have no policies to compare", "pass those of a whole study"
+        )
     return results
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def table(rows: Sequence[PolicyRow]) -> Table:
     """Every policy of one run, a row each, with half of each 95 % interval."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     shown.add_column("policy", no_wrap=True)
     for name in _COLUMNS.values():
         shown.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        shown.add_row(str(row["policy"]), *(_narrow(name, row[name]) for name in _COLUMNS))
+        shown.add_row(row.policy, *(_narrow(name, _figure(row, name)) for name in _COLUMNS))
     return shown
 
 
-def final(results: Results, method: str, figure: str) -> list[float]:
+def final(results: TransformerResults, method: str, figure: str) -> list[float]:
     """A figure of pi_hat_T, of every seed of a method."""
-    return [run["rows"][-1][figure][0] for run in results["runs"] if run["method"] == method]
+    return [getattr(run.end.figures, figure).value for run in results.of(method)]
+
+
+def _figure(row: PolicyRow, name: str) -> Estimate | None:
+    return getattr(row.figures, name)
 
 
 @dataclass(frozen=True)
@@ -239,7 +313,7 @@ class TransformerFinding:
         leads: what extrapolation adds to the win rate of each rival.
     """
 
-    configuration: Results
+    configuration: TransformerSettings
     scored: str
     reference: float
     methods: dict[str, MethodEnd]
@@ -250,8 +324,8 @@ class TransformerFinding:
         """All of it in words, a line each."""
         given = self.configuration
         lines = [
-            f"{given['model']}, {given['iterations']} iterations, {given['prompts']} prompts, "
-            f"{given['held_out']} held out, ranker: {given['ranker']}."
+            f"{given.model}, {given.iterations} iterations, {given.prompts} prompts, "
+            f"{given.held_out} held out, ranker: {given.ranker}."
         ]
         lines += [
             f"{method} (gamma {end.gamma:.0f}): win rate over the reference "
@@ -267,7 +341,7 @@ class TransformerFinding:
         return "\n".join(lines)
 
 
-def finding(results: Results) -> TransformerFinding:
+def finding(results: TransformerResults) -> TransformerFinding:
     """Where every method ends, and what extrapolation changes against each rival.
 
     Example:
@@ -275,13 +349,13 @@ def finding(results: Results) -> TransformerFinding:
         >>> list(found.methods), list(found.leads)
         (['DPO', 'APO'], ['DPO'])
     """
-    unverified = results["runs"][0]["rows"][0]["strict"] is None
-    scored = "score" if unverified else "instructions"
-    methods = dict.fromkeys(run["method"] for run in results["runs"])
+    scored = "score" if results.runs[0].rows[0].figures.strict is None else "instructions"
+    methods = results.methods
+    references = [_figure(run.rows[0], scored) for run in results.runs]
     return TransformerFinding(
-        results["configuration"],
+        results.configuration,
         scored,
-        float(np.mean([run["rows"][0][scored][0] for run in results["runs"]])),
+        float(np.mean([estimate.value for estimate in references if estimate])),
         {
             method: MethodEnd(
                 gamma(results, method)[-1],
@@ -305,7 +379,7 @@ def _each(rates: Sequence[float]) -> str:
 
 def _lead(rival: str, lead: Estimate) -> str:
     changes = "Extrapolation changes the win rate by "
-    if math.isnan(lead.low):
+    if math.isinf(lead.low):
         return (
             f"{changes}{lead.value:+.3f} against {rival}, within the noise that such alike prompts "
             "leave."
@@ -314,7 +388,7 @@ def _lead(rival: str, lead: Estimate) -> str:
     return f"{changes}{lead:+.3f} against {rival}, {word} the noise."
 
 
-def gamma(results: Results, method: str) -> list[float]:
+def gamma(results: TransformerResults, method: str) -> list[float]:
     """Total weight of the rewards of a method after every iteration, as `apo_sim.theory.gamma`.
 
     Example:
@@ -323,12 +397,12 @@ def gamma(results: Results, method: str) -> list[float]:
         ('DPO', [100, 110, 111])
         ('APO', [100, 140, 153])
     """
-    betas = next(run["beta"] for run in results["runs"] if run["method"] == method)
-    alpha = results["configuration"]["alpha"] if method == "APO" else 0.0
+    betas = results.of(method)[0].beta
+    alpha = results.configuration.alpha if method == "APO" else 0.0
     return np.asarray(theory.gamma(alpha, np.asarray(betas), len(betas))).tolist()
 
 
-def difference(results: Results, method: str, rival: str) -> Estimate:
+def difference(results: TransformerResults, method: str, rival: str) -> Estimate:
     """Win rate of pi_hat_T over the reference, of a method less that of its rival.
 
     Both are judged on the same held-out prompts with the same random numbers, so the difference is
@@ -336,16 +410,14 @@ def difference(results: Results, method: str, rival: str) -> Estimate:
 
     Returns:
         The mean and its 95 % interval over prompts and, with several seeds, over seeds: a
-        bootstrap that draws both anew. NaN at the ends where all prompts say the same, or there is
-        but one: then nothing tells how far off the mean is.
+        bootstrap that draws both anew. Its ends are infinite where all prompts say the same, or
+        there is but one: then nothing tells how far off the mean is.
 
     Raises:
         InvalidArgument: a method without runs, or with other seeds than its rival.
     """
     wins = {
-        name: {
-            run["seed"]: run["rows"][-1]["wins"] for run in results["runs"] if run["method"] == name
-        }
+        name: {run.seed: run.end.figures.wins for run in results.of(name)}
         for name in (method, rival)
     }
     seeds = sorted(wins[method])
@@ -354,7 +426,7 @@ def difference(results: Results, method: str, rival: str) -> Estimate:
             "method", method, f"and {rival!r} do not have the same seeds", "run both with them"
         )
     paired = np.array([np.subtract(wins[method][s], wins[rival][s]) for s in seeds])
-    mean, low, high = float(paired.mean()), math.nan, math.nan
+    mean, low, high = float(paired.mean()), -math.inf, math.inf
     if np.ptp(paired) > 0 and paired.shape[1] > 1:
         random = np.random.default_rng(0)
         rows, columns = (random.integers(0, size, (_RESAMPLES, size)) for size in paired.shape)
@@ -363,22 +435,32 @@ def difference(results: Results, method: str, rival: str) -> Estimate:
     return Estimate(mean, low, high, "win rate", paired.size)
 
 
-def draw(figure: Figure, results: Results) -> None:
+def draw(figure: Figure, results: TransformerResults) -> None:
     """Win rate, instructions and divergence of every policy: full marks pi_hat, hollow ones pi.
 
     Means over the seeds, with the interval of a single run over prompts; faint lines are the runs.
     """
+    runs = {method: [run.rows for run in results.of(method)] for method in results.methods}
+    _draw_policies(figure, runs)
+
+
+def draw_run(figure: Figure, rows: Sequence[PolicyRow]) -> None:
+    """The figure of a single run."""
+    _draw_policies(figure, {"this run": [rows]})
+
+
+def _draw_policies(figure: Figure, runs: Mapping[str, Sequence[Sequence[PolicyRow]]]) -> None:
+    """Of every method all runs, each with its policies in order."""
     panels = ("win_rate", "lc_win_rate", "instructions", "kl")
     titles = dict(FIGURES)
-    if results["runs"][0]["rows"][0]["instructions"] is None:
+    if next(iter(runs.values()))[0][0].figures.instructions is None:
         panels, titles["score"] = ("win_rate", "lc_win_rate", "score", "kl"), "score of the ranker"
     axes = figure.subplots(1, len(panels))
     figure.set_size_inches(11.0, 3.4)
     for place, name in zip(axes, panels, strict=True):
-        for shift, method in enumerate(dict.fromkeys(run["method"] for run in results["runs"])):
-            runs = [run["rows"] for run in results["runs"] if run["method"] == method]
+        for shift, (method, of_method) in enumerate(runs.items()):
             colour = _COLOURS.get(method, "C0")
-            _plot(place, runs, name, 0.08 * (shift - 1), colour, method)
+            _plot(place, of_method, name, 0.08 * (shift - 1), colour, method)
         place.set(xlabel="iteration", title=titles[name])
         place.xaxis.get_major_locator().set_params(integer=True)
     axes[0].axhline(0.5, color="0.4", lw=0.8, ls=":")
@@ -391,16 +473,18 @@ def draw(figure: Figure, results: Results) -> None:
     )
 
 
-def draw_run(figure: Figure, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The figure of a single run."""
-    draw(figure, {"runs": [{"method": "this run", "rows": list(rows)}]})
-
-
-def _plot(place: Any, runs: Any, name: str, shift: float, colour: str, label: str) -> None:
+def _plot(
+    place: Axes,
+    runs: Sequence[Sequence[PolicyRow]],
+    name: str,
+    shift: float,
+    colour: str,
+    label: str,
+) -> None:
     """Lines and full marks for pi_hat, hollow marks for the extrapolated pi that acts."""
     rows = runs[0]
-    figures = np.array([[row[name] for row in run] for run in runs], float)  # no end: NaN
-    iterations = np.array([row["iteration"] for row in rows])
+    figures = np.array([[_drawable(_figure(row, name)) for row in run] for run in runs])
+    iterations = np.array([row.iteration for row in rows])
     # Of every iteration pi_hat comes first, and what acts after it.
     hats = np.diff(iterations, prepend=-1) > 0
     if len(runs) > 1:
@@ -423,31 +507,39 @@ def _plot(place: Any, runs: Any, name: str, shift: float, colour: str, label: st
         )
 
 
-def cell(name: str, value: Sequence[float | None] | None) -> str:
-    """A figure with its interval, if it has one, as text.
+def _drawable(estimate: Estimate | None) -> tuple[float, ...]:
+    """Value and ends, NaN in place of what no axis can show."""
+    figures = (math.nan,) * 3 if estimate is None else estimate.figures
+    return tuple(figure if math.isfinite(figure) else math.nan for figure in figures)
+
+
+def cell(row: PolicyRow, name: str) -> str:
+    """A figure of `FIGURES` with its interval, if it has one, as text.
 
     Example:
-        >>> cell("kl", [0.5, 0.25, 0.75]), cell("kl", [0.5, None, None])
-        ('0.50 [0.25, 0.75]', '0.50')
+        >>> first, *_, last = read().runs[0].rows
+        >>> cell(first, "kl"), cell(last, "characters")
+        ('0.00 [0.00, 0.00]', '139 [118, 160]')
     """
-    figure, low, high, digits = _parts(name, value)
-    if low is None or high is None:
-        return figure
-    return f"{figure} [{low:.{digits}f}, {high:.{digits}f}]"
+    estimate = _figure(row, name)
+    if estimate is None or not _is_bounded(estimate):
+        return _middle(name, estimate)
+    return format(estimate, _spec(name))
 
 
-def _narrow(name: str, value: Sequence[float | None] | None) -> str:
-    figure, low, high, digits = _parts(name, value)
-    if low is None or high is None:
-        return figure
-    return f"{figure}±{0.5 * (high - low):.{digits}f}"
+def _narrow(name: str, estimate: Estimate | None) -> str:
+    if estimate is None or not _is_bounded(estimate):
+        return _middle(name, estimate)
+    return f"{_middle(name, estimate)}±{0.5 * (estimate.high - estimate.low):{_spec(name)}}"
 
 
-def _parts(
-    name: str, value: Sequence[float | None] | None
-) -> tuple[str, float | None, float | None, int]:
-    """A figure as text, the ends of its interval, and the digits that they are written with."""
-    digits = 0 if name == "characters" else 2
-    if value is None or value[0] is None:
-        return "-", None, None, digits
-    return f"{value[0]:.{digits}f}", value[1], value[2], digits
+def _middle(name: str, estimate: Estimate | None) -> str:
+    return "-" if estimate is None else format(estimate.value, _spec(name))
+
+
+def _spec(name: str) -> str:
+    return ".0f" if name == "characters" else ".2f"
+
+
+def _is_bounded(estimate: Estimate) -> bool:
+    return math.isfinite(estimate.low) and math.isfinite(estimate.high)

@@ -10,7 +10,6 @@ over seeds also cover the prompts. The intervals are corrected for the number of
 each difference comes with the effect that the study had 80 % power to see.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,10 @@ from matplotlib.figure import Figure
 
 from apo_sim.checks import as_count, as_seed
 from apo_sim.errors import InvalidArgument
-from apo_sim.files import cannot_write, writable_folder, write_text
+from apo_sim.estimate import Estimate
+from apo_sim.files import writable_folder
 from apo_sim.progress import bar
+from apo_sim.records import read_record, write_record
 from apo_sim.statistics import several
 from apo_sim.studies._paired_power import Difference, difference_of
 from apo_sim.studies._transformer_contenders import COMPARISONS, CONTENDERS, Contender
@@ -42,7 +43,88 @@ SHIPPED = Path(__file__).with_suffix(".json")
 # The same contenders at one small learning rate for all, where momentum has a lead to explain.
 SAME_RATE = SHIPPED.with_name("transformer_same_rate.json")
 
-Results = dict[str, Any]
+
+@dataclass(frozen=True)
+class ContenderRun:
+    """Where one run ended: figures of pi_hat_T or, of ExPO, of where that leads.
+
+    Attributes:
+        contender: one of `CONTENDERS`.
+        ranker: whose scores made the pairs.
+        seed: all its randomness comes from it.
+        rate: learning rate.
+        pairs: preference pairs of every iteration.
+        win_rate: over the reference, on the held-out prompts.
+        score: mean of the ranker's.
+        tokens: mean length of a response.
+        kl: from the reference, in nats a response.
+    """
+
+    contender: str
+    ranker: str
+    seed: int
+    rate: float
+    pairs: tuple[int, ...]
+    win_rate: float
+    score: float
+    tokens: float
+    kl: float
+
+
+@dataclass(frozen=True)
+class PowerSettings:
+    """What all runs of the study share.
+
+    Attributes:
+        prompts: of an iteration.
+        held_out: prompts that every policy is judged on.
+        iterations: T.
+        beta: proximal weight, but of SimPO.
+        rates: learning rates to choose from.
+        tuning: seeds that each learning rate is tried with, with each ranker.
+        seed: of the first run.
+    """
+
+    prompts: int
+    held_out: int
+    iterations: int
+    beta: float
+    rates: tuple[float, ...]
+    tuning: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class PowerResults:
+    """What the study measures.
+
+    Attributes:
+        configuration: settings of the study.
+        rates: the chosen learning rates, by contender.
+        predicted: win rate that a table of the same N, T and beta leads to, by contender.
+        search: the runs that learning rates were chosen by.
+        runs: of every contender with every ranker and seed.
+    """
+
+    configuration: PowerSettings
+    rates: dict[str, float]
+    predicted: dict[str, Estimate]
+    search: tuple[ContenderRun, ...]
+    runs: tuple[ContenderRun, ...]
+
+    @property
+    def rankers(self) -> list[str]:
+        """Their names, in order."""
+        return list(dict.fromkeys(run.ranker for run in self.runs))
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A run as its file keeps it: plain training is its own and that of ExPO after it."""
+
+    pairs: tuple[int, ...]
+    hat: dict[str, float]
+    expo: dict[str, float]
 
 
 def measure(
@@ -58,7 +140,7 @@ def measure(
     rates: Sequence[float] = RATES,
     contenders: Sequence[str] = tuple(CONTENDERS),
     progress: bool = True,
-) -> Results:
+) -> PowerResults:
     """Choose learning rates, run every contender; a study that was stopped goes on where it was.
 
     Args:
@@ -73,12 +155,6 @@ def measure(
         rates: learning rates to choose from.
         contenders: some of `CONTENDERS`, DPO among them.
         progress: show a bar, on a terminal.
-
-    Returns:
-        `configuration`; `rates`, the chosen ones by contender; `predicted`, what a table of the
-        same N, T and beta leads to (`transformer_twin`); `search` and `runs`: contender,
-        ranker, seed, rate, pairs of every iteration and figures of pi_hat_T (of ExPO where that
-        leads): win rate over the reference, score, tokens, KL to the reference in nats.
 
     Raises:
         InvalidArgument: a folder of another study; contenders that are unknown, or without those
@@ -96,15 +172,15 @@ def measure(
             "name others, or lack DPO or whom one of them follows",
             f"pass some of {list(CONTENDERS)}",
         )
-    configuration = {
-        "prompts": prompts,
-        "held_out": held_out,
-        "iterations": iterations,
-        "beta": beta,
-        "rates": list(rates),
-        "tuning": tuning,
-        "seed": seed,
-    }
+    configuration = PowerSettings(
+        prompts=prompts,
+        held_out=held_out,
+        iterations=iterations,
+        beta=beta,
+        rates=tuple(rates),
+        tuning=tuning,
+        seed=seed,
+    )
     runs = _Runs(Path(writable_folder("out", out)), configuration)
     searched = {name: one for name, one in chosen.items() if one.searched}
     tried = len(searched) * len(rates) * tuning * len(runs.rankers)
@@ -130,23 +206,21 @@ def measure(
             for ranker in runs.rankers
             for name, one in chosen.items()
         ]
-    results = {
-        "configuration": configuration,
-        "rates": best,
-        "predicted": predicted(
-            chosen, samples=prompts, iterations=iterations, beta=beta, responses=RESPONSES
-        ),
-        "search": search,
-        "runs": found,
-    }
-    _write(runs.folder / "results.json", results)
+    results = PowerResults(
+        configuration,
+        best,
+        predicted(chosen, samples=prompts, iterations=iterations, beta=beta, responses=RESPONSES),
+        tuple(search),
+        tuple(found),
+    )
+    write_record("out", runs.folder / "results.json", results)
     return results
 
 
-def _best(search: Sequence[Results]) -> dict[str, float]:
+def _best(search: Sequence[ContenderRun]) -> dict[str, float]:
     """The learning rate of each contender that won most, over rankers and seeds."""
-    names = dict.fromkeys(run["contender"] for run in search)
-    rates = dict.fromkeys(run["rate"] for run in search)
+    names = dict.fromkeys(run.contender for run in search)
+    rates = dict.fromkeys(run.rate for run in search)
 
     def won(name: str, rate: float) -> float:
         return searched(search, name, rate, "win_rate")
@@ -154,24 +228,24 @@ def _best(search: Sequence[Results]) -> dict[str, float]:
     return {name: max(rates, key=lambda rate: won(name, rate)) for name in names}
 
 
-def _as_far(search: Sequence[Results], name: str, rate: float) -> float:
+def _as_far(search: Sequence[ContenderRun], name: str, rate: float) -> float:
     """The learning rate at which DPO's KL is that of a contender, as powers between those tried."""
-    rates = sorted({run["rate"] for run in search})
+    rates = sorted({run.rate for run in search})
     kls = [searched(search, "DPO", one, "kl") for one in rates]
     log_rate = np.interp(np.log(searched(search, name, rate, "kl")), np.log(kls), np.log(rates))
     return float(np.exp(log_rate))
 
 
-def searched(search: Sequence[Results], name: str, rate: float, figure: str) -> float:
+def searched(search: Sequence[ContenderRun], name: str, rate: float, figure: str) -> float:
     """A figure of a contender at a learning rate of the search, over rankers and seeds."""
-    here = [run for run in search if (run["contender"], run["rate"]) == (name, rate)]
-    return float(np.mean([run[figure] for run in here]))
+    here = [run for run in search if (run.contender, run.rate) == (name, rate)]
+    return float(np.mean([getattr(run, figure) for run in here]))
 
 
 class _Runs:
     """Runs of one study, each kept in a file."""
 
-    def __init__(self, folder: Path, configuration: Results):
+    def __init__(self, folder: Path, configuration: PowerSettings):
         from apo_sim.studies import _generated_language
 
         self.folder, self.configuration = folder, configuration
@@ -181,18 +255,17 @@ class _Runs:
 
     def of(
         self, name: str, one: Contender, ranker: str, seed: int, rate: float, tick: Any
-    ) -> Results:
+    ) -> ContenderRun:
         """A contender's run."""
         file = self.folder / f"{ranker}-{seed}-{one.runs}-{rate:.6g}.json".replace(" ", "-")
         if not file.exists():
-            _write(file, self._run(one, ranker, seed, rate))
-        kept = json.loads(file.read_text())
+            write_record("out", file, self._run(one, ranker, seed, rate))
+        kept = read_record("out", file, _Kept)
         tick(1)
-        figures = kept["expo" if one.beyond else "hat"]
-        of = {"contender": name, "ranker": ranker, "seed": seed, "rate": rate}
-        return of | {"pairs": kept["pairs"]} | figures
+        figures = kept.expo if one.beyond else kept.hat
+        return ContenderRun(name, ranker, seed, rate, kept.pairs, **figures)
 
-    def _run(self, one: Contender, ranker: str, seed: int, rate: float) -> Results:
+    def _run(self, one: Contender, ranker: str, seed: int, rate: float) -> _Kept:
         """Figures of pi_hat_T and, of plain DPO, of ExPO after it."""
         from apo_sim.studies import _generated_language as language
 
@@ -200,15 +273,17 @@ class _Runs:
         # Every ranker has prompts of its own, so that they are independent strata.
         random = np.random.default_rng([seed, place])
         rows, pairs = self._training().train(
-            language.prompts(given["prompts"] * given["iterations"], random),
-            held_out=language.prompts(given["held_out"], random),
+            language.prompts(given.prompts * given.iterations, random),
+            held_out=language.prompts(given.held_out, random),
             ranker=self.rankers[ranker],
             learning_rate=rate,
             seed=len(self.rankers) * seed + place,
-            **one.method(given["beta"], given["iterations"]),
+            **one.method(given.beta, given.iterations),
         )
-        figures = [{figure: row[figure][0] for figure in FIGURES} for row in rows]
-        return {"pairs": pairs, "hat": figures[0], "expo": figures[-1]}
+        figures = [
+            {figure: getattr(row.figures, figure).value for figure in FIGURES} for row in rows
+        ]
+        return _Kept(tuple(pairs), figures[0], figures[-1])
 
     def _training(self) -> Any:
         """Compiled with the first run; what is kept needs none."""
@@ -233,52 +308,38 @@ class _Runs:
         return self._made
 
 
-def _same(file: Path, configuration: Results) -> None:
+def _same(file: Path, configuration: PowerSettings) -> None:
     """Refuse a folder of another study."""
-    if file.exists() and json.loads(file.read_text()) != configuration:
+    if file.exists() and read_record("out", file, PowerSettings) != configuration:
         raise InvalidArgument(
             "out", str(file.parent), "keeps runs of other settings", "choose another folder"
         )
-    _write(file, configuration)
+    write_record("out", file, configuration)
 
 
-def _write(file: Path, content: Results) -> None:
-    try:
-        write_text(file, json.dumps(content, indent=1))
-    except OSError as error:
-        raise cannot_write("out", file, error) from None
-
-
-def read(path: str | Path = SHIPPED) -> Results:
+def read(path: str | Path = SHIPPED) -> PowerResults:
     """Results of an earlier study; by default those that come with the package.
 
     Raises:
         InvalidArgument: a file that is missing or something else.
     """
-    try:
-        results = json.loads(Path(path).read_text())
-        assert results["rates"] and results["predicted"] and results["configuration"]["held_out"]
-        assert all(np.isfinite(run["win_rate"]) for run in results["runs"] + results["search"])
-    except (OSError, ValueError, KeyError, AssertionError, TypeError) as error:
-        raise InvalidArgument(
-            "results", str(path), "are not those of a study", "pass its results.json"
-        ) from error
-    return results
+    return read_record("results", Path(path), PowerResults)
 
 
-def final(results: Results, contender: str, figure: str = "win_rate") -> np.ndarray:
+def final(results: PowerResults, contender: str, figure: str = "win_rate") -> np.ndarray:
     """A figure of every run of a contender, shape (rankers, seeds).
 
     Example:
         >>> final(read(), "DPO").shape[0]
         3
     """
-    runs = [run for run in results["runs"] if run["contender"] == contender]
-    rankers = dict.fromkeys(run["ranker"] for run in results["runs"])
-    return np.array([[run[figure] for run in runs if run["ranker"] == r] for r in rankers])
+    runs = [run for run in results.runs if run.contender == contender]
+    return np.array(
+        [[getattr(run, figure) for run in runs if run.ranker == name] for name in results.rankers]
+    )
 
 
-def differences(results: Results) -> dict[tuple[str, str], Difference]:
+def differences(results: PowerResults) -> dict[tuple[str, str], Difference]:
     """Win rates of contenders less those of their rivals, their intervals corrected for all.
 
     Example:
@@ -286,7 +347,7 @@ def differences(results: Results) -> dict[tuple[str, str], Difference]:
         >>> all(one.estimate.unit == "win rate" and one.seen > 0 for one in found.values())
         True
     """
-    present = {run["contender"] for run in results["runs"]}
+    present = {run.contender for run in results.runs}
     pairs = [pair for pair in COMPARISONS if set(pair) <= present]
     return {
         (name, rival): difference_of(
@@ -343,7 +404,7 @@ class TransformerPowerFinding:
         predicted: the difference that a table predicts, by contender and rival.
     """
 
-    configuration: Results
+    configuration: PowerSettings
     rankers: int
     seeds: int
     reached: dict[str, Reached]
@@ -357,9 +418,9 @@ class TransformerPowerFinding:
         given = self.configuration
         return "\n".join(
             [
-                f"A transformer that learned a generated language; {given['iterations']} "
-                f"iterations of {given['prompts']} prompts, β = {given['beta']:g}, "
-                f"{given['held_out']} prompts held out, {self.rankers} rankers, {self.seeds} seeds "
+                f"A transformer that learned a generated language; {given.iterations} "
+                f"iterations of {given.prompts} prompts, β = {given.beta:g}, "
+                f"{given.held_out} prompts held out, {self.rankers} rankers, {self.seeds} seeds "
                 f"each. Intervals cover all {len(self.differences)} differences together at 95 %.",
                 *(
                     f"{name} (learning rate {one.learning_rate:.2g}): win rate over the reference "
@@ -381,7 +442,7 @@ class TransformerPowerFinding:
         return "within" if found.low <= self.predicted[name, rival] <= found.high else "outside"
 
 
-def finding(results: Results) -> TransformerPowerFinding:
+def finding(results: PowerResults) -> TransformerPowerFinding:
     """Where every contender ends, what tells them apart, and what a table would have said.
 
     Example:
@@ -389,10 +450,10 @@ def finding(results: Results) -> TransformerPowerFinding:
         >>> found.rankers, found.reached["DPO"].learning_rate
         (3, 0.001)
     """
-    found, tables = differences(results), results["predicted"]
+    found, tables = differences(results), results.predicted
     rankers, seeds = final(results, "DPO").shape
     return TransformerPowerFinding(
-        results["configuration"],
+        results.configuration,
         rankers,
         seeds,
         {
@@ -401,20 +462,20 @@ def finding(results: Results) -> TransformerPowerFinding:
                 float(final(results, name).mean()),
                 float(final(results, name, "kl").mean()),
             )
-            for name, rate in results["rates"].items()
+            for name, rate in results.rates.items()
         },
         found,
-        {name: _short_steps(results, name) for name in results["rates"] if CONTENDERS[name].alpha},
+        {name: _short_steps(results, name) for name in results.rates if CONTENDERS[name].alpha},
         {
-            (name, rival): tables[name][0] - tables[rival][0]
+            (name, rival): tables[name].value - tables[rival].value
             for name, rival in found
             if name in tables and rival in tables
         },
     )
 
 
-def _short_steps(results: Results, name: str) -> ShortSteps:
-    search, rates = results["search"], results["configuration"]["rates"]
+def _short_steps(results: PowerResults, name: str) -> ShortSteps:
+    search, rates = results.search, results.configuration.rates
     wins, kls = (
         {one: [searched(search, one, rate, figure) for rate in rates] for one in ("DPO", name)}
         for figure in ("win_rate", "kl")
@@ -446,7 +507,7 @@ def _at_short_steps(name: str, one: ShortSteps) -> str:
     return f"{words}; of DPO gone as far it wins {one.lead_as_far:+.3f} more."
 
 
-def draw(figure: Figure, results: Results) -> None:
+def draw(figure: Figure, results: PowerResults) -> None:
     """Win rates, the differences with what could have been seen, and how far each policy went."""
     figure.set_size_inches(11.0, 4.2)
     caption(
@@ -461,15 +522,14 @@ def draw(figure: Figure, results: Results) -> None:
     _draw_steps(axes[2], results)
 
 
-def _draw_rates(axes: Axes, results: Results) -> None:
-    names = list(results["rates"])
-    rankers = dict.fromkeys(run["ranker"] for run in results["runs"])
+def _draw_rates(axes: Axes, results: PowerResults) -> None:
+    names = list(results.rates)
     for place, name in enumerate(names):
         means = final(results, name).mean(axis=1)
         axes.plot(means.mean(), place, "o", color="C0", ms=7)
         for mark, mean in zip("sd^", means, strict=False):
             axes.plot(mean, place, mark, color="0.45", ms=4, mfc="white")
-    for mark, ranker in zip("sd^", rankers, strict=False):
+    for mark, ranker in zip("sd^", results.rankers, strict=False):
         axes.plot([], [], mark, color="0.45", ms=4, mfc="white", label=ranker)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
@@ -491,12 +551,12 @@ def _draw_differences(axes: Axes, found: dict[tuple[str, str], Difference]) -> N
     axes.set(title="difference of win rates")
 
 
-def _draw_steps(axes: Axes, results: Results) -> None:
-    search = results["search"]
-    for place, name in enumerate(dict.fromkeys(run["contender"] for run in search)):
+def _draw_steps(axes: Axes, results: PowerResults) -> None:
+    search = results.search
+    for place, name in enumerate(dict.fromkeys(run.contender for run in search)):
         points = [
             [searched(search, name, rate, figure) for figure in ("kl", "win_rate")]
-            for rate in results["configuration"]["rates"]
+            for rate in results.configuration.rates
         ]
         style = "o-" if place < 7 else "s--"
         axes.plot(*np.transpose(points), style, color=f"C{place % 7}", ms=3.5, lw=1.2, label=name)

@@ -12,6 +12,7 @@ import apo_sim as apo
 from apo_sim.llm import BradleyTerry, FineTuning, Length, Model, Sampling, fine_tune
 from apo_sim.llm.models import stored_parameters, tiny
 from apo_sim.llm.training.step import ProximalTrainer
+from apo_sim.records import as_plain
 
 # One checkpoint within each proximal step.
 STEPS, SAVE_EVERY = 12, 8
@@ -45,7 +46,7 @@ def run(out: Path | None, **changes: Any) -> dict[str, Any]:
             out=out,
             watch_policy=lambda t, network: policies.update({t: stored_parameters.digest(network)}),
         )
-    logs = {"rows": outcome.rows, "steps": outcome.steps, "pairs": outcome.pairs}
+    logs = as_plain({"rows": outcome.rows, "steps": outcome.steps, "pairs": outcome.pairs})
     if out is not None:
         assert json.loads((out / "results.json").read_text()) == logs
     return {"policies": policies, **logs}

@@ -196,7 +196,8 @@ def test_a_response_that_is_still_thinking_follows_nothing():
     assert Verifiable().scores(prompt, [cut, answer]).tolist() == [0.0, 1.1]
     judged = Judged([cut, answer], [3, 3], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0])
     row = summary([prompt] * 2, judged, judged)
-    assert row["strict"][0] == row["loose"][0] == row["instructions"][0] == 0.5
+    found = row.strict, row.loose, row.instructions
+    assert [one and one.value for one in found] == [0.5] * 3
 
 
 def test_generated_prompts_end_where_instructions_do():

@@ -1,14 +1,16 @@
 """Intervals of few data: none without width, none that covers less often than it says."""
 
-from typing import Any
+import dataclasses
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from apo_sim import InvalidArgument
+from apo_sim.estimate import Estimate
 from apo_sim.statistics import bootstrap, clopper_pearson, mean_and_half
 from apo_sim.studies import long_run, momentum_rules, transformer
+from apo_sim.transformer_rows import HeldOutFigures, PolicyRow
 
 
 def of_prompts(scores, others, **changes):
@@ -30,31 +32,32 @@ def of_prompts(scores, others, **changes):
 @pytest.mark.llm
 def test_four_wins_of_four_leave_room_for_losses():
     row = of_prompts([1.0] * 4, [0.0] * 4)
-    rate, low, high = row["win_rate"]
+    rate, low, high = row.win_rate.figures
     # Without a loss the lower end is where four wins have the probability 0.025.
     assert rate == high == 1.0 and abs(low - 0.025**0.25) < 1e-5
-    rate, low, high = row["lc_win_rate"]
+    rate, low, high = row.lc_win_rate.figures
     assert rate > 0.99 and low < 0.7 and high >= rate
-    assert row["score"] == [1.0, None, None]  # four equal numbers say nothing of their spread
-    lost = of_prompts([0.0] * 4, [1.0] * 4)["win_rate"]
-    assert np.allclose(lost, [0.0, 0.0, 1.0 - 0.025**0.25], atol=1e-5)
+    # Four equal numbers say nothing of their spread.
+    assert row.score.figures == (1.0, -np.inf, np.inf)
+    lost = of_prompts([0.0] * 4, [1.0] * 4).win_rate
+    assert np.allclose(lost.figures, [0.0, 0.0, 1.0 - 0.025**0.25], atol=1e-5)
 
 
 @pytest.mark.llm
 def test_one_prompt_has_no_interval_of_a_mean_and_a_wide_one_of_a_share():
     row = of_prompts([3.0], [1.0])
-    assert row["characters"] == [2.0, None, None] and row["kl"] == [0.0, None, None]
-    assert row["win_rate"] == [1.0, 0.025, 1.0]
-    assert row["lc_win_rate"][1] < 0.2
+    assert row.characters.figures == (2.0, -np.inf, np.inf)
+    assert row.kl.figures == (0.0, -np.inf, np.inf)
+    assert row.win_rate.figures == pytest.approx((1.0, 0.025, 1.0), rel=1e-9)
+    assert row.lc_win_rate.low < 0.2
 
 
 @pytest.mark.llm
 def test_the_reference_against_itself_is_known():
     row = of_prompts([1.0, 2.0, 5.0], None)
-    assert row["win_rate"] == row["lc_win_rate"] == [0.5, 0.5, 0.5]
-    assert row["kl"] == [0.0, 0.0, 0.0]
-    low, mean, high = (row["score"][place] for place in (1, 0, 2))
-    assert low < mean < high
+    assert row.win_rate == row.lc_win_rate and row.win_rate.figures == (0.5, 0.5, 0.5)
+    assert row.kl.figures == (0.0, 0.0, 0.0)
+    assert row.score.low < row.score.value < row.score.high
 
 
 @pytest.mark.llm
@@ -68,9 +71,8 @@ def test_intervals_cover_as_often_as_they_say(number):
         won, tied = random.uniform(size=(2, number)) < np.array([[0.6], [0.2]])
         wins = np.where(tied, 0.5, won.astype(float))
         truths = (1.0, 0.8 * 0.6 + 0.2 * 0.5, 0.8 * 0.6 + 0.2 * 0.5)
-        ends: Any = mean(scores), share(wins), length_controlled(wins, np.zeros(number))
-        pairs = zip(truths, ends, strict=True)
-        covered += [low <= truth <= high for truth, (_, low, high) in pairs]
+        found = mean(scores), share(wins), length_controlled(wins, np.zeros(number))
+        covered += [one.low <= truth <= one.high for truth, one in zip(truths, found, strict=True)]
     assert (covered >= 0.88 * repetitions).all(), covered
 
 
@@ -96,20 +98,21 @@ def results(wins):
     """Of a study with one seed, in which plain updates lose everywhere."""
 
     def run(method, won):
-        row = {name: [1.0, None, None] for name in transformer.FIGURES}
-        row |= {"wins": won, "policy": "pi_hat_1", "iteration": 1}
-        return {"method": method, "seed": 0, "beta": [1.0], "rows": [row, row]}
+        known = Estimate(1.0, -np.inf, np.inf)
+        figures = {field.name: known for field in dataclasses.fields(HeldOutFigures)}
+        row = PolicyRow("pi_hat_1", 1, HeldOutFigures(**{**figures, "wins": tuple(won)}))
+        return transformer.TransformerRun(method, 0, (1.0,), (row, row), (), (2,))
 
-    runs = [run("APO", wins), run("DPO", [0.0] * len(wins))]
-    configuration = {"alpha": 0.3, "iterations": 1, "model": "tiny", "ranker": "length"}
-    return {"runs": runs, "configuration": {**configuration, "prompts": 2, "held_out": len(wins)}}
+    runs = run("APO", wins), run("DPO", [0.0] * len(wins))
+    settings = transformer.TransformerSettings("tiny", 2, len(wins), "length", 0.3, (1.0,), 1, {})
+    return transformer.TransformerResults(settings, {}, runs)
 
 
 def test_a_difference_that_all_prompts_share_is_not_called_significant():
     unanimous = results([1.0] * 4)
     for given in (unanimous, results([1.0])):
         lead = transformer.difference(given, "APO", "DPO")
-        assert lead.value == 1.0 and np.isnan(lead.low) and np.isnan(lead.high)
+        assert lead.value == 1.0 and (lead.low, lead.high) == (-np.inf, np.inf)
     assert "+1.000 against DPO, within the noise that" in transformer.finding(unanimous).text
     # Control: where the prompts differ there is an interval, and it decides.
     lead = transformer.difference(results([1.0, 0.5] * 20), "APO", "DPO")
@@ -119,8 +122,8 @@ def test_a_difference_that_all_prompts_share_is_not_called_significant():
 def test_figures_without_an_interval_are_written_and_drawn_without_one():
     import matplotlib.figure
 
-    rows = results([1.0] * 4)["runs"][0]["rows"]
-    assert transformer.cell("kl", [0.5, None, None]) == "0.50"
+    rows = results([1.0] * 4).runs[0].rows
+    assert transformer.cell(rows[0], "kl") == "1.00"
     assert transformer.table(rows).row_count == 2
     figure = matplotlib.figure.Figure()
     transformer.draw_run(figure, rows)

@@ -208,7 +208,7 @@ def of_gemma():
 @pytest.mark.long
 def test_other_families_draw_and_train_with_adapters():
     outcome = fine_tune(of_gemma(), **{**SETTINGS, "iterations": 1})
-    assert np.isfinite(outcome.steps[-1]["loss"]) and outcome.rows[-1]["kl"][0] > 0
+    assert np.isfinite(outcome.steps[-1].loss) and outcome.rows[-1].figures.kl.value > 0
 
 
 @pytest.mark.long

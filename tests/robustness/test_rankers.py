@@ -70,9 +70,9 @@ def test_a_policy_wins_where_its_response_beats_the_reference_s(tmp_path, ranker
     lines = [line for file in answers for line in file.read_text().splitlines()]
     reference = [json.loads(line)["text"] for line in lines]
     leads = np.array([len(a) - len(b) for a, b in zip(judged["texts"], reference, strict=True)])
-    assert last["wins"] == (0.5 * (1.0 + np.sign(leads))).tolist()
-    assert last["win_rate"][0] == np.mean(last["wins"]) != 0.5
-    assert first["win_rate"] == [0.5, 0.5, 0.5] and set(first["wins"]) == {0.5}
+    assert last.figures.wins == tuple(0.5 * (1.0 + np.sign(leads)))
+    assert last.figures.win_rate.value == np.mean(last.figures.wins) != 0.5
+    assert first.figures.win_rate.figures == (0.5, 0.5, 0.5) and set(first.figures.wins) == {0.5}
 
 
 def test_a_comparison_does_not_depend_on_who_comes_first():

@@ -166,7 +166,7 @@ def test_what_an_earlier_iteration_lost_is_computed_from_its_own_policy(finished
     assert set(files_of(tmp_path / "run")) > set(before)
     # Control: from the policy of the last iteration it would be another row.
     rows = {row["policy"]: row for row in expected["rows"]}
-    assert rows["pi_hat_1"]["kl"] != rows["pi_hat_2"]["kl"]
+    assert rows["pi_hat_1"]["figures"]["kl"] != rows["pi_hat_2"]["figures"]["kl"]
 
 
 @pytest.mark.long

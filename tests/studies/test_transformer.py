@@ -1,6 +1,6 @@
 """The study of momentum on a language model: what it says of given results, and a tiny run."""
 
-import copy
+import dataclasses
 import math
 
 import jax
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 import apo_sim as apo
 from apo_sim import InvalidArgument, families, testing, theory
+from apo_sim.estimate import Estimate
 from apo_sim.studies import transformer
 from apo_sim.studies.wording import sure_sign
 
@@ -22,23 +23,33 @@ def results():
 
 def with_wins(results, wins):
     """The same results, but of runs with these wins: from a method to a row for each seed."""
-    runs = []
-    for method, rows in wins.items():
-        for seed, won in enumerate(rows):
-            run = {**copy.deepcopy(results["runs"][0]), "method": method, "seed": seed}
-            run["rows"][-1]["wins"] = won.tolist()
-            runs.append(run)
-    return {**results, "runs": runs}
+    first = results.runs[0]
+    *before, end = first.rows
+    runs = [
+        dataclasses.replace(
+            first,
+            method=method,
+            seed=seed,
+            rows=(*before, with_figures(end, wins=tuple(won.tolist()))),
+        )
+        for method, rows in wins.items()
+        for seed, won in enumerate(rows)
+    ]
+    return dataclasses.replace(results, runs=tuple(runs))
+
+
+def with_figures(row, **changed):
+    return dataclasses.replace(row, figures=dataclasses.replace(row.figures, **changed))
 
 
 def test_the_results_of_the_package_are_whole(results):
-    assert {"DPO", "APO"} <= {run["method"] for run in results["runs"]} <= set(transformer.METHODS)
-    last = f"pi_hat_{results['configuration']['iterations']}"
-    for run in results["runs"]:
-        assert run["rows"][0]["policy"] == "reference" and run["rows"][-1]["policy"] == last
-        for row in run["rows"]:
-            low, high = row["win_rate"][1:]
-            assert low <= row["win_rate"][0] <= high
+    assert {"DPO", "APO"} <= set(results.methods) <= set(transformer.METHODS)
+    last = f"pi_hat_{results.configuration.iterations}"
+    for run in results.runs:
+        assert run.rows[0].policy == "reference" and run.end.policy == last
+        for row in run.rows:
+            won = row.figures.win_rate
+            assert won.low <= won.value <= won.high and won.n == len(row.figures.wins)
 
 
 def test_methods_are_compared_prompt_by_prompt(results):
@@ -55,9 +66,7 @@ def test_methods_are_compared_prompt_by_prompt(results):
     assert lead.value < lead.high < lead.low + 0.06 < lead.low + 4 * np.std(easy) / np.sqrt(400)
     # Nothing differs, so nothing tells how far off the zero is.
     assert found.leads["matched beta"].value == 0.0
-    assert math.isnan(found.leads["matched beta"].low) and math.isnan(
-        found.leads["matched beta"].high
-    )
+    assert found.leads["matched beta"].figures == (0.0, -math.inf, math.inf)
     assert [sure_sign(each) for each in found.leads.values()] == [1, 0]
     assert f"win rate by {lead:+.3f} against DPO, beyond" in found.text
     # Control: the same wins of one method on other prompts are no pairs.
@@ -84,8 +93,8 @@ def test_figure_and_table_show_every_policy(results):
     figure = Figure()
     transformer.draw(figure, results)
     assert len(figure.axes) == 4
-    shown = transformer.table(results["runs"][0]["rows"])
-    assert shown.row_count == len(results["runs"][0]["rows"])
+    rows = results.runs[0].rows
+    assert transformer.table(rows).row_count == len(rows)
 
 
 def test_a_study_without_the_rival_says_what_it_leaves_open(results):
@@ -105,19 +114,22 @@ def test_a_study_without_the_rival_says_what_it_leaves_open(results):
 
 def test_the_finding_says_where_every_method_ends(results):
     found = transformer.finding(results)
-    runs = [run for run in results["runs"] if run["method"] == "APO"]
-    assert found.methods["APO"].win_rates == [run["rows"][-1]["win_rate"][0] for run in runs]
-    assert found.methods["APO"].kl == np.mean([run["rows"][-1]["kl"][0] for run in runs])
+    ends = [run.end.figures for run in results.runs if run.method == "APO"]
+    assert found.methods["APO"].win_rates == [figures.win_rate.value for figures in ends]
+    assert found.methods["APO"].kl == np.mean([figures.kl.value for figures in ends])
     assert found.methods["APO"].gamma == pytest.approx(153.0)
     assert found.scored == "instructions"
     assert found.reference == pytest.approx(
-        np.mean([run["rows"][0]["instructions"][0] for run in results["runs"]])
+        np.mean([run.rows[0].figures.instructions.value for run in results.runs])
     )
 
 
 def test_full_marks_are_those_of_the_policy_before_extrapolation(results):
-    row = results["runs"][0]["rows"][0]
-    rows = [{**row, "iteration": t, "win_rate": [w] * 3} for t, w in ((0, 0.5), (1, 0.6), (1, 0.7))]
+    row = results.runs[0].rows[0]
+    rows = [
+        with_figures(dataclasses.replace(row, iteration=t), win_rate=Estimate(won, won, won))
+        for t, won in ((0, 0.5), (1, 0.6), (1, 0.7))
+    ]
     figure = Figure()
     transformer.draw_run(figure, rows)
     lines = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
@@ -171,22 +183,20 @@ def test_the_rival_takes_the_path_of_momentum_where_preferences_are_exact():
 
 def test_the_results_of_the_package_are_of_these_weights(results):
     """Of those, and not of others that went by the same name."""
-    given = results["configuration"]
-    for run in results["runs"]:
-        _, betas = transformer.rule(
-            run["method"], given["alpha"], given["beta"], given["iterations"]
-        )
-        np.testing.assert_allclose(run["beta"], betas, rtol=1e-12)
+    given = results.configuration
+    for run in results.runs:
+        _, betas = transformer.rule(run.method, given.alpha, given.beta, given.iterations)
+        np.testing.assert_allclose(run.beta, betas, rtol=1e-12)
     # All methods share the reference and, whatever they do later, the first update.
-    for seed in {run["seed"] for run in results["runs"]}:
-        first, *others = [run for run in results["runs"] if run["seed"] == seed]
+    for seed in {run.seed for run in results.runs}:
+        first, *others = [run for run in results.runs if run.seed == seed]
         for run in others:
-            assert run["rows"][:2] == first["rows"][:2] and run["pairs"][0] == first["pairs"][0]
+            assert run.rows[:2] == first.rows[:2] and run.pairs[0] == first.pairs[0]
 
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "other.json").write_text("[]")
-    with pytest.raises(InvalidArgument, match="are not those of a study"):
+    with pytest.raises(InvalidArgument, match=r"other.json.* cannot be read"):
         transformer.read(tmp_path / "other.json")
 
 
@@ -213,16 +223,16 @@ def test_methods_meet_the_same_prompts_and_the_study_goes_on(tmp_path):
         },
     }
     found = transformer.measure(**settings)
-    rows = {run["method"]: run["rows"] for run in found["runs"]}
+    rows = {run.method: run.rows for run in found.runs}
     # Until the first extrapolation all methods are one.
     assert rows["DPO"][1] == rows["APO"][1] == rows["matched beta"][1]
     assert rows["APO"][-1] != rows["DPO"][-1] != rows["matched beta"][-1] != rows["APO"][-1]
-    assert {run["method"]: run["beta"] for run in found["runs"]} == {
-        "DPO": [0.5, 1.0],
-        "APO": [0.5, 1.0],
-        "matched beta": pytest.approx([0.5, 1 / (0.3 / 0.5 + 1.0)]),
+    assert {run.method: run.beta for run in found.runs} == {
+        "DPO": (0.5, 1.0),
+        "APO": (0.5, 1.0),
+        "matched beta": pytest.approx((0.5, 1 / (0.3 / 0.5 + 1.0))),
     }
-    assert len(rows["APO"][-1]["wins"]) == 8
+    assert len(rows["APO"][-1].figures.wins) == 8
     lead = transformer.difference(found, "APO", "DPO")
     assert lead.low <= lead.value <= lead.high
     assert (

@@ -1,7 +1,6 @@
 """The study of a small transformer: what it says of given results, its twin, and a tiny run."""
 
-import copy
-import json
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -11,8 +10,10 @@ from matplotlib.figure import Figure
 
 import apo_sim as apo
 from apo_sim.errors import InvalidArgument
+from apo_sim.estimate import Estimate
 from apo_sim.studies import _transformer_twin, transformer_power
 from apo_sim.studies._transformer_contenders import COMPARISONS, CONTENDERS, Contender
+from apo_sim.studies.transformer_power import ContenderRun, PowerResults, PowerSettings
 from apo_sim.studies.wording import sure_sign
 
 pytestmark = pytest.mark.xdist_group("studies")
@@ -24,47 +25,45 @@ def results():
 
 
 def test_the_results_of_the_package_are_whole(results):
-    given = results["configuration"]
-    assert set(results["rates"]) == {run["contender"] for run in results["runs"]} == set(CONTENDERS)
+    given = results.configuration
+    assert set(results.rates) == {run.contender for run in results.runs} == set(CONTENDERS)
     rankers, seeds = transformer_power.final(results, "DPO").shape
-    assert rankers == 3 and seeds >= 4 and given["iterations"] >= 3 and given["prompts"] >= 200
-    assert {run["seed"] for run in results["runs"]}.isdisjoint(
-        run["seed"] for run in results["search"]
-    )
-    for run in results["runs"]:
-        assert run["rate"] == results["rates"][run["contender"]]
+    assert rankers == 3 and seeds >= 4 and given.iterations >= 3 and given.prompts >= 200
+    assert {run.seed for run in results.runs}.isdisjoint(run.seed for run in results.search)
+    for run in results.runs:
+        assert run.rate == results.rates[run.contender]
         # Hardly a tie: nearly every prompt gives a pair.
-        assert sum(run["pairs"]) > 0.8 * given["prompts"] * given["iterations"]
+        assert sum(run.pairs) > 0.8 * given.prompts * given.iterations
 
 
 def test_the_learning_rate_is_the_best_of_the_search(results):
     for name in ("DPO", "APO .9", "KTO"):
         won = {}
-        for run in results["search"]:
-            if run["contender"] == name:
-                won.setdefault(run["rate"], []).append(run["win_rate"])
-        assert results["rates"][name] == max(won, key=lambda rate: np.mean(won[rate]))
-    assert results["rates"]["longer .9"] == pytest.approx(10 * results["rates"]["DPO"])
+        for run in results.search:
+            if run.contender == name:
+                won.setdefault(run.rate, []).append(run.win_rate)
+        assert results.rates[name] == max(won, key=lambda rate: np.mean(won[rate]))
+    assert results.rates["longer .9"] == pytest.approx(10 * results.rates["DPO"])
 
 
 def test_at_one_small_learning_rate_momentum_leads_and_a_longer_step_leads_it():
     """What an untuned comparison shows, and its control."""
     results = transformer_power.read(transformer_power.SAME_RATE)
     found = transformer_power.differences(results)
-    assert results["rates"]["DPO"] == results["rates"]["APO .9"] == 1e-4
+    assert results.rates["DPO"] == results.rates["APO .9"] == 1e-4
     assert sure_sign(found["APO .9", "DPO"].estimate) == 1
     assert sure_sign(found["APO .9", "longer .9"].estimate) == -1
 
 
 def test_a_planted_lead_is_found_and_no_other(results):
     """With as much scatter as there was, an effect that the study could see."""
-    planted = copy.deepcopy(results)
     before = transformer_power.differences(results)["KTO", "DPO"]
     lead = 2 * before.seen - before.estimate.value
-    for run in planted["runs"]:
-        if run["contender"] == "KTO":
-            run["win_rate"] += lead
-    found = transformer_power.finding(planted)
+    runs = [
+        dataclasses.replace(run, win_rate=run.win_rate + lead * (run.contender == "KTO"))
+        for run in results.runs
+    ]
+    found = transformer_power.finding(dataclasses.replace(results, runs=tuple(runs)))
     after = found.differences
     assert sure_sign(after["KTO", "DPO"].estimate) == 1
     assert f"KTO against DPO: {after['KTO', 'DPO'].estimate:+.3f}, beyond" in found.text
@@ -76,7 +75,7 @@ def test_the_figure_shows_every_contender_and_comparison(results):
     figure = Figure()
     transformer_power.draw(figure, results)
     rates, differences, _ = figure.axes
-    assert [label.get_text() for label in rates.get_yticklabels()] == list(results["rates"])
+    assert [label.get_text() for label in rates.get_yticklabels()] == list(results.rates)
     assert len(differences.get_yticklabels()) == len(COMPARISONS)
 
 
@@ -97,23 +96,25 @@ def test_what_momentum_wins_at_short_steps_is_what_its_distance_wins():
         "APO .9": {0.1: (0.65, 8.0), 0.2: (0.8, 32.0), 0.4: (0.8, 64.0)},
     }
     search = [
-        {"contender": name, "rate": rate, "win_rate": won, "kl": kl}
+        ContenderRun(name, "length", 0, rate, (1,), won, 0.0, 1.0, kl)
         for name, row in reached.items()
         for rate, (won, kl) in row.items()
     ]
-    results = {"search": search, "configuration": {"rates": [0.1, 0.2, 0.4]}}
+    settings = PowerSettings(1, 1, 1, 0.1, (0.1, 0.2, 0.4), 1, 0)
+    results = PowerResults(settings, {}, {}, tuple(search), ())
     found = transformer_power._short_steps(results, "APO .9")
     assert (found.learning_rate, found.times_as_far) == (0.1, 8.0)
     assert found.lead == pytest.approx(0.15)
     # Half way from 4 to 16 on the logarithm.
     assert found.lead_as_far == pytest.approx(0.0, abs=1e-12)
-    alone = {**results, "configuration": {"rates": [0.1]}}
+    settings = dataclasses.replace(settings, rates=(0.1,))
+    alone = dataclasses.replace(results, configuration=settings)
     assert transformer_power._short_steps(alone, "APO .9").lead_as_far is None
 
 
 def test_the_finding_says_where_every_contender_ends(results):
     found = transformer_power.finding(results)
-    assert {name: one.learning_rate for name, one in found.reached.items()} == results["rates"]
+    assert {name: one.learning_rate for name, one in found.reached.items()} == results.rates
     of_dpo = transformer_power.final(results, "DPO")
     assert found.reached["DPO"].win_rate == of_dpo.mean()
     assert (found.rankers, found.seeds) == of_dpo.shape
@@ -126,7 +127,7 @@ def test_the_finding_says_where_every_contender_ends(results):
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "other.json").write_text("[]")
-    with pytest.raises(InvalidArgument, match="are not those of a study"):
+    with pytest.raises(InvalidArgument, match=r"other.json.* cannot be read"):
         transformer_power.read(tmp_path / "other.json")
 
 
@@ -145,8 +146,8 @@ def test_on_the_twin_a_larger_step_leads_where_beta_is_large():
         names, samples=10**8, iterations=3, beta=5.0, responses=2, seeds=4
     )
     assert found["again"] == found["DPO"] and set(found) == {"DPO", "APO", "matched", "again"}
-    assert min(found["APO"][0], found["matched"][0]) > found["DPO"][0] + 0.05
-    assert all(half < 1e-4 for _, half in found.values())
+    assert min(found["APO"].value, found["matched"].value) > found["DPO"].value + 0.05
+    assert all(one.high - one.low < 2e-4 for one in found.values())
 
 
 @pytest.mark.llm
@@ -198,7 +199,8 @@ def test_runs_that_share_their_programs_are_those_of_train(tmp_path):
     assert pairs == outcome.pairs
     for ours, theirs in zip(rows, outcome.rows[-2:], strict=True):
         for figure in ("win_rate", "kl", "tokens"):
-            np.testing.assert_allclose(ours[figure][0], theirs[figure][0], rtol=1e-4, atol=1e-6)
+            pair = [getattr(row.figures, figure).value for row in (ours, theirs)]
+            np.testing.assert_allclose(*pair, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.llm
@@ -208,22 +210,25 @@ def test_a_study_goes_on_where_it_was_and_refuses_other_settings(tmp_path, monke
 
     def run(self, one, ranker, seed, rate):
         made.append((one.runs, ranker, seed, rate))
-        figures = dict.fromkeys(transformer_power.FIGURES, 0.5 + 10 * rate + 0.001 * seed)
-        return {"pairs": [2], "hat": figures, "expo": {**figures, "win_rate": 0.9}}
+        won = 0.5 + 10 * rate + 0.001 * seed
+        figures = {str(name): won for name in transformer_power.FIGURES}
+        return transformer_power._Kept((2,), figures, {**figures, "win_rate": 0.9})
 
     monkeypatch.setattr(transformer_power._Runs, "_run", run)
     monkeypatch.setattr(
-        transformer_power, "predicted", lambda chosen, **settings: {"DPO": [1.0, 0.0]}
+        transformer_power,
+        "predicted",
+        lambda chosen, **settings: {"DPO": Estimate(1.0, 1.0, 1.0)},
     )
     settings = {"out": tmp_path, "seeds": 2, "rates": (1e-3, 1e-2), "progress": False}
     first = transformer_power.measure(**settings)
     # ExPO's runs are DPO's, wherever they have the same learning rate.
     number = len(made)
-    assert number == len(set(made)) and first["rates"]["DPO"] == 1e-2
-    assert first["rates"]["ExPO"] == 1e-3  # its runs are equally good everywhere: the first
+    assert number == len(set(made)) and first.rates["DPO"] == 1e-2
+    assert first.rates["ExPO"] == 1e-3  # its runs are equally good everywhere: the first
     (tmp_path / f"length-target-0-DPO-{1e-2:.6g}.json").unlink()
     assert transformer_power.measure(**settings) == first and len(made) == number + 1
-    assert json.loads((tmp_path / "results.json").read_text()) == first
+    assert transformer_power.read(tmp_path / "results.json") == first
     with pytest.raises(InvalidArgument, match="keeps runs of other settings"):
         transformer_power.measure(**settings, beta=0.2)
     with pytest.raises(InvalidArgument, match="or lack DPO"):

@@ -1,5 +1,6 @@
 """How good a policy is on held-out prompts: instructions followed, win rate, length, divergence."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ import scipy.optimize
 import scipy.special
 import scipy.stats
 
+from apo_sim.estimate import Estimate
 from apo_sim.llm.data.prompts import Prompt
 from apo_sim.llm.data.rankers import can_verify, followed
 from apo_sim.statistics import CONFIDENCE, clopper_pearson, student
+from apo_sim.transformer_rows import HeldOutFigures
 
 # Keeps the regression finite where one side wins every comparison.
 _RIDGE = 1e-4
@@ -40,8 +43,8 @@ class Judged:
     beside: list[float] | None = None
 
 
-def summary(prompts: Sequence[Prompt], policy: Judged, reference: Judged) -> dict[str, Any]:
-    """One row of the table: every figure with a 95 % interval over prompts.
+def summary(prompts: Sequence[Prompt], policy: Judged, reference: Judged) -> HeldOutFigures:
+    """Every figure of a policy, with a 95 % interval over prompts.
 
     Args:
         prompts: held out.
@@ -49,23 +52,8 @@ def summary(prompts: Sequence[Prompt], policy: Judged, reference: Judged) -> dic
         reference: the reference policy, on the same prompts.
 
     Returns:
-        From a name to [figure, low, high], or None where it is not defined; low and high are None
-        where no interval can be had, as from one prompt:
-
-        - `strict`, `loose`: share of the prompts all of whose instructions are followed;
-        - `instructions`: share of the instructions that are followed, strictly;
-        - `score`: mean of the ranker's scores;
-        - `win_rate`: share of the prompts on which it scores above the reference; ties count half;
-        - `lc_win_rate`: the same at equal length, by a logistic regression of the wins on the
-            difference in length (as AlpacaEval 2 does, for one pair of policies), with the interval
-            of its profile likelihood;
-        - `characters`: mean length;
-        - `kl`: KL divergence from the reference, in nats a response, by `divergence`;
-        - `reverse_kl`: of the reference from the policy, over the reference's responses;
-
-        and `wins`: the comparison on every prompt, 1, 0 or one half, to pair policies by. Shares
-        have intervals of Clopper and Pearson, other means those of Student. The reference policy
-        against itself is known, without an interval's doubt.
+        The figures. The length-controlled win rate is that of AlpacaEval 2, for one pair of
+        policies. The reference policy against itself is known, without an interval's doubt.
 
     Source: the paper's section 5.1; IFEval; AlpacaEval 2 (Dubois et al. 2024).
 
@@ -73,60 +61,69 @@ def summary(prompts: Sequence[Prompt], policy: Judged, reference: Judged) -> dic
         >>> prompts = [Prompt(str(number)) for number in range(4)]
         >>> good = Judged(["ab"] * 4, [1] * 4, [1.0] * 4, [0.5] * 4, [0.0] * 4)
         >>> bad = Judged(["cd"] * 4, [1] * 4, [0.0] * 4, [0.0] * 4, [0.0] * 4)
-        >>> summary(prompts, good, bad)["win_rate"]
-        [1.0, 0.397635, 1.0]
+        >>> print(summary(prompts, good, bad).win_rate)
+        1 [0.3976, 1]
     """
     number = len(prompts)
     others = reference.scores if policy.beside is None else policy.beside
     wins = win(np.array(policy.scores), np.array(others))
     lengths = np.array([len(text) for text in policy.texts], float)
     longer = lengths - np.array([len(text) for text in reference.texts])
-    itself = policy is reference
     verdicts = [
         followed(prompt, text)
         for prompt, text in zip(prompts, policy.texts, strict=True)
         if can_verify(prompt)
     ]
     verified = len(verdicts) == number
-    return {
-        "strict": share([strict.all() for strict, _ in verdicts]) if verified else None,
-        "loose": share([loose.all() for _, loose in verdicts]) if verified else None,
-        "instructions": share([strict.mean() for strict, _ in verdicts]) if verified else None,
-        "score": mean(policy.scores),
-        "win_rate": _known(0.5) if itself else share(wins),
-        "lc_win_rate": _known(0.5) if itself else length_controlled(wins, longer),
-        "characters": mean(lengths),
-        "tokens": mean(policy.tokens),
-        "kl": _known(0.0) if itself else mean(policy.divergence, least=0.0),
-        "reverse_kl": _known(0.0) if itself else mean(policy.reverse_divergence, least=0.0),
-        "wins": wins.tolist(),
-    }
+    figures = HeldOutFigures(
+        strict=share([strict.all() for strict, _ in verdicts]) if verified else None,
+        loose=share([loose.all() for _, loose in verdicts]) if verified else None,
+        instructions=share([strict.mean() for strict, _ in verdicts]) if verified else None,
+        score=mean(policy.scores, "score"),
+        win_rate=share(wins),
+        lc_win_rate=length_controlled(wins, longer),
+        characters=mean(lengths, "characters", least=0.0),
+        tokens=mean(policy.tokens, "tokens", least=0.0),
+        kl=mean(policy.divergence, "nats", least=0.0),
+        reverse_kl=mean(policy.reverse_divergence, "nats", least=0.0),
+        wins=tuple(wins.tolist()),
+    )
+    if policy is not reference:
+        return figures
+    even = Estimate(0.5, 0.5, 0.5, "share", number)
+    nothing = Estimate(0.0, 0.0, 0.0, "nats", number)
+    return dataclasses.replace(
+        figures, win_rate=even, lc_win_rate=even, kl=nothing, reverse_kl=nothing
+    )
 
 
-def share(values: Any) -> list[float]:
+def share(values: Any) -> Estimate:
     """The mean of numbers in [0, 1] and its 95 % interval, which is never too narrow.
 
     Example:
-        >>> share([1.0, 1.0, 0.5])
-        [0.833333, 0.094299, 1.0]
+        >>> print(share([1.0, 1.0, 0.5]))
+        0.8333 [0.0943, 1]
     """
     total, number = float(np.sum(values)), len(values)
-    return [round(figure, 6) for figure in (total / number, *clopper_pearson(total, number))]
+    return Estimate(total / number, *clopper_pearson(total, number), "share", number)
 
 
-def mean(values: Any, least: float = -math.inf) -> list[float | None]:
+def mean(values: Any, unit: str = "", least: float = -math.inf) -> Estimate:
     """The mean and its 95 % interval, of what cannot be below `least`.
 
+    The ends are infinite where nothing tells how far off the mean is: there is one value, or all
+    are the same.
+
     Example:
-        >>> mean([1.0, 2.0, 3.0], least=0.0), mean([1.0])
-        ([2.0, 0.0, 4.484138], [1.0, None, None])
+        >>> print(mean([1.0, 2.0, 3.0], least=0.0), mean([1.0]))
+        2 [0, 4.484] 1 [-inf, inf]
     """
     numbers = np.asarray(values, float)
-    middle = round(float(np.mean(numbers)), 6)
-    if numbers.size < 2 or np.ptp(numbers) == 0:  # nothing tells how far off it is
-        return [middle, None, None]
+    middle = float(np.mean(numbers))
+    if numbers.size < 2 or np.ptp(numbers) == 0:
+        return Estimate(middle, -math.inf, math.inf, unit, numbers.size)
     low, high = student(numbers)
-    return [middle, round(max(low, least), 6), round(high, 6)]
+    return Estimate(middle, max(low, least), high, unit, numbers.size)
 
 
 def win(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -139,7 +136,7 @@ def win(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
     return 0.5 * (1.0 + np.sign(scores - others))
 
 
-def length_controlled(wins: np.ndarray, longer: np.ndarray) -> list[float]:
+def length_controlled(wins: np.ndarray, longer: np.ndarray) -> Estimate:
     """The win rate that a logistic regression expects where both responses are equally long.
 
     Returned with the 95 % interval of its profile likelihood, which holds every win rate that
@@ -154,8 +151,8 @@ def length_controlled(wins: np.ndarray, longer: np.ndarray) -> list[float]:
 
     Example:
         >>> wins, longer = np.array([1.0, 1.0, 0.0, 0.0]), np.array([9.0, 8.0, -9.0, -8.0])
-        >>> rate, low, high = length_controlled(wins, longer)
-        >>> round(rate, 2), low < 0.1, high > 0.9
+        >>> rate = length_controlled(wins, longer)
+        >>> round(rate.value, 2), rate.low < 0.1, rate.high > 0.9
         (0.5, True, True)
     """
     spread = longer.std()
@@ -182,7 +179,8 @@ def length_controlled(wins: np.ndarray, longer: np.ndarray) -> list[float]:
         _end(lambda intercept: profile(intercept) - best.fun - allowed, best.x[0], direction)
         for direction in (-1.0, 1.0)
     )
-    return [round(float(scipy.special.expit(odds)), 6) for odds in (best.x[0], low, high)]
+    value, *ends = (float(scipy.special.expit(odds)) for odds in (best.x[0], low, high))
+    return Estimate(value, ends[0], ends[1], "share", len(wins))
 
 
 def _end(excess: Callable[[float], float], start: float, direction: float) -> float:
@@ -192,7 +190,3 @@ def _end(excess: Callable[[float], float], start: float, direction: float) -> fl
         step *= 2.0
     root: Any = scipy.optimize.brentq(excess, start, start + step, xtol=1e-6)
     return float(root)
-
-
-def _known(value: float) -> list[float]:
-    return [value, value, value]

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from apo_sim import files
 from apo_sim.checks import checked
 from apo_sim.errors import InvalidArgument
 from apo_sim.geometry import KL, Geometry
@@ -28,6 +26,7 @@ from apo_sim.llm.models.loading import Model
 from apo_sim.llm.models.lora import LoRA
 from apo_sim.llm.training import _run_file
 from apo_sim.llm.training._exploratory_pairs import Explored
+from apo_sim.llm.training._judging import Judge
 from apo_sim.llm.training._reference import Reference
 from apo_sim.llm.training._train_arguments import (
     KINDS,
@@ -38,7 +37,6 @@ from apo_sim.llm.training._train_arguments import (
     check_source,
 )
 from apo_sim.llm.training._watching import response_figures
-from apo_sim.llm.training.judging import Judge
 from apo_sim.llm.training.objectives import Objective
 from apo_sim.llm.training.parameter_momentum import Extrapolator, go_beyond
 from apo_sim.llm.training.source import (
@@ -55,7 +53,9 @@ from apo_sim.llm.training.step import FineTuning, ProximalTrainer, StepDiverged
 from apo_sim.losses import DPO, Loss, PointwiseLoss
 from apo_sim.momentum import Constant, Momentum, NoMomentum
 from apo_sim.progress import bar
+from apo_sim.records import as_plain, from_plain, write_record
 from apo_sim.self_checking import checks_itself
+from apo_sim.transformer_rows import PolicyRow, StepRow
 
 PAPER_BETA = (0.01, 0.1, 1.0)
 PAPER_ALPHA = 0.3
@@ -68,18 +68,16 @@ class Outcome:
     Attributes:
         model: pi_hat_T, or where ExPO leads from it, with its adapters if it has any; `llm.save`
             merges them.
-        rows: figures of every policy judged, in order: the reference, pi_hat_1, pi_1, ...
-            pi_hat_T; each with `policy`, `iteration` and those of `evaluation.summary`; empty
+        rows: every policy judged, in order: the reference, pi_hat_1, pi_1, ... pi_hat_T; empty
             without held-out prompts.
-        steps: loss, margin, accuracy and learning rate of every inner step, with `iteration`, and
-            what `apo_sim.llm.training._watching` notes.
+        steps: every inner step.
         pairs: preference pairs of every iteration.
         folder: of the run, or None.
     """
 
     model: Model
-    rows: list[dict[str, Any]]
-    steps: list[dict[str, Any]]
+    rows: list[PolicyRow]
+    steps: list[StepRow]
     pairs: list[int]
     folder: Path | None
 
@@ -272,17 +270,19 @@ class OuterRun:
 
     def all(self, told: Callable[[int, Any], None]) -> Outcome:
         """From the reference to pi_hat_T."""
-        rows, steps, counts = [], [], []
+        rows: list[PolicyRow] = []
+        steps: list[StepRow] = []
+        counts: list[int] = []
         if self.judge is not None:
             figures = self.judge.reference(self.place / "reference", self._watching("reference"))
-            rows.append({"policy": "reference", "iteration": 0, **figures})
+            rows.append(PolicyRow("reference", 0, figures))
         last = len(self.betas)
         for t in range(1, last + 1):
             folder = self.place / f"iteration-{t}"
-            log = self._update(t, folder)
+            log, pairs = self._update(t, folder)
             told(t, self.model.network)
-            steps += [{"iteration": t, **entry} for entry in log["steps"]]
-            counts.append(log["pairs"])
+            steps += log
+            counts.append(pairs)
             if self.judge_every or t == last:
                 rows += self._judged(folder / "judged-hat", t, "pi_hat")
             if t < last:
@@ -297,8 +297,8 @@ class OuterRun:
             self._report(rows, steps, counts)
         return Outcome(self.model, rows, steps, counts, None)
 
-    def _update(self, t: int, folder: Path) -> dict[str, Any]:
-        """From pi_{t-1} to pi_hat_t, and what was noted on the way."""
+    def _update(self, t: int, folder: Path) -> tuple[list[StepRow], int]:
+        """From pi_{t-1} to pi_hat_t; what was noted on the way, and how many pairs it took."""
         network, hat = self.model.network, folder / "hat"
         of = stored_parameters.digest(network)
         ready = stages.ready(hat, of)
@@ -306,7 +306,8 @@ class OuterRun:
             self.data.append(self._data(t, folder, of))
         if ready:
             stored_parameters.put(network, stored_parameters.read(hat, self._moved()))
-            return stages.read_json(hat / "log.json")
+            kept = stages.read_json(hat / "log.json")
+            return [from_plain(StepRow, row) for row in kept["steps"]], kept["pairs"]
         drawn = len(self.data[-1][0])
         if not self.trainer.objective.anchored:
             self.data = self.data[-1:]
@@ -324,7 +325,8 @@ class OuterRun:
                 tick=tick,
             )
         seen = response_figures(self.data[-1][0], self.model.tokenizer.ends)
-        content = {"steps": [entry | seen for entry in log], "pairs": drawn}
+        log = [dataclasses.replace(row, **seen) for row in log]
+        content = {"steps": as_plain(log), "pairs": drawn}
         stored_parameters.write(
             hat,
             self._moved(),
@@ -332,7 +334,7 @@ class OuterRun:
             beside=lambda draft: stages.write_json(draft / "log.json", content),
         )
         stages.remove(folder / "step")
-        return content
+        return log, drawn
 
     def _data(self, t: int, folder: Path, of: str) -> tuple[list[Preference], np.ndarray]:
         """The pairs of an iteration, and the log-probabilities that their scores compare with."""
@@ -391,25 +393,21 @@ class OuterRun:
     def _diverged(self, t: int, what: str) -> StepDiverged:
         return StepDiverged(self.trainer.tuning.learning_rate, t, what)
 
-    def _judged(self, stage: Path, t: int, policy: str) -> list[dict[str, Any]]:
+    def _judged(self, stage: Path, t: int, policy: str) -> list[PolicyRow]:
         if self.judge is None:
             return []
         name = f"{policy}_{t}"
-        figures = self.judge.row(stage, self._watching(name))
+        row = PolicyRow(name, t, self.judge.figures(stage, self._watching(name)))
         try:
-            json.dumps(figures, allow_nan=False)
+            as_plain(row)
         except ValueError:
             raise self._diverged(t, f"the figures of {name} are not finite") from None
-        return [{"policy": name, "iteration": t, **figures}]
+        return [row]
 
-    def _report(self, rows: list[Any], steps: list[Any], counts: list[int]) -> None:
+    def _report(self, rows: list[PolicyRow], steps: list[StepRow], counts: list[int]) -> None:
         if jax.process_index() == 0:
             content = {"rows": rows, "steps": steps, "pairs": counts}
-            file = self.place / "results.json"
-            try:
-                files.write_text(file, json.dumps(content, indent=1))
-            except OSError as error:
-                raise files.cannot_write("out", file, error) from error
+            write_record("out", self.place / "results.json", content)
 
     def _watching(self, where: str) -> Watch:
         return lambda what, total: self._watch(f"{where}: {what}", total)

@@ -41,6 +41,8 @@ from apo_sim.llm.training.foresight import (
 from apo_sim.llm.training.objectives import Objective, as_objective
 from apo_sim.losses import Loss, PointwiseLoss
 from apo_sim.methods import TrainingDiverged
+from apo_sim.records import as_plain, from_plain
+from apo_sim.transformer_rows import StepRow
 
 Optimizer = Callable[[Any], optax.GradientTransformation]
 
@@ -305,7 +307,7 @@ class ProximalTrainer:
         iteration: int = 1,
         folder: Path | None = None,
         tick: Callable[[int], None] = lambda _: None,
-    ) -> list[dict[str, float]]:
+    ) -> list[StepRow]:
         """Train the network from the proximal centre, where it is, to pi_hat.
 
         Args:
@@ -319,8 +321,7 @@ class ProximalTrainer:
             tick: told of every part of a batch.
 
         Returns:
-            For every part of a batch: learning rate, loss, margin, accuracy, and what `_watching`
-            adds.
+            A row for every part of a batch.
 
         Raises:
             InvalidArgument: no pairs; pairs without what the objective needs.
@@ -398,7 +399,7 @@ class ProximalTrainer:
                 place = part * jax.process_count() + jax.process_index()
                 yield jax.tree.map(lambda rows, p=place: np.split(rows, pieces)[p], batch)
 
-    def _begin(self, folder: Path | None, of: str) -> tuple[_Place, list[dict[str, float]]]:
+    def _begin(self, folder: Path | None, of: str) -> tuple[_Place, list[StepRow]]:
         """The state that a step starts or resumes from, and its log so far."""
         for _, leaf in nnx.to_flat_state(nnx.state(self.model, self._trained)):
             # Copied, one by one: a step donates its arrays, and others may still hold these.
@@ -417,7 +418,7 @@ class ProximalTrainer:
         del at, optimizer  # never two states of an optimiser on the device
         kept, names = stored_parameters.read(folder, _by_name(like)), _by_name(like)
         found = jax.tree.unflatten(jax.tree.structure(like), [kept[name] for name in names])
-        return found, stages.read_json(folder / "log.json")
+        return found, [from_plain(StepRow, row) for row in stages.read_json(folder / "log.json")]
 
     def _advance(self, at: _Place, still: Any, part: Batch, rate: float) -> tuple[_Place, Any]:
         """Process one part of a batch; the state before it is donated."""
@@ -428,20 +429,20 @@ class ProximalTrainer:
         if self.tuning.optimizer is None:
             warn_of_beta(self.objective, beta, float(report["gradient_l1"]), rates)
 
-    def _keep(self, at: _Place, log: list[dict[str, float]], folder: Path | None, of: str) -> None:
+    def _keep(self, at: _Place, log: list[StepRow], folder: Path | None, of: str) -> None:
         """Write what the step can resume from."""
         if folder is not None:
             stored_parameters.write(
                 folder,
                 _by_name(at),
                 of,
-                beside=lambda draft: stages.write_json(draft / "log.json", log),
+                beside=lambda draft: stages.write_json(draft / "log.json", as_plain(log)),
             )
 
     def _noted(
         self, reports: list[dict[str, Array]], before: int, rates: np.ndarray, iteration: int
-    ) -> list[dict[str, float]]:
-        """Log entries of some parts, which follow so many `before` them."""
+    ) -> list[StepRow]:
+        """Rows of some parts, which follow so many `before` them."""
         found = []
         for number, report in enumerate(jax.device_get(reports), before):
             step = number // self.tuning.accumulate
@@ -452,7 +453,7 @@ class ProximalTrainer:
                     iteration,
                     f"the loss of inner step {step + 1} is {entry['loss']}",
                 )
-            found.append({"rate": float(rates[step])} | entry)
+            found.append(StepRow(iteration=iteration, rate=float(rates[step]), **entry))
         return found
 
 

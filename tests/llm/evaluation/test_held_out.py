@@ -30,14 +30,14 @@ def test_wins_that_length_explains_are_not_counted():
         return (random.uniform(size=2_000) < chance).astype(float)
 
     by_length = won(longer)
-    assert abs(length_controlled(by_length, longer)[0] - 0.5) < 0.03
+    assert abs(length_controlled(by_length, longer).value - 0.5) < 0.03
     # Longer responses that win because they are longer: the plain rate sees it, this one does not.
     shifted = longer + 40
     wins = won(shifted)
-    assert wins.mean() > 0.65 and abs(length_controlled(wins, shifted)[0] - 0.5) < 0.05
+    assert wins.mean() > 0.65 and abs(length_controlled(wins, shifted).value - 0.5) < 0.05
     # Control: wins that have nothing to do with length stay.
     fair = (random.uniform(size=2_000) < 0.8).astype(float)
-    assert abs(length_controlled(fair, shifted)[0] - fair.mean()) < 0.03
+    assert abs(length_controlled(fair, shifted).value - fair.mean()) < 0.03
 
 
 @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max_size=20))
@@ -52,9 +52,9 @@ def test_instructions_are_counted_by_prompt_and_by_instruction():
     one = Prompt("b", ("punctuation:no_comma",), ({},))
     texts = ["No commas here but capital letters", "no commas here"]
     row = summary([both, one], judged(texts, [0.5, 1.0]), judged(texts, [0.0, 1.0]))
-    assert row["strict"][0] == 0.5 and row["instructions"][0] == 0.75
-    assert row["win_rate"][0] == 0.75
+    assert row.strict and row.strict.value == 0.5
+    assert row.instructions and row.instructions.value == 0.75 == row.win_rate.value
     mixed = summary(
         [Prompt("nothing asked"), one], judged(texts, [0.0, 0.0]), judged(texts, [0.0, 0.0])
     )
-    assert mixed["strict"] is None
+    assert mixed.strict is None

@@ -22,6 +22,7 @@ from apo_sim.llm.models.loading import Model
 from apo_sim.llm.training import objectives
 from apo_sim.llm.training.step import FineTuning, ProximalTrainer, objective, response_log_probs
 from apo_sim.losses import Extra
+from apo_sim.transformer_rows import StepRow
 
 pytestmark = pytest.mark.llm
 
@@ -166,7 +167,7 @@ def test_anchored_scores_are_of_the_reference_and_of_all_pairs_so_far(monkeypatc
         seen.append((list(pairs), reference))
         for _, leaf in stored_parameters.named(self.model):
             leaf.set_value(1.1 * leaf.get_value())
-        return [{"loss": 1.0}] * self.parts(len(pairs))
+        return [StepRow(1, 0.1, 1.0, 0.0, 0.5)] * self.parts(len(pairs))
 
     class Source:
         def pairs(self, model, t, beta, seed, folder, watch):
@@ -210,7 +211,7 @@ def test_a_run_of_xpo_draws_from_the_reference_too():
         tuning=FineTuning(learning_rate=1e-3, batch=6),
         progress=False,
     )
-    assert outcome.pairs == [6] and np.isfinite(outcome.steps[-1]["loss"])
+    assert outcome.pairs == [6] and np.isfinite(outcome.steps[-1].loss)
 
 
 @pytest.mark.parametrize(
@@ -299,7 +300,7 @@ def test_other_families_of_tunix_train_and_answer(kind):
             tuning=FineTuning(learning_rate=1e-3, batch=4),
             progress=False,
         )
-    assert outcome.steps and np.isfinite(outcome.steps[-1]["loss"])
+    assert outcome.steps and np.isfinite(outcome.steps[-1].loss)
     after = stored_parameters.of(outcome.model.network)
     assert max(np.abs(np.asarray(after[name]) - value).max() for name, value in before.items()) > 0
 

@@ -27,6 +27,7 @@ from apo_sim.llm.models.adapters import adapted, effective, trained
 from apo_sim.llm.models.lora import LoRA
 from apo_sim.llm.training.parameter_momentum import Extrapolator
 from apo_sim.llm.training.step import FineTuning, ProximalTrainer
+from apo_sim.records import as_plain
 
 pytestmark = pytest.mark.llm
 
@@ -189,7 +190,7 @@ def test_a_run_killed_anywhere_ends_the_same(whole, tmp_path):
         assert subprocess.run([*again, str(stages_before)]).returncode == -9
     subprocess.run([*again, "1000"], check=True)
     content = json.loads((tmp_path / "killed/results.json").read_text())
-    assert content["rows"] == outcome.rows and content["pairs"] == outcome.pairs
+    assert content["rows"] == as_plain(outcome.rows) and content["pairs"] == outcome.pairs
     found = stored_parameters.read(
         tmp_path / "killed/iteration-2/hat", stored_parameters.of(tiny.model().network)
     )
@@ -231,7 +232,7 @@ def test_a_step_goes_on_from_its_own_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ProximalTrainer, "_advance", counted)
     log = second.step(pairs, reference, beta=1.0, seed=1, folder=tmp_path / "step")
-    assert log == expected and log[:2] == kept
+    assert log == expected and as_plain(log[:2]) == kept
     assert len(rates) == 4  # it did not begin again
     for name, value in numbers(whole.model).items():
         assert np.array_equal(value, numbers(second.model)[name]), name
@@ -338,11 +339,12 @@ def test_bad_input_is_named_before_anything_runs(tmp_path):
 @pytest.mark.xdist_group("train")
 def test_every_policy_is_judged(whole):
     outcome = whole[-2]
-    assert [row["policy"] for row in outcome.rows] == ["reference", "pi_hat_1", "pi_1", "pi_hat_2"]
+    assert [row.policy for row in outcome.rows] == ["reference", "pi_hat_1", "pi_1", "pi_hat_2"]
     reference, *others = outcome.rows
-    assert reference["win_rate"] == [0.5, 0.5, 0.5] and reference["kl"] == [0.0, 0.0, 0.0]
-    assert any(row["reverse_kl"][0] != 0.0 for row in others)
-    assert all(row["strict"] is None for row in outcome.rows)  # these prompts ask for nothing
+    assert reference.figures.win_rate.figures == (0.5, 0.5, 0.5)
+    assert reference.figures.kl.figures == (0.0, 0.0, 0.0)
+    assert any(row.figures.reverse_kl.value != 0.0 for row in others)
+    assert all(row.figures.strict is None for row in outcome.rows)  # these prompts ask for nothing
 
 
 EIGHT = """
@@ -372,7 +374,7 @@ for name, place in (("1", None), ("4x2", mesh(4, 2))):
         extrapolator.extrapolate(model.network, 1)
         after = trainer.log_probs(pairs)
     on = len(model.network.layers[0].attn.q_proj.w.get_value().sharding.device_set)
-    losses = [step["loss"] for step in log]
+    losses = [step.loss for step in log]
     found[name] = {{"loss": losses, "after": after.tolist(), "devices": on, "digest": digest}}
 
 _huggingface.MOST_BYTES, larger = 300_000, {{"embed_dim": 128, "hidden_dim": 512}}
@@ -462,9 +464,7 @@ def test_two_processes_run_an_iteration(tmp_path):
         out=tmp_path / "alone",
     )
     assert both["pairs"] == alone.pairs
-    assert np.allclose(
-        [s["loss"] for s in both["steps"]], [s["loss"] for s in alone.steps], atol=1e-4
-    )
+    assert np.allclose([s["loss"] for s in both["steps"]], [s.loss for s in alone.steps], atol=1e-4)
     saved = numbers(loading.load(tmp_path / "saved").network)
     for name, value in numbers(alone.model.network).items():
         assert np.allclose(saved[name], value, atol=1e-5), name

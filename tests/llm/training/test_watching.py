@@ -23,6 +23,7 @@ from apo_sim.llm.training._watching import (
 )
 from apo_sim.llm.training.foresight import StepsRounded
 from apo_sim.llm.training.step import FineTuning, ProximalTrainer
+from apo_sim.records import as_plain
 
 pytestmark = pytest.mark.llm
 
@@ -118,10 +119,14 @@ def test_a_run_says_which_of_its_updates_are_lost(dtype, tmp_path):
             trainer = ProximalTrainer(model.network, apo.DPO(), tuning, padding=0)
         reference = trainer.log_probs(PAIRS)
         log = trainer.step(PAIRS, reference, beta=0.1, seed=0)
-    shares = [entry["lost_updates"] for entry in log]
-    assert log[0]["chosen_reward"] == pytest.approx(0.0, abs=1e-2) and log[0]["gradient"] > 0
-    assert 0.0 < log[0]["entropy"] < np.log(model.network.config.vocab_size)
+    shares = [row.lost_updates for row in log if row.lost_updates is not None]
+    assert len(shares) == len(log)
+    assert log[0].chosen_reward == pytest.approx(0.0, abs=1e-2) and log[0].gradient
+    assert log[0].entropy is not None
+    assert 0.0 < log[0].entropy < np.log(model.network.config.vocab_size)
     assert max(shares) < 0.1 if dtype == "float32" else min(shares) > 0.6
-    (tmp_path / "results.json").write_text(json.dumps({"rows": [], "steps": log, "pairs": [3]}))
+    (tmp_path / "results.json").write_text(
+        json.dumps({"rows": [], "steps": as_plain(log), "pairs": [3]})
+    )
     seen = explain(tmp_path, beta=0.1).effects
     assert (Effect.LOST_UPDATES in seen) == (dtype == "bfloat16")

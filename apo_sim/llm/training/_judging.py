@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,8 +17,7 @@ from apo_sim.llm.models.loading import Model
 from apo_sim.llm.training.source import JUDGED, Watch, ended, responses
 from apo_sim.llm.training.step import ProximalTrainer
 from apo_sim.statistics import divergence
-
-Row = dict[str, Any]
+from apo_sim.transformer_rows import HeldOutFigures
 
 
 class Judge:
@@ -47,8 +45,8 @@ class Judge:
         self.sampler, self.ranker, self.seed = sampler, ranker, seed
         self._parameters = stored_parameters.to_host(stored_parameters.of(model.network))
 
-    def reference(self, stage: Path, watch: Watch) -> Row:
-        """The row of the reference policy, which the model must be at; comes before all others."""
+    def reference(self, stage: Path, watch: Watch) -> HeldOutFigures:
+        """Figures of the reference policy, which the model must be at; comes before all others."""
         drawn = self._draw(stage, watch)
         scores = [
             self._scores(prompt, r.text) for prompt, r in zip(self.prompts, drawn, strict=True)
@@ -57,8 +55,8 @@ class Judge:
         self._reference = _judged(drawn, np.stack(scores, axis=1), np.zeros((2, len(drawn))))
         return summary(self.prompts, self._reference, self._reference)
 
-    def row(self, stage: Path, watch: Watch) -> Row:
-        """The row of the policy that the model is at, or of what is kept of it."""
+    def figures(self, stage: Path, watch: Watch) -> HeldOutFigures:
+        """Figures of the policy that the model is at, or of what is kept of it."""
         of = stored_parameters.digest(self.model.network)
         if not stages.ready(stage, of):
             drawn = self._draw(stage.with_name(f"{stage.name}-drawn"), watch)
