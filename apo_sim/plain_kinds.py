@@ -1,8 +1,8 @@
 """Kinds of arguments that need no arrays, and so neither JAX nor NumPy: see `apo_sim.checks`."""
 
 import numbers
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeGuard
 
 from apo_sim.errors import InvalidArgument, UnknownName
 
@@ -37,6 +37,16 @@ def one_of(names: Iterable[str]) -> Kind:
         return known[known.index(value)]
 
     return kind
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    """Whether it is a mapping, of whatever keys and values: for data that somebody else wrote."""
+    return isinstance(value, Mapping)
+
+
+def is_listing(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+    """Whether it is a list or a tuple, of whatever entries: for data that somebody else wrote."""
+    return isinstance(value, list | tuple)
 
 
 def as_seed(name: str, value: Any) -> int:

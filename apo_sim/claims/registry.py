@@ -285,13 +285,17 @@ def broken(id: str, reason: str) -> Verdict:
 
 
 def _find(claim: Claim, study: Study) -> Finding:
-    finding = claim.check(study)
-    if not isinstance(finding, Finding):
+    return _as_finding(claim.id, claim.check(study)).as_plain(claim.id)
+
+
+def _as_finding(claim: str, found: object) -> Finding:
+    """What a check returned, which somebody else may have written."""
+    if not isinstance(found, Finding):
         raise ClaimError(
-            f"claim {claim.id}: returned a {type(finding).__name__}, not a Finding; return what a "
+            f"claim {claim}: returned a {type(found).__name__}, not a Finding; return what a "
             "function of apo_sim.claims.judge makes of the figures, such as upper_bound"
         )
-    return finding.as_plain(claim.id)
+    return found
 
 
 def _place(function: Check) -> tuple[str, str]:

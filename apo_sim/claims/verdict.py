@@ -15,7 +15,7 @@ from apo_sim.claims.scope import Scope
 from apo_sim.claims.words import Effort, Origin, Quantifier, Ruling, Variant
 from apo_sim.errors import InvalidArgument
 from apo_sim.estimate import FIGURES, Estimate
-from apo_sim.plain_kinds import as_seed, as_text, one_of
+from apo_sim.plain_kinds import as_seed, as_text, is_listing, is_mapping, one_of
 
 if TYPE_CHECKING:
     import jax
@@ -159,7 +159,7 @@ class Finding:
     cells: int = 1
     regions: Mapping[str, Mapping[str, Any]] | None = None
     counterexample: Mapping[str, Any] | None = None
-    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     note: str = ""
     draw: Callable[[Any], object] | None = dataclasses.field(default=None, compare=False)
 
@@ -434,7 +434,7 @@ class Verdict:
     def to_json(self) -> dict[str, Any]:
         """The entry of `claims.json`: plain data, every number finite or None."""
         entry = {name: getattr(self, name) for name in _TYPES}
-        facts = {} if self.finding is None else self.finding.facts
+        facts: Mapping[str, Any] = {} if self.finding is None else self.finding.facts
         random = {name: fact for name, fact in facts.items() if isinstance(fact, Estimate)}
         entry["estimates"] = {name: dataclasses.asdict(fact) for name, fact in random.items()}
         return plain(entry, self.id)
@@ -453,7 +453,7 @@ class Verdict:
             >>> Verdict.from_json(verdict.to_json()) == verdict
             True
         """
-        if not isinstance(entry, Mapping) or set(entry) != set(_TYPES):
+        if not is_mapping(entry) or set(entry) != set(_TYPES):
             raise InvalidArgument("entry", entry, "has other fields", "write it by to_json")
         check_id(entry["id"])
         for name, value in entry.items():
@@ -528,21 +528,21 @@ def _is_number(value: Any) -> bool:
 
 def _is_plain(value: Any, depth: int = 16) -> bool:
     """Whether it is data that a page can show: finite, and not nested without end."""
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         inner = [*value, *value.values()]
         return depth > 0 and all(_is_plain(entry, depth - 1) for entry in inner)
-    if isinstance(value, list | tuple):
+    if is_listing(value):
         return depth > 0 and all(_is_plain(entry, depth - 1) for entry in value)
     return isinstance(value, str | bool) or _is_number(value)
 
 
 def _is_figures(value: Any, length: int) -> bool:
-    return isinstance(value, list | tuple) and len(value) == length and all(map(_is_number, value))
+    return is_listing(value) and len(value) == length and all(map(_is_number, value))
 
 
 def _is_control(value: Any) -> bool:
     return (
-        isinstance(value, Mapping)
+        is_mapping(value)
         and set(value) == {"what", "verdict"}
         and _is_text(value["what"])
         and (value["verdict"] is None or _is_word(Ruling)(value["verdict"]))
@@ -552,7 +552,7 @@ def _is_control(value: Any) -> bool:
 def _is_scope(value: Any) -> bool:
     names = {field.name for field in dataclasses.fields(Scope)}
     return (
-        isinstance(value, Mapping)
+        is_mapping(value)
         and set(value) == names
         and _is_word(Quantifier)(value["quantifier"])
         and _is_text(value["problems"])
@@ -567,7 +567,7 @@ def _is_word(words: Iterable[str]) -> Callable[[Any], bool]:
 
 def _is_estimate(value: Any) -> bool:
     return (
-        isinstance(value, Mapping)
+        is_mapping(value)
         and set(value) == {*FIGURES, "unit", "n"}
         and all(_is_number(value[name]) for name in FIGURES)
         and _is_text(value["unit"])
@@ -576,8 +576,8 @@ def _is_estimate(value: Any) -> bool:
 
 
 def _is_map(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(cells, Mapping) and all(_is_figures(cell, 3) for cell in cells.values())
+    return is_mapping(value) and all(
+        is_mapping(cells) and all(_is_figures(cell, 3) for cell in cells.values())
         for cells in value.values()
     )
 
@@ -597,7 +597,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "interval": _or_none(lambda value: _is_figures(value, 2)),
     "unit": _is_text,
     "instances": _is_count,
-    "counterexample": _or_none(lambda value: isinstance(value, Mapping) and _is_plain(value)),
+    "counterexample": _or_none(lambda value: is_mapping(value) and _is_plain(value)),
     "control": _is_control,
     "seconds": lambda value: value is not None and _is_number(value) and value >= 0,
     "figure": _or_none(_is_text),
@@ -607,10 +607,8 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "regions": _or_none(_is_map),
     **dict.fromkeys(("repair", "power"), _or_none(_is_control)),
     "defect": _or_none(_is_text),
-    "facts": lambda value: isinstance(value, Mapping) and _is_plain(value),
-    "estimates": lambda value: (
-        isinstance(value, Mapping) and all(map(_is_estimate, value.values()))
-    ),
+    "facts": lambda value: is_mapping(value) and _is_plain(value),
+    "estimates": lambda value: is_mapping(value) and all(map(_is_estimate, value.values())),
 }
 
 
@@ -683,9 +681,9 @@ def plain(value: Any, claim: str, where: str = "") -> Any:
         return str(value)  # the text of a word
     if isinstance(value, Estimate):
         return plain(value.figures, claim, where)
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return {str(k): plain(v, claim, f"{where}.{k}".lstrip(".")) for k, v in value.items()}
-    if isinstance(value, list | tuple):
+    if is_listing(value):
         return [plain(v, claim, f"{where}[{i}]") for i, v in enumerate(value)]
     # Arrays and scalars of NumPy and JAX.
     if hasattr(value, "__array__") and not isinstance(value, type):

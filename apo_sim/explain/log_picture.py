@@ -121,9 +121,8 @@ def _positions(log: Log, series: Series) -> np.ndarray:
 
 def _borders(log: Log) -> list[float]:
     """Where iterations after the first begin."""
-    starts = _starts(log)
     keys = _keys(log)["iteration"]
-    return [float(np.searchsorted(keys, iteration)) for iteration in starts[1:]]
+    return np.searchsorted(keys, _starts(log)[1:]).astype(float).tolist()
 
 
 def _starts(log: Log) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from apo_sim.errors import InvalidArgument
 from apo_sim.explain.log import Collector, Log
 from apo_sim.files import as_path
+from apo_sim.plain_kinds import is_mapping
 
 # Lists of rows, by the file's own names: ours, and that of the Hugging Face trainers.
 _LISTS = ("steps", "log_history")
@@ -130,7 +131,7 @@ def _json_rows(opened: TextIO, file: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _checked(row: Any, file: Path) -> Mapping[str, Any]:
-    if not isinstance(row, Mapping):
+    if not is_mapping(row):
         raise _broken(file, f"{row!r:.40} stands where a row should be")
     return row
 
@@ -143,7 +144,7 @@ def _dtype_beside(file: Path) -> str | None:
     """The precision of the checkpoint that a log lies beside, from its config.json."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         config = json.loads((file.parent / "config.json").read_text(encoding="utf-8"))
-        if isinstance(config, dict):
+        if is_mapping(config):
             found = config.get("dtype", config.get("torch_dtype"))
             return found if isinstance(found, str) else None
     return None

@@ -13,6 +13,7 @@ from jax.core import Tracer
 
 from apo_sim.errors import InvalidArgument, UnknownName
 from apo_sim.identity import identity
+from apo_sim.plain_kinds import is_listing
 
 _LONGEST = 60
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -55,7 +56,7 @@ class Registry:
     problem: str
     example: str
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: object) -> Any:
         if not isinstance(name, str) or name not in self.named:
             raise UnknownName(self.argument, name, self.named)
         return self.named[name]
@@ -122,7 +123,7 @@ def told_apart(labels: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
         ['f', 'g', 'f #2']
     """
     used = set(taken)
-    found = []
+    found: list[str] = []
     for label in labels:
         one, number = label, 1
         while one in used:
@@ -194,6 +195,6 @@ def _same(one: Any, other: Any) -> bool:
     if dataclasses.is_dataclass(one) and not isinstance(one, type):
         names = [f.name for f in dataclasses.fields(one)]
         return all(_same(getattr(one, name), getattr(other, name)) for name in names)
-    if isinstance(one, tuple | list):
+    if is_listing(one):
         return len(one) == len(other) and all(map(_same, one, other))
     return isinstance(one, str | bool) and one == other

@@ -14,6 +14,7 @@ from typing import Any
 from apo_sim.claims.registry import names
 from apo_sim.claims.verdict import Study, Verdict
 from apo_sim.files import write_text
+from apo_sim.plain_kinds import is_listing, is_mapping
 from apo_sim.version import __version__, versions
 
 PACKAGES = ("jax", "optax", "numpy", "scipy", "matplotlib")
@@ -73,8 +74,8 @@ class Ledger:
             ValueError, KeyError, TypeError: for the content of some other file.
         """
         environment, missing = content["environment"], content.get("missing", [])
-        lists = isinstance(content["claims"], list) and isinstance(missing, list)
-        if not (lists and isinstance(environment, dict)):
+        lists = is_listing(content["claims"]) and is_listing(missing)
+        if not (lists and is_mapping(environment)):
             raise TypeError("a ledger lists its claims, and what they were checked on")
         texts = [content["version"], content["created"], *environment.values(), *missing]
         if not all(isinstance(text, str) for text in texts):

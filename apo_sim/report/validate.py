@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -238,7 +238,7 @@ def _check_in_pool(
 
 
 @contextlib.contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+def _pool(workers: int) -> Generator[ProcessPoolExecutor]:
     """Worker processes, ended at once by an interruption."""
     before = set(multiprocessing.active_children())
     # Not forked: JAX has threads of its own, which a fork would leave behind.
@@ -297,7 +297,7 @@ def _workers(jobs: int | None, claims: int) -> int:
 
 
 @contextlib.contextmanager
-def _deaf_children() -> Iterator[None]:
+def _deaf_children() -> Generator[None]:
     """Ctrl-C reaches the whole group of processes; those started meanwhile never notice."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
@@ -310,7 +310,7 @@ def _deaf_children() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
+def _environment(variables: dict[str, str]) -> Generator[None]:
     """Environment variables for the processes started meanwhile, where the user set none."""
     before = dict(os.environ)
     os.environ.update({name: value for name, value in variables.items() if name not in before})

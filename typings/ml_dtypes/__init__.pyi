@@ -1,0 +1,9 @@
+# jnp.finfo is that of ml_dtypes, which inherits from NumPy's and leaves what it adds without types:
+# without this stub, pyright's strict mode knows neither `eps` nor `max` of a dtype.
+from typing import Any
+
+class finfo:
+    def __init__(self, dtype: Any) -> None: ...
+    def __getattr__(self, name: str) -> Any: ...
+
+def __getattr__(name: str) -> Any: ...
