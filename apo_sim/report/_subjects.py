@@ -29,12 +29,14 @@ METHODS = {
     "magnetic mirror descent": re.compile(r"magnetic", re.IGNORECASE),
     "optimistic mirror descent": re.compile(r"optimistic", re.IGNORECASE),
 }
+_ALPHA = re.compile(r"\\alpha\b|α")
 
 
 def methods(verdict: Verdict) -> list[str]:
     """The methods that a claim names, or the paper's own where it names none.
 
-    A claim whose scope has an extrapolation is about the paper's method, whatever it names.
+    A claim whose scope has an extrapolation is about the paper's method, whatever it names; one
+    whose scope has only the extrapolation 0 is so if its statement is made for any alpha.
 
     Example:
         >>> from apo_sim.claims import check
@@ -43,10 +45,10 @@ def methods(verdict: Verdict) -> list[str]:
     """
     scope = verdict.scope or {}
     words = " ".join([verdict.id, verdict.title, verdict.statement, scope.get("problems") or ""])
-    extrapolated = scope.get("alpha") is not None
-    named = [
-        name
-        for name, pattern in METHODS.items()
-        if pattern.search(words) or (name == DEFAULT and extrapolated)
-    ]
+    named = [name for name, pattern in METHODS.items() if pattern.search(words)]
+    alpha = scope.get("alpha")
+    if alpha is not None:
+        extrapolated = alpha != "0" or _ALPHA.search(verdict.statement)
+        others = [name for name in named if name != DEFAULT]
+        named = [DEFAULT, *others] if extrapolated else others
     return named or [DEFAULT]
