@@ -261,7 +261,7 @@ class Verdict:
             >>> from apo_sim.claims import check
             >>> print(check("LD.2"))
             LD.2: Logarithm against distance
-            holds: measured 0.5, held against 1; 20,000 instances
+            holds: measured 0.5, held against 1; tried on 20,000 instances, claimed for all
             made wrong: the factor $1 + x$ left out: fails
         """
         lines = [f"{self.id}: {self.title}", f"{self.verdict or 'broken'}: {self._figures()}"]
@@ -275,7 +275,7 @@ class Verdict:
         if self.measured is None:
             return self.note
         against = "" if self.bound is None else f", held against {self.bound:.4g}"
-        return f"measured {self.measured:.4g}{against}; {self.instances:,} instances"
+        return f"measured {self.measured:.4g}{against}; tried on {self.tried}"
 
     @property
     def id(self) -> str:
@@ -341,6 +341,20 @@ class Verdict:
     def instances(self) -> int:
         """How many were tried."""
         return self._found("instances", 0)
+
+    @property
+    def tried(self) -> str:
+        """How many instances were tried, in words, and whether all of the scope were meant.
+
+        Example:
+            >>> from apo_sim.claims import check
+            >>> check("LD.2").tried
+            '20,000 instances, claimed for all'
+        """
+        scope = self.claim.scope
+        among = f"{self.instances:,} {'instance' if self.instances == 1 else 'instances'}"
+        universal = scope is not None and scope.quantifier == Quantifier.FOR_ALL
+        return f"{among}, claimed for all" if universal else among
 
     @property
     def cells(self) -> int:

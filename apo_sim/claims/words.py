@@ -61,7 +61,10 @@ class Quantifier(Word):
         made.meaning = meaning
         return made
 
-    FOR_ALL = "for all", "every instance of the scope counts, and the worst one decides"
+    FOR_ALL = (
+        "for all",
+        "the worst of the instances tried decides, and one that was not tried may be worse",
+    )
     WITH_PROBABILITY = (
         "with probability",
         "at most a share delta of the data sets may contradict it",

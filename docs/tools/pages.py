@@ -20,7 +20,7 @@ from nbconvert import MarkdownExporter
 
 import apo_sim.methods
 from apo_sim.claims import registry
-from apo_sim.claims.verdict import CHANGED
+from apo_sim.claims.verdict import CHANGED, Verdict
 from apo_sim.report import style
 
 ROOT = Path(__file__).parents[2]
@@ -151,7 +151,7 @@ def _measured(entry: dict[str, Any]) -> str:
     against = "" if entry["bound"] is None else f", held against {entry['bound']:.4g}"
     return (
         f"Measured: {entry['measured']:.4g} ({entry['unit']}){ends}{against}; "
-        f"{entry['instances']:,} instances, {entry['seconds']:.0f} s."
+        f"tried on {Verdict.from_json(entry).tried}; {entry['seconds']:.0f} s."
     )
 
 

@@ -1,5 +1,6 @@
 """Claims: how they are declared, found, run twice, and turned into plain data."""
 
+import dataclasses
 import json
 import math
 import sys
@@ -131,6 +132,17 @@ def test_the_scope_is_shown_with_the_verdict():
         "samples": None,
         "alpha": "0.5, 2",
     }
+
+
+def test_a_claim_for_all_says_on_how_many_it_was_tried():
+    universal, mapped = claims.check("fake-false"), claims.check("fake-map")
+    assert universal.tried == f"{universal.instances} instances, claimed for all"
+    assert f"tried on {universal.tried}\n" in str(universal)
+    assert mapped.tried == "1 instance"
+    unscoped = dataclasses.replace(universal.claim, scope=None)
+    assert (
+        dataclasses.replace(universal, claim=unscoped).tried == f"{universal.instances} instances"
+    )
 
 
 def test_a_claim_found_false_is_sound_and_keeps_its_counterexample():

@@ -27,6 +27,7 @@ def test_show_before_and_after_a_verdict(capsys, tmp_path):
     validate(capsys, tmp_path, "fake-false")
     _, out, _ = run(capsys, "show", "fake-false", "--out", tmp_path)
     assert "fails" in out and "the repaired bound halved: fails" in out and "seed 0" in out
+    assert re.search(r"^tried on +2 instances, claimed for all *$", out, re.M)
     assert "below three: holds" in out and "for all: two <numbers>; K 2; α 0.5, 2" in out
 
 

@@ -135,6 +135,7 @@ def test_the_page_shows_scope_quantifier_and_controls_both_ways(html):
     text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", html))
     assert "Scope: for all two &lt;numbers&gt; · K 2 · α 0.5, 2" in text
     assert "no scope declared" in text  # that of fake-true
+    assert "tried on 2 instances, claimed for all" in text
     assert "Negative control: the repaired bound halved – fails , as it must" in text
     assert "Repaired: below three – holds , as it must" in text
     assert "This verdict does not count: its negative control came out" in text

@@ -54,7 +54,7 @@ def table_of_verdict(verdict: "Verdict", ledger: "Ledger", errata: str | None) -
     rows.add_row("bound", _number(verdict.bound))
     rows.add_row("ratio", _number(verdict.ratio))
     rows.add_row("95 % interval", _interval(verdict))
-    rows.add_row("instances", str(verdict.instances))
+    rows.add_row("tried on", verdict.tried)
     for answer, cells in (verdict.regions or {}).items():
         if cells:
             lines = (
