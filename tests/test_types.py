@@ -15,11 +15,6 @@ OF_TUNIX = {"apo_sim.llm.models.llama.Attention", "apo_sim.llm.models.llama.Llam
 YET_WITHOUT = {
     "apo_sim.llm.FineTuning",
     "apo_sim.llm.StepDiverged",
-    "apo_sim.llm.training._judging.Judge",
-    *(
-        f"apo_sim.llm.training._judging.Judge.{name}"
-        for name in ("__init__", "model", "prompts", "ranker", "sampler", "seed", "trainer")
-    ),
     "apo_sim.llm.training.outer.OuterRun",
     *(f"apo_sim.llm.training.outer.OuterRun.{name}" for name in ("judge", "reference", "trainer")),
     "apo_sim.llm.training.step.FineTuning",
