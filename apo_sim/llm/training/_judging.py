@@ -40,9 +40,13 @@ class Judge:
         sampler: Sampler,
         ranker: ResponseRanker,
         seed: int,
-    ):
-        self.model, self.trainer, self.prompts = model, trainer, prompts
-        self.sampler, self.ranker, self.seed = sampler, ranker, seed
+    ) -> None:
+        self.model: Model = model
+        self.trainer: ProximalTrainer = trainer
+        self.prompts: Sequence[Prompt] = prompts
+        self.sampler: Sampler = sampler
+        self.ranker: ResponseRanker = ranker
+        self.seed: int = seed
         self._parameters = stored_parameters.to_host(stored_parameters.of(model.network))
 
     def reference(self, stage: Path, watch: Watch) -> HeldOutFigures:

@@ -26,9 +26,10 @@ class Reference:
         1.0
     """
 
-    def __init__(self, network: Any, names: list[str] | None = None):
-        self.network, self.names = network, names
-        self.values = self._now()
+    def __init__(self, network: Any, names: list[str] | None = None) -> None:
+        self.network: Any = network
+        self.names: list[str] | None = names
+        self.values: dict[str, Any] = self._now()
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:

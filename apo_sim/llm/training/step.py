@@ -61,8 +61,9 @@ class StepDiverged(TrainingDiverged):
         apo_sim.llm.training.step.StepDiverged: learning_rate = 1e+20 diverges in iteration 2: ...
     """
 
-    def __init__(self, learning_rate: float, iteration: int, what: str):
-        self.iteration, self.what = iteration, what
+    def __init__(self, learning_rate: float, iteration: int, what: str) -> None:
+        self.iteration: int = iteration
+        self.what: str = what
         InvalidArgument.__init__(
             self,
             "learning_rate",
@@ -72,7 +73,7 @@ class StepDiverged(TrainingDiverged):
             "optax.chain(optax.clip_by_global_norm(1.0), optax.rmsprop(rate, decay=0.99)))",
         )
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.value, self.iteration, self.what)
 
 
@@ -103,7 +104,7 @@ class FineTuning:
     epochs: int = 1
     optimizer: Optimizer | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_single("learning_rate", self.learning_rate, "pass one number")
         check_positive("learning_rate", self.learning_rate)
         for name in ("batch", "accumulate", "epochs"):
@@ -255,13 +256,15 @@ class ProximalTrainer:
         tuning: FineTuning,
         padding: int,
         geometry: Any = KL(),
-    ):
-        self.model, self.tuning, self.padding = network, tuning, padding
-        self.objective = aim = as_objective(loss, geometry)
+    ) -> None:
+        self.model: Any = network
+        self.tuning: FineTuning = tuning
+        self.padding: int = padding
+        self.objective: Objective = as_objective(loss, geometry)
         self._trained = nnx.LoRAParam if adapted(network) else nnx.Param
         warn_of_rounding(nnx.state(network, self._trained), tuning.learning_rate)
         self._descend, self._log_probs = _programs(
-            nnx.graphdef(network), aim, tuning.optimizer, tuning.accumulate
+            nnx.graphdef(network), self.objective, tuning.optimizer, tuning.accumulate
         )
 
     def steps(self, pairs: int) -> int:
