@@ -57,7 +57,7 @@ llm-demo: .venv/.stamp-transformer  ## two iterations on a real language model, 
 		--max-tokens 48 --max-prompt 128 --sample-batch 24 --batch 4 --learning-rate 2e-6 $(ARGS)
 
 clean:  ## remove results, builds and caches
-	rm -rf results build dist docs/_build site .pytest_cache .ruff_cache .hypothesis
+	rm -rf results build dist docs/_build site .pytest_cache .ruff_cache .jax_cache .hypothesis
 	find . -name .venv -prune -o -name .git -prune -o \
 		\( -name __pycache__ -o -name .ipynb_checkpoints -o -name '*.egg-info' \) -prune \
 		-exec rm -rf {} +

@@ -2,9 +2,11 @@
 
 import functools
 import gc
+import hashlib
 import os
-import shutil
-import tempfile
+import platform
+import re
+import time
 from pathlib import Path
 
 # Most of the time goes into compiling: programs that are not optimised, emitted in the older way
@@ -19,10 +21,35 @@ os.environ["XLA_FLAGS"] = os.environ.get(
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
+from jax._src.compilation_cache import decompress_executable
 from jaxtyping import _decorator, install_import_hook
 
 jax.config.update("jax_enable_x64", True)
 install_import_hook("apo_sim", "beartype.beartype")
+
+STARTED = time.time()
+A_MONTH = 30 * 24 * 3600.0
+
+
+def processor():
+    """A name for what this machine's processor can do."""
+    described = Path("/proc/cpuinfo")
+    known = re.search("(?m)^flags.*$", described.read_text()) if described.exists() else None
+    able = f"{platform.machine()} {known and known.group()}"
+    return hashlib.sha256(able.encode()).hexdigest()[:12]
+
+
+def tidy(folder):
+    """Remove programs that are old, or were written by halves when a test killed their process."""
+    for entry in folder.glob("*-cache"):
+        age = STARTED - entry.stat().st_mtime
+        if age < 0:
+            try:
+                decompress_executable(entry.read_bytes())
+            except Exception:  # whatever the compression that is installed raises
+                entry.unlink(missing_ok=True)
+        elif age > A_MONTH:
+            entry.unlink(missing_ok=True)
 
 
 def remembered(function):
@@ -53,17 +80,21 @@ def when_called(check):
 _decorator._make_fn_with_signature = remembered(_decorator._make_fn_with_signature)
 _decorator._apply_typechecker = remembered(when_called(_decorator._apply_typechecker))
 
-# What is compiled once serves all workers, and the scripts and notebooks that the tests start:
-# small programs as well, of which there are thousands.
-OURS = "PYTEST_XDIST_WORKER" not in os.environ
-if OURS:
-    CACHE = tempfile.mkdtemp(prefix="apo-sim-tests-")
-    for name, value in (
-        ("compilation_cache_dir", CACHE),
-        ("persistent_cache_min_compile_time_secs", 0.0),
-    ):
-        jax.config.update(f"jax_{name}", value)
-        os.environ[f"JAX_{name.upper()}"] = str(value)
+# What is compiled once serves all workers, the scripts and notebooks that the tests start, and
+# later sessions: small programs as well, of which there are thousands. A program is found by its
+# text, its flags and the version of its compiler, on a processor that can do the same.
+# `JAX_COMPILATION_CACHE_DIR= make test` compiles each of them anew; a folder that is named there
+# is used and left alone.
+NAMED = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+ROOT = Path(__file__).parent
+KEPT = ROOT / ".jax_cache" / processor()
+OURS = NAMED is None and os.access(ROOT, os.W_OK)
+for name, value in (
+    ("compilation_cache_dir", str(KEPT) if OURS else NAMED or ""),
+    ("persistent_cache_min_compile_time_secs", 0.0),
+):
+    jax.config.update(f"jax_{name}", value)
+    os.environ[f"JAX_{name.upper()}"] = str(value)
 
 MOST_MAPS = 20_000
 
@@ -119,6 +150,6 @@ def pytest_runtest_teardown(item, nextitem):
 
 
 def pytest_unconfigure():
-    """Remove the cache of this session."""
+    """Tidy up the programs that are kept, where this process has chosen their folder."""
     if OURS:
-        shutil.rmtree(CACHE, ignore_errors=True)
+        tidy(KEPT)
