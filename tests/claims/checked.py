@@ -1,8 +1,12 @@
 """Verdicts for the tests: a worker checks a claim once, for all that ask for it."""
 
+import contextlib
 import functools
+from collections.abc import Iterator
+from unittest import mock
 
 import pytest
+from jax._src import compiler
 
 from apo_sim import claims
 from apo_sim.claims import registry
@@ -21,9 +25,28 @@ LONG = {"A4.3", "B1", "B2", "F2", "N5", "N17", "R4.5", "V6"}
 OURS = [id for id in claims.names() if registry.module(id).startswith("apo_sim.")]
 
 
+# Checks that take far longer to run than to compile.
+BUSY = {"N6", "N11", "V4", "V4-gain"}
+
+
 @functools.cache
 def check(id: str, seed: int = 0) -> claims.Verdict:
-    return claims.check(id, seed=seed)
+    with optimized() if id in BUSY else contextlib.nullcontext():
+        return claims.check(id, seed=seed)
+
+
+@contextlib.contextmanager
+def optimized() -> Iterator[None]:
+    """Compile as `apo-sim validate` does at quick effort, where conftest.py asks for less."""
+    options = compiler.get_compile_options
+
+    def better(*arguments, **named):
+        made = options(*arguments, **named)
+        made.executable_build_options.debug_options.xla_backend_optimization_level = 1
+        return made
+
+    with mock.patch.object(compiler, "get_compile_options", better):
+        yield
 
 
 def of_group(id: str, *values, name: str | None = None):
