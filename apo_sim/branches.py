@@ -4,13 +4,19 @@ Work is done only where somebody needs it, and problems side by side make one ro
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 
-def if_any(wanted: Bool[Array, "*shape"], compute: Callable[[], Array], otherwise: Array) -> Array:
+def if_any(
+    wanted: Bool[Array, "*shape"],
+    compute: Callable[..., Array],
+    otherwise: Array,
+    *operands: Any,
+) -> Array:
     """What a function returns, computed if it is wanted anywhere; else something at hand.
 
     Under `jax.vmap` a `jax.lax.cond` computes both of its branches for all; a loop of at most one
@@ -20,14 +26,21 @@ def if_any(wanted: Bool[Array, "*shape"], compute: Callable[[], Array], otherwis
         wanted: where what the function returns is looked at.
         compute: what is dear.
         otherwise: what to return if it is wanted nowhere, of the same shape.
+        operands: what `compute` is called with. What it does to other arrays may be done every
+            time: the compiler moves it to before the loop.
 
     Example:
-        >>> if_any(jnp.array([False, True]), lambda: jnp.ones(2), jnp.zeros(2)).tolist()
-        [1.0, 1.0]
+        >>> if_any(
+        ...     jnp.array([False, True]), lambda one: one + 1, jnp.zeros(2), jnp.ones(2)
+        ... ).tolist()
+        [2.0, 2.0]
     """
 
     def once(state):
-        return jnp.array(False), compute()
+        # Behind the barrier the operands depend on whether there is a turn, so that nothing that
+        # is done to them can be moved out of it.
+        _, given = jax.lax.optimization_barrier((state[0], operands))
+        return jnp.array(False), compute(*given)
 
     return jax.lax.while_loop(lambda state: state[0], once, (jnp.any(wanted), otherwise))[1]
 

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 import cattrs
 
+from apo_sim import files
 from apo_sim.errors import InvalidArgument
 from apo_sim.estimate import Estimate
-from apo_sim.files import cannot_write, write_text
 
 Record = TypeVar("Record")
 
@@ -57,9 +57,9 @@ def write_record(argument: str, path: Path, record: Any) -> None:
     """
     content = json.dumps(as_plain(record), indent=1)
     try:
-        write_text(path, content)
+        files.write_text(path, content)
     except OSError as error:
-        raise cannot_write(argument, path, error) from error
+        raise files.cannot_write(argument, path, error) from error
 
 
 def read_record(argument: str, path: Path, kind: type[Record]) -> Record:

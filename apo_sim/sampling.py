@@ -224,6 +224,8 @@ def _binomial(
     # What is not finite has no law; rejection would look for it forever.
     large = ~small & jnp.isfinite(count * share)
     none = jnp.zeros_like(count)
+    # Arrays that are closed over: to carry them into the branches costs more than what the compiler
+    # does of these before it knows whether they are wanted.
     few = if_any(small, lambda: _invert(uniform, jnp.where(small, count, 0.0), share), none)
     many = if_any(large, lambda: _reject(again, uniform, count, share, large), none)
     rarer = jnp.where(small, few, many)

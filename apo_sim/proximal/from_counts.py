@@ -192,7 +192,7 @@ def _nearest_to_centre(
     """
     together = rewards - geometry.shift(dual, rewards, beta, axis=-2)
 
-    def apart():
+    def apart(rewards, groups, together, dual, beta, reward_bound):
         linked = groups.linked
         kept = rewards - geometry.shift(dual[None], rewards[None], beta, linked, axis=-2)
         middle = 0.5 * (jnp.max(kept, axis=0) + jnp.min(kept, axis=0))
@@ -202,4 +202,5 @@ def _nearest_to_centre(
         up = jnp.maximum((middle - reward_bound) - lowest, 0.0)
         return jnp.where(groups.whole, together, kept - down + up)
 
-    return if_any(~groups.whole, apart, together)
+    arrays = rewards, groups, together, dual, beta, reward_bound
+    return if_any(~groups.whole, apart, together, *arrays)
