@@ -30,10 +30,9 @@ def if_any(
             time: the compiler moves it to before the loop.
 
     Example:
-        >>> if_any(
-        ...     jnp.array([False, True]), lambda one: one + 1, jnp.zeros(2), jnp.ones(2)
-        ... ).tolist()
-        [2.0, 2.0]
+        >>> wanted, values = jnp.array([False, True]), jnp.array([1.0, 3.0])
+        >>> if_any(wanted, jnp.square, values, values).tolist()
+        [1.0, 9.0]
     """
 
     def once(state):
