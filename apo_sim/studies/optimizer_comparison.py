@@ -179,73 +179,100 @@ def measure(
     whether the optimiser keeps its state.
     """
     several(seeds)
-    of_lane = {task: setup(task, seed, protocol, optimizers) for task in tasks}
-
-    def run(task: str, stage: str, cells: list[tuple[str, Variant, float]], number: int):
-        """Trainings for all cells (optimiser, variant, learning rate) times all replicates."""
-        found = trainings(
-            of_lane[task],
-            _lanes(cells, optimizers, number, FIRST if stage == "judged" else 0, iterations[task]),
-            iterations=iterations[task],
-            # Quarters, so that all blocks are one program.
-            block=max(1, iterations[task] // 4),
-            configuration={
-                "task": task,
-                "seed": seed,
-                "protocol": dataclasses.asdict(protocol),
-                "optimizers": list(optimizers),
-            },
-            out=None if out is None else Path(out) / f"{task}_{stage}",
-            progress=progress,
-            diverging="report",
-        )
-        return {name: values.reshape(len(cells), number, -1) for name, values in found.items()}
-
-    best_for = sorted({variant.best_for for variant in variants.values()})
     parts = []
-    for task in tasks:
-        grid = np.array([LEAST[task][name] * 2.0 ** np.arange(rates) for name in optimizers])
-        cells = [
-            (name, Variant(alpha), rate)
-            for name, row in zip(optimizers, grid, strict=True)
-            for alpha in best_for
-            for rate in row
-        ]
-        tried = _tried(run(task, "tuning", cells, tuning)).reshape(len(grid), -1, rates)
-        best = np.take_along_axis(grid[:, None], tried.argmin(-1, keepdims=True), -1)[..., 0]
-        taken = np.stack(
-            [best[:, best_for.index(v.best_for)] * v.factor for v in variants.values()], axis=1
-        )
-        cells = [
-            (name, variant, rate)
-            for name, row in zip(optimizers, taken, strict=True)
-            for variant, rate in zip(variants.values(), row, strict=True)
-        ]
-        dims, shape = ("optimizer", "variant", "seed"), (*taken.shape, seeds)
-        found = run(task, "judged", cells, seeds)
-        part = xr.Dataset(
-            {
-                "diverged": (dims, found["diverged"].reshape(shape)),
-                "tried": (("optimizer", "best_for", "number"), tried),
-                "grid": (("optimizer", "number"), grid),
-                "learning_rate": (("optimizer", "variant"), taken),
-            },
-            {
-                "optimizer": list(optimizers),
-                "variant": list(variants),
-                "best_for": best_for,
-                "iteration": 1 + np.arange(iterations[task]),
-            },
-        )
-        for name in KEPT:
-            part[name] = (*dims, "iteration"), found[name].astype(float).reshape(*shape, -1)
-        parts.append(part)
+    for name in tasks:
+        task = _Task(name, tuple(optimizers), iterations[name], protocol, seed, out, progress)
+        tuned = _tuned(task, variants, rates, tuning)
+        parts.append(_judged(task, variants, tuned, seeds))
     data = xr.concat(parts, xr.Variable("task", list(tasks)), join="outer")
     return data.assign_attrs(seed=seed, tuning=tuning, keep_state=protocol.keep_state)
 
 
+Cells = list[tuple[str, Variant, float]]
+"""Optimiser, variant and learning rate of each."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """The trainings of one task."""
+
+    name: str
+    optimizers: tuple[str, ...]
+    iterations: int
+    protocol: Protocol
+    seed: int
+    out: str | Path | None
+    progress: bool
+
+    def trained(
+        self, stage: str, cells: Cells, replicates: int, first: int = 0
+    ) -> dict[str, np.ndarray]:
+        """What all cells times all replicates come to, (cells, replicates, iterations)."""
+        found = trainings(
+            setup(self.name, self.seed, self.protocol, self.optimizers),
+            _lanes(cells, self.optimizers, replicates, first, self.iterations),
+            iterations=self.iterations,
+            # Quarters, so that all blocks are one program.
+            block=max(1, self.iterations // 4),
+            configuration={
+                "task": self.name,
+                "seed": self.seed,
+                "protocol": dataclasses.asdict(self.protocol),
+                "optimizers": list(self.optimizers),
+            },
+            out=None if self.out is None else Path(self.out) / f"{self.name}_{stage}",
+            progress=self.progress,
+            diverging="report",
+        )
+        return {name: values.reshape(len(cells), replicates, -1) for name, values in found.items()}
+
+
+def _tuned(task: _Task, variants: Mapping[str, Variant], rates: int, replicates: int) -> xr.Dataset:
+    """Regret at every learning rate, and the rate that each variant takes."""
+    best_for = sorted({variant.best_for for variant in variants.values()})
+    grid = np.array([LEAST[task.name][name] * 2.0 ** np.arange(rates) for name in task.optimizers])
+    cells = [
+        (name, Variant(alpha), rate)
+        for name, row in zip(task.optimizers, grid, strict=True)
+        for alpha in best_for
+        for rate in row
+    ]
+    tried = _tried(task.trained("tuning", cells, replicates)).reshape(len(grid), -1, rates)
+    best = np.take_along_axis(grid[:, None], tried.argmin(-1, keepdims=True), -1)[..., 0]
+    taken = [best[:, best_for.index(one.best_for)] * one.factor for one in variants.values()]
+    return xr.Dataset(
+        {
+            "tried": (("optimizer", "best_for", "number"), tried),
+            "grid": (("optimizer", "number"), grid),
+            "learning_rate": (("optimizer", "variant"), np.stack(taken, axis=1)),
+        },
+        {"optimizer": list(task.optimizers), "variant": list(variants), "best_for": best_for},
+    )
+
+
+def _judged(
+    task: _Task, variants: Mapping[str, Variant], tuned: xr.Dataset, seeds: int
+) -> xr.Dataset:
+    """The series of every variant at its learning rate, on replicates that no choice has seen."""
+    taken = tuned.learning_rate.values
+    cells = [
+        (name, variant, rate)
+        for name, row in zip(task.optimizers, taken, strict=True)
+        for variant, rate in zip(variants.values(), row, strict=True)
+    ]
+    found = task.trained("judged", cells, seeds, FIRST)
+    dims, shape = ("optimizer", "variant", "seed"), (*taken.shape, seeds)
+    series = {
+        name: ((*dims, "iteration"), found[name].astype(float).reshape(*shape, -1)) for name in KEPT
+    }
+    diverged = {"diverged": (dims, found["diverged"].reshape(shape))}
+    return tuned.assign({**diverged, **series}).assign_coords(
+        iteration=1 + np.arange(task.iterations)
+    )
+
+
 def _lanes(
-    cells: list[tuple[str, Variant, float]],
+    cells: Cells,
     optimizers: Sequence[str],
     replicates: int,
     first: int,
