@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from apo_sim.checks import as_count
 from apo_sim.errors import InvalidArgument
@@ -65,7 +65,9 @@ class BestAgainstWorst:
         winner, loser = (jnp.take_along_axis(drawn, p[None], axis=0)[0] for p in (best, worst))
         return context, winner, loser
 
-    def _one_context(self, score, policy):
+    def _one_context(
+        self, score: Float[Array, " arms"], policy: Float[Array, " arms"]
+    ) -> Float[Array, "arms arms"]:
         n = self.responses
         below = (score[None, :] < score[:, None]) @ policy
         level = (score[None, :] == score[:, None]) @ policy
@@ -73,7 +75,9 @@ class BestAgainstWorst:
 
         # Inclusion-exclusion over "all n responses score within [low, high]", closed or open at
         # either end, gives the probability that the best level is i's and the worst is j's.
-        def within(high, low):
+        def within(
+            high: Float[Array, " arms"], low: Float[Array, " arms"]
+        ) -> Float[Array, "arms arms"]:
             return jnp.maximum(high[:, None] - low[None, :], 0.0) ** n
 
         both = within(upto, below) - within(below, below) - within(upto, upto)
