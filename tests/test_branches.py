@@ -33,7 +33,7 @@ def test_every_run_has_its_own_branch(one):
 def test_what_is_carried_is_not_worked_on_before_it_is_known_to_be_wanted(one, before_the_loop):
     """Control: what is closed over is moved out of the loop, and computed for nothing."""
     shapes = jnp.zeros((8, 3), bool), jnp.zeros((8, 3))
-    text = jax.jit(jax.vmap(one)).lower(*shapes).compile().as_text()
+    text = str(jax.jit(jax.vmap(one)).lower(*shapes).compile().as_text())
     entry = text[text.index("\nENTRY ") :]
     assert "exp" in text and "while" in entry
     calls = [line for line in entry.splitlines() if "exponential" in line]
