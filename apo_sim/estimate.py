@@ -1,6 +1,8 @@
 """A random figure with its interval: what findings are made of, in values and in text."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 FIGURES = ("value", "low", "high")
 
@@ -40,3 +42,18 @@ class Estimate:
     def __format__(self, spec: str) -> str:
         value, low, high = (format(figure, spec or ".4g") for figure in self.figures)
         return f"{value} [{low}, {high}]"
+
+
+def revived(figures: Any) -> tuple[float, float, float]:
+    """Value, lower and upper end of plain data, where None stands for what is infinite.
+
+    Example:
+        >>> revived([0.5, None, 0.6])
+        (0.5, -inf, 0.6)
+    """
+    value, low, high = figures
+    return (
+        math.inf if value is None else value,
+        -math.inf if low is None else low,
+        math.inf if high is None else high,
+    )

@@ -9,7 +9,7 @@ import cattrs
 
 from apo_sim import files
 from apo_sim.errors import InvalidArgument
-from apo_sim.estimate import Estimate
+from apo_sim.estimate import FIGURES, Estimate, revived
 
 Record = TypeVar("Record")
 
@@ -62,19 +62,17 @@ def write_record(argument: str, path: Path, record: Any) -> None:
         raise files.cannot_write(argument, path, error) from error
 
 
-def read_record(argument: str, path: Path, kind: type[Record]) -> Record:
+def read_record(argument: str, path: Path, kind: type[Record], remedy: str) -> Record:
     """The record in a file.
 
     Raises:
         InvalidArgument: names the `argument` that the path comes from; a file that is missing, or
-            of something else.
+            of something else; it ends with the `remedy`.
     """
     try:
         return from_plain(kind, json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise InvalidArgument(
-            argument, str(path), f"cannot be read ({error})", "pass its results.json"
-        ) from error
+        raise InvalidArgument(argument, str(path), f"cannot be read ({error})", remedy) from error
 
 
 def _number(value: Any, _: Any) -> float:
@@ -96,13 +94,13 @@ def _text(value: Any, _: Any) -> str:
 
 
 def _estimate(content: Any, _: Any) -> Estimate:
-    value, low, high = (content.get(name) for name in ("value", "low", "high"))
+    value, *ends = (content.get(name) for name in FIGURES)
+    figures = [_number(value, None), *(end if end is None else _number(end, None) for end in ends)]
+    count = content["n"]
     return Estimate(
-        _number(value, None),
-        -math.inf if low is None else _number(low, None),
-        math.inf if high is None else _number(high, None),
+        *revived(figures),
         _text(content["unit"], None),
-        None if content["n"] is None else _count(content["n"], None),
+        count if count is None else _count(count, None),
     )
 
 

@@ -91,10 +91,10 @@ def test_other_data_are_no_record(content):
 def test_files_say_which_argument_is_at_fault(tmp_path):
     record = Inner("a", 1, None)
     write_record("out", tmp_path / "kept.json", record)
-    assert read_record("results", tmp_path / "kept.json", Inner) == record
+    assert read_record("results", tmp_path / "kept.json", Inner, "look") == record
     (tmp_path / "torn.json").write_text('{"name": "a", "cou')
     for name in ("missing.json", "torn.json"):
-        with pytest.raises(InvalidArgument, match=f"results = .*{name}.* cannot be read"):
-            read_record("results", tmp_path / name, Inner)
+        with pytest.raises(InvalidArgument, match=f"results = .*{name}.* read.*look elsewhere"):
+            read_record("results", tmp_path / name, Inner, "look elsewhere")
     with pytest.raises(InvalidArgument, match=r"out = .* cannot be written"):
         write_record("out", tmp_path / "no folder" / "kept.json", record)

@@ -14,7 +14,7 @@ import numpy as np
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.words import Effort, Origin, Quantifier, Ruling, Variant
 from apo_sim.errors import InvalidArgument
-from apo_sim.estimate import FIGURES, Estimate
+from apo_sim.estimate import FIGURES, Estimate, revived
 from apo_sim.plain_kinds import as_seed, as_text, is_listing, is_mapping, one_of
 
 if TYPE_CHECKING:
@@ -508,21 +508,6 @@ def _paired(fields: dict[str, Any]) -> dict[str, Any]:
     """Fields of a finding that were JSON data, with a tuple of two ends for their list."""
     ends = fields["interval"]
     return fields if ends is None else {**fields, "interval": tuple(ends)}
-
-
-def revived(figures: Any) -> tuple[float, float, float]:
-    """Value, lower and upper end of plain data, where None stands for what is infinite.
-
-    Example:
-        >>> revived([0.5, None, 0.6])
-        (0.5, -inf, 0.6)
-    """
-    value, low, high = figures
-    return (
-        math.inf if value is None else value,
-        -math.inf if low is None else low,
-        math.inf if high is None else high,
-    )
 
 
 def _is_text(value: Any) -> bool:

@@ -181,15 +181,24 @@ def measure(
     several(seeds)
     parts = []
     for name in tasks:
-        task = _Task(name, tuple(optimizers), iterations[name], protocol, seed, out, progress)
+        task = _Task(
+            name=name,
+            of_lane=setup(name, seed, protocol, optimizers),
+            optimizers=tuple(optimizers),
+            iterations=iterations[name],
+            protocol=protocol,
+            seed=seed,
+            out=out,
+            progress=progress,
+        )
         tuned = _tuned(task, variants, rates, tuning)
         parts.append(_judged(task, variants, tuned, seeds))
     data = xr.concat(parts, xr.Variable("task", list(tasks)), join="outer")
     return data.assign_attrs(seed=seed, tuning=tuning, keep_state=protocol.keep_state)
 
 
-Cells = list[tuple[str, Variant, float]]
-"""Optimiser, variant and learning rate of each."""
+# Optimiser, variant and learning rate of each.
+_Cells = list[tuple[str, Variant, float]]
 
 
 @dataclass(frozen=True)
@@ -197,6 +206,7 @@ class _Task:
     """The trainings of one task."""
 
     name: str
+    of_lane: Callable[[dict[str, Any]], dict[str, Any]]
     optimizers: tuple[str, ...]
     iterations: int
     protocol: Protocol
@@ -205,11 +215,11 @@ class _Task:
     progress: bool
 
     def trained(
-        self, stage: str, cells: Cells, replicates: int, first: int = 0
+        self, stage: str, cells: _Cells, replicates: int, first: int = 0
     ) -> dict[str, np.ndarray]:
         """What all cells times all replicates come to, (cells, replicates, iterations)."""
         found = trainings(
-            setup(self.name, self.seed, self.protocol, self.optimizers),
+            self.of_lane,
             _lanes(cells, self.optimizers, replicates, first, self.iterations),
             iterations=self.iterations,
             # Quarters, so that all blocks are one program.
@@ -272,7 +282,7 @@ def _judged(
 
 
 def _lanes(
-    cells: Cells,
+    cells: _Cells,
     optimizers: Sequence[str],
     replicates: int,
     first: int,

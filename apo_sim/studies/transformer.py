@@ -256,8 +256,10 @@ def read(path: str | Path = REFERENCE) -> TransformerResults:
     Raises:
         InvalidArgument: a file that is missing or something else.
     """
-    results = read_record("results", Path(path), TransformerResults)
-    if not results.runs or not all(run.beta and run.rows for run in results.runs):
+    results = read_record("results", Path(path), TransformerResults, "pass its results.json")
+    if not results.runs or not all(
+        run.beta and run.rows and run.end.figures.wins for run in results.runs
+    ):
         raise InvalidArgument(
             "results", str(path), "have no policies to compare", "pass those of a whole study"
         )

@@ -260,7 +260,7 @@ class _Runs:
         file = self.folder / f"{ranker}-{seed}-{one.runs}-{rate:.6g}.json".replace(" ", "-")
         if not file.exists():
             write_record("out", file, self._run(one, ranker, seed, rate))
-        kept = read_record("out", file, _Kept)
+        kept = read_record("out", file, _Kept, "remove it, and the run is made again")
         tick(1)
         figures = kept.expo if one.beyond else kept.hat
         return ContenderRun(name, ranker, seed, rate, kept.pairs, **figures)
@@ -310,10 +310,9 @@ class _Runs:
 
 def _same(file: Path, configuration: PowerSettings) -> None:
     """Refuse a folder of another study."""
-    if file.exists() and read_record("out", file, PowerSettings) != configuration:
-        raise InvalidArgument(
-            "out", str(file.parent), "keeps runs of other settings", "choose another folder"
-        )
+    elsewhere = "choose another folder"
+    if file.exists() and read_record("out", file, PowerSettings, elsewhere) != configuration:
+        raise InvalidArgument("out", str(file.parent), "keeps runs of other settings", elsewhere)
     write_record("out", file, configuration)
 
 
@@ -323,7 +322,14 @@ def read(path: str | Path = SHIPPED) -> PowerResults:
     Raises:
         InvalidArgument: a file that is missing or something else.
     """
-    return read_record("results", Path(path), PowerResults)
+    results = read_record("results", Path(path), PowerResults, "pass its results.json")
+    won = [run.win_rate for run in (*results.search, *results.runs)]
+    whole = results.rates and results.predicted and results.configuration.held_out
+    if not whole or not np.isfinite(won).all():
+        raise InvalidArgument(
+            "results", str(path), "are not those of a whole study", "pass its results.json"
+        )
+    return results
 
 
 def final(results: PowerResults, contender: str, figure: str = "win_rate") -> np.ndarray:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 import apo_sim as apo
 from apo_sim import InvalidArgument, families, testing, theory
 from apo_sim.estimate import Estimate
+from apo_sim.records import write_record
 from apo_sim.studies import transformer
 from apo_sim.studies.wording import sure_sign
 
@@ -198,6 +199,11 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "other.json").write_text("[]")
     with pytest.raises(InvalidArgument, match=r"other.json.* cannot be read"):
         transformer.read(tmp_path / "other.json")
+    results = transformer.read()
+    for without in ({"DPO": [np.array([])]}, {}):
+        write_record("out", tmp_path / "other.json", with_wins(results, without))
+        with pytest.raises(InvalidArgument, match="have no policies to compare"):
+            transformer.read(tmp_path / "other.json")
 
 
 @pytest.mark.llm

@@ -1,6 +1,7 @@
 """The study of a small transformer: what it says of given results, its twin, and a tiny run."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import jax
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 import apo_sim as apo
 from apo_sim.errors import InvalidArgument
 from apo_sim.estimate import Estimate
+from apo_sim.records import write_record
 from apo_sim.studies import _transformer_twin, transformer_power
 from apo_sim.studies._transformer_contenders import COMPARISONS, CONTENDERS, Contender
 from apo_sim.studies.transformer_power import ContenderRun, PowerResults, PowerSettings
@@ -125,10 +127,15 @@ def test_the_finding_says_where_every_contender_ends(results):
     assert len(lines) == 1 + sum(map(len, parts))
 
 
-def test_other_files_are_refused(tmp_path):
+def test_other_files_are_refused(tmp_path, results):
     (tmp_path / "other.json").write_text("[]")
     with pytest.raises(InvalidArgument, match=r"other.json.* cannot be read"):
         transformer_power.read(tmp_path / "other.json")
+    lost = dataclasses.replace(results.runs[0], win_rate=math.nan)
+    for changed in ({"runs": (lost,)}, {"rates": {}}, {"predicted": {}}):
+        write_record("out", tmp_path / "other.json", dataclasses.replace(results, **changed))
+        with pytest.raises(InvalidArgument, match="not those of a whole study"):
+            transformer_power.read(tmp_path / "other.json")
 
 
 def test_the_twins_reward_is_the_win_rate_over_the_reference():
