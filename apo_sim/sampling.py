@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
+from numpy.polynomial import Chebyshev, Polynomial
 
 from apo_sim.branches import if_any, in_one_row
 
@@ -20,6 +22,12 @@ _SMALL_MEAN = 60.0
 _FIRST = 16
 _BLOCK = 8
 _LIMIT = 256
+# artanh(z) / z as a polynomial of z^2, for z up to 1/3.
+_ARTANH = (
+    Chebyshev.interpolate(lambda w: np.arctanh(np.sqrt(w)) / np.sqrt(w), 10, domain=[0.0, 1 / 9])
+    .convert(kind=Polynomial)
+    .coef.tolist()
+)
 # More attempts than any element needs, of which most succeed.
 _ATTEMPTS = 2**16
 # One part in so many of all elements is gathered at a time, of those whose outcome is still open.
@@ -158,7 +166,7 @@ def _along(keys: Array, balls: Array, weights: Array) -> Array:
 
         def again(at, attempts):
             keys = of_rejection[at // rows]
-            return _two_each(keys, attempts * cells + cell, at % rows, weights.dtype)
+            return _two_each(keys, (attempts * cells + cell) * rows + at % rows, weights.dtype)
 
         taken = _binomial(again, uniform_of_cell, left, weight, rest)
         return left - taken, taken
@@ -198,20 +206,20 @@ def binomial(key: Key[Array, ""], count: Counts, success: Counts, failure: Count
     uniform = jax.random.uniform(of_inversion, (count.size,), count.dtype)
 
     def again(at, attempts):
-        return _two_each(jnp.broadcast_to(of_rejection, at.shape), attempts, at, count.dtype)
+        keys = jnp.broadcast_to(of_rejection, at.shape)
+        return _two_each(keys, attempts * count.size + at, count.dtype)
 
     flat = (jnp.ravel(array) for array in (count, success, failure))
     return _binomial(again, uniform, *flat).reshape(count.shape)
 
 
-def _two_each(keys: Array, attempts: Places, places: Places, dtype: Any) -> Array:
-    """Two uniform numbers for every key, with the attempt and the place folded into it."""
+def _two_each(keys: Array, numbers: Places, dtype: Any) -> Array:
+    """Two uniform numbers for every key, with a number folded into it."""
 
-    def one(key, attempt, place):
-        own = jax.random.fold_in(jax.random.fold_in(key, attempt), place)
-        return jax.random.uniform(own, (2,), dtype)
+    def one(key, number):
+        return jax.random.uniform(jax.random.fold_in(key, number), (2,), dtype)
 
-    return jax.vmap(one)(keys, attempts, places).T
+    return jax.vmap(one)(keys, numbers).T
 
 
 def _binomial(
@@ -236,7 +244,7 @@ def _binomial(
 
 def _invert(uniform: Counts, count: Counts, share: Counts) -> Counts:
     """Count the outcomes whose cumulative probability a uniform number exceeds."""
-    none = jnp.exp(count * jnp.log1p(-share))
+    none = jnp.exp(count * _log_of_rest(share))
     odds = share / (1.0 - share)
     all_odds = (count + 1.0) * odds
 
@@ -245,7 +253,7 @@ def _invert(uniform: Counts, count: Counts, share: Counts) -> Counts:
     def look(first, state, outcomes):
         probability, cumulative, passed = state
         for outcome in range(outcomes):
-            passed = passed + (uniform >= cumulative)
+            passed = passed + jnp.where(uniform >= cumulative, 1.0, 0.0)
             probability = probability * (all_odds * (1.0 / (first + outcome + 1.0)) - odds)
             cumulative = cumulative + probability
         return probability, cumulative, passed
@@ -270,6 +278,21 @@ def _invert(uniform: Counts, count: Counts, share: Counts) -> Counts:
     # Rounded otherwise in a loop: what was counted before must not depend on who needs one.
     passed = jnp.where(few < _FIRST, few, if_any(few == _FIRST, to_the_end, few))
     return jnp.minimum(passed, count)
+
+
+def _log_of_rest(share: Counts) -> Counts:
+    """log(1 - share) for a share up to 1/2, within a few roundings.
+
+    A polynomial is worked out for several elements at once, which the processor's library does not
+    do for logarithms, nor the compiler for anything that is fused with one.
+    """
+    # log(1 - x) = -2 artanh(x / (2 - x))
+    ratio = share / (2.0 - share)
+    square = ratio * ratio
+    series = jnp.full_like(share, _ARTANH[-1])
+    for term in _ARTANH[-2::-1]:
+        series = series * square + term
+    return -2.0 * ratio * series
 
 
 def _reject(

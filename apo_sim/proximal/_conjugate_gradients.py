@@ -63,14 +63,16 @@ def solve_by_products(
     left = inverse * (flows.force - flows.times(found))
     near = jnp.minimum(tolerance, _PROGRESS * jnp.max(jnp.abs(left), axis=0))
 
+    def far(state: _State) -> Bool[Array, " batch"]:
+        return jnp.max(jnp.abs(state.left), axis=0) > near
+
     def unfinished(state: _State) -> Bool[Array, ""]:
-        far = jnp.max(jnp.abs(state.left), axis=0) > near
-        return (state.products < _MOST_PRODUCTS) & jnp.any(far)
+        return (state.products < _MOST_PRODUCTS) & jnp.any(far(state))
 
     def improve(state: _State) -> _State:
         product = inverse * flows.times(state.direction)
         curvature = jnp.sum(metric * state.direction * product, axis=0)
-        step = state.length / jnp.where(curvature > 0, curvature, jnp.inf)
+        step = state.length / jnp.where((curvature > 0) & far(state), curvature, jnp.inf)
         left = state.left - step * product
         length = jnp.sum(metric * left**2, axis=0)
         turn = length / jnp.where(state.length > 0, state.length, jnp.inf)

@@ -31,3 +31,7 @@ class Flows(NamedTuple):
     def times(self, x: Scores) -> Scores:
         """The left-hand side at x."""
         return self.diagonal * x - over_rivals(self.rate, x)
+
+    def only(self, wanted: Bool[Array, " batch"]) -> "Flows":
+        """The same, with nothing to be found in the problems that are not wanted."""
+        return self._replace(free=self.free & wanted)

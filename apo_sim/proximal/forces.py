@@ -10,6 +10,9 @@ from jaxtyping import Array, Float
 from apo_sim.losses import Loss
 from apo_sim.losses.loss import Between, from_derivatives_between
 
+# So few rivals are added up by name.
+_FEW = 16
+
 Scores = Float[Array, "arms batch"]
 Pairs = Float[Array, "arms arms batch"]
 
@@ -94,7 +97,9 @@ def over_rivals(pairs: Pairs, weights: Scores | None = None) -> Scores:
         [4.0, 6.0]
     """
     if pairs.shape[-1] > 1:
-        return jnp.sum(pairs if weights is None else pairs * weights[:, None], axis=0)
-    # The compiler adds up along an axis one by one, a product with a vector eight at a time.
+        terms = pairs if weights is None else pairs * weights[:, None]
+        # Along an axis the compiler adds up one by one, and what it adds it works out so, too:
+        # named terms it takes for several problems at once, products with a vector eight at a time.
+        return jnp.sum(terms, axis=0) if len(terms) > _FEW else sum(terms[1:], start=terms[0])
     weights = jnp.ones(pairs.shape[1:], pairs.dtype) if weights is None else weights
     return (weights[:, 0] @ pairs[..., 0])[:, None]

@@ -25,9 +25,9 @@ least R under which Assumption 4.3 leaves every such reward realisable."""
 
 # Bytes that one array of pairs may have, to stay in the cache.
 _CACHE = 2**17
-# A block is as long as the processor's vectors at least, and no longer than pays.
-_SHORTEST, _LONGEST = 8, 64
-# From so many arms on a problem fills the vectors by itself, and its steps are found by products.
+# Problems side by side pay from so many on, and up to so many.
+_SHORTEST, _LONGEST = 16, 64
+# From so many arms on steps are found by products.
 _MANY_ARMS = 24
 _COUNTS = Real(
     "must be counts",
@@ -43,10 +43,9 @@ def _block(arms: int) -> int:
     Every program works on blocks of this one size: another size would be compiled to other
     instructions, and the last bit would depend on how many problems there are.
     """
-    if arms >= _MANY_ARMS:
-        return 1
-    fit = max(_CACHE // (8 * arms**2), _SHORTEST)
-    return min(1 << (fit.bit_length() - 1), _LONGEST)
+    fit = _CACHE // (8 * arms**2)
+    # So large a problem fills the processor's vectors by itself.
+    return min(1 << (fit.bit_length() - 1), _LONGEST) if fit >= _SHORTEST else 1
 
 
 @checked(

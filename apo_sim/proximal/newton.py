@@ -57,7 +57,7 @@ class _State(NamedTuple):
     moved: PerProblem
     done: Bool[Array, " batch"]
     # Whether steps are found by elimination.
-    exact: Bool[Array, ""]
+    exact: Bool[Array, " batch"]
     step: Int[Array, ""]
 
 
@@ -128,7 +128,7 @@ def minimise(
         wall,
         jnp.full_like(wall, jnp.inf),
         jnp.zeros(wall.shape, bool),
-        jnp.array(not by_products),
+        jnp.full(wall.shape, not by_products),
         jnp.zeros((), int),
     )
 
@@ -137,8 +137,8 @@ def minimise(
 
     def improve(state: _State) -> _State:
         new = _newton(loss, problem, state, by_products)
-        kept = jax.tree.map(lambda old, new: jnp.where(state.done, old, new), state[:4], new[:4])
-        return _State(*kept, exact=new.exact, step=state.step + 1)
+        kept = jax.tree.map(lambda old, new: jnp.where(state.done, old, new), state[:5], new[:5])
+        return _State(*kept, step=state.step + 1)
 
     final = jax.lax.while_loop(unfinished, improve, start)
     return final.rewards, jnp.where(final.done, final.moved, jnp.inf)
@@ -197,11 +197,7 @@ def _newton(loss: Loss, problem: _Problem, state: _State, by_products: bool) -> 
     wall, growing = _grown(problem, state)
     flows = _flows(problem, acting, jnp.where(held.top, wall, -wall) - rewards, held)
     if by_products:
-        step = jax.lax.cond(
-            state.exact,
-            lambda: solve_flows(flows, forces(loss, problem.data, rewards).error_in_group),
-            lambda: solve_by_products(flows, _tolerance(state.moved)),
-        )
+        step = _by_products(loss, problem, state, flows)
     else:
         step = solve_flows(flows, acting.error_in_group)
     step = jnp.clip(step, -_LONGEST * wall, _LONGEST * wall)
@@ -214,16 +210,30 @@ def _newton(loss: Loss, problem: _Problem, state: _State, by_products: bool) -> 
     settled = (moved <= enough) & ~growing & last
     if not by_products:
         return _State(new, wall, moved, settled, state.exact, state.step)
+    doubted = settled & ~state.exact & ~state.done
     off = jax.lax.cond(
-        jnp.any(settled) & ~state.exact,
-        lambda: error_bound(_anchored(flows, problem.groups), step, acting.error),
+        jnp.any(doubted),
+        lambda: error_bound(_anchored(flows, problem.groups).only(doubted), step, acting.error),
         lambda: jnp.zeros_like(wall),
     )
-    unsure = settled & (off > _SURE)
+    unsure = doubted & (off > _SURE)
     # After a short step products are as exact as they can be, and another one would be in vain.
     in_vain = unsure & (state.moved <= _short(problem))
-    exact = state.exact | jnp.any(in_vain) | (state.step >= _PATIENCE)
+    exact = state.exact | in_vain | (state.step >= _PATIENCE)
     return _State(new, wall, moved, settled & ~unsure, exact, state.step)
+
+
+def _by_products(loss: Loss, problem: _Problem, state: _State, flows: Flows) -> Scores:
+    """The step by products, and by elimination where those were found wanting."""
+    wanting = state.exact & ~state.done
+    step = solve_by_products(flows.only(~state.exact & ~state.done), _tolerance(state.moved))
+
+    def eliminated():
+        # Worked out again, for it is wanted here alone.
+        noise = forces(loss, problem.data, state.rewards).error_in_group
+        return jnp.where(wanting, solve_flows(flows, noise), step)
+
+    return jax.lax.cond(jnp.any(wanting), eliminated, lambda: step)
 
 
 def _would_let_go(acting: Forces, held: Held, moved: PerProblem) -> Bool[Array, " batch"]:
