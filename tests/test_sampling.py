@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from apo_sim.sampling import binomial, multinomial
+from apo_sim.sampling import _log_of_rest, binomial, multinomial
 
 DRAWS = 100_000
 PROBS = np.array([0.3, 0.001, 0.0, 0.2, 0.15, 0.049, 0.3])
+
+
+@pytest.mark.parametrize("lowest", [-300, -14, -1])
+def test_log_of_the_rest(lowest):
+    share = np.concatenate([10.0 ** np.linspace(lowest, np.log10(0.5), 2_000), [0.0, 0.5]])
+    np.testing.assert_allclose(_log_of_rest(jnp.asarray(share)), np.log1p(-share), rtol=4e-15)
 
 
 def draws(n, p):

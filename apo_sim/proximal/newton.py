@@ -95,8 +95,8 @@ def minimise(
         groups: which arms a chain of comparisons links.
         reward_bound: R of every problem, finite.
         by_products: find steps by conjugate gradients for as long as the last one can be shown to
-            be right, and by elimination after that; of problems with many arms, one at a time, and
-            an arm's weight must be the same against all of its rivals.
+            be right, and by elimination after that; for many arms, and an arm's weight must be the
+            same against all of its rivals.
 
     Returns:
         The rewards, known up to a constant in each group of linked arms, and the length of the

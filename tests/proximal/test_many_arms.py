@@ -65,9 +65,11 @@ def solved(wins, bound=2.0):
     return np.asarray(rewards)
 
 
+# Side by side, and each by itself.
+@pytest.mark.parametrize("arms", [ARMS, 40])
 @pytest.mark.parametrize("kind", KINDS)
-def test_products_and_elimination_agree(kind):
-    wins = drawn(kind, 12)
+def test_products_and_elimination_agree(kind, arms):
+    wins = drawn(kind, 12, arms)
     found, (expected, linked) = solved(wins), by_elimination(wins, 2.0)
     for place in range(len(wins)):
         apart = found[place] - expected[place]
@@ -97,12 +99,16 @@ def test_scipy_finds_no_less(kind):
         assert np.all(np.where(at_wall, gradient * centred <= 1e-12, np.abs(gradient) < 1e-9))
 
 
-def test_a_link_too_weak_for_products_is_found_by_elimination():
-    # Two crowds that met often within, and once each way across.
-    arms, half = 40, 20
-    wins = np.kron(np.eye(2), np.full((half, half), 1e9)) * (1.0 - np.eye(arms))
+def two_crowds(half):
+    """They met often within, and four times across."""
+    wins = np.kron(np.eye(2), np.full((half, half), 1e9)) * (1.0 - np.eye(2 * half))
     wins[0, half], wins[half, 0] = 3.0, 1.0
-    found = solved(wins[None])[0]
+    return wins[None]
+
+
+@pytest.mark.parametrize("half", [ARMS // 2, 20])
+def test_a_link_too_weak_for_products_is_found_by_elimination(half):
+    found = solved(two_crowds(half))[0]
     assert found[0] - found[half] == pytest.approx(np.log(3.0), abs=1e-6)
     np.testing.assert_allclose(found[:half], found[0], atol=1e-6)
 
@@ -199,10 +205,11 @@ def test_sums_of_one_problem_are_those_of_many():
 
 
 def test_a_problem_does_not_depend_on_its_neighbours():
-    """To the last bit, also where fewer than eight stand side by side."""
-    wins = np.concatenate([drawn(kind, 2) for kind in KINDS])
+    """To the last bit, also where some of them need elimination and more steps than others."""
+    assert from_counts._block(ARMS) > 1
+    wins = np.concatenate([two_crowds(ARMS // 2), *(drawn(kind, 3) for kind in KINDS)])
     together = solved(wins)
-    for first, last in ((0, 1), (3, 5), (7, 8)):
+    for first, last in ((0, 1), (1, 2), (3, 5), (7, 8), (2, 19)):
         np.testing.assert_array_equal(solved(wins[first:last]), together[first:last])
 
 
