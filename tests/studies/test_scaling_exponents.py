@@ -42,7 +42,7 @@ def planted(shared: float = 0.3, seeds: int = 60) -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def data() -> xr.Dataset:
-    return scaling_exponents.measure(seeds=40, arms=3, iterations=4, alphas=(0.0, 0.5))
+    return scaling_exponents.measure(seeds=160, arms=3, iterations=4, alphas=(0.0, 0.5))
 
 
 @pytest.mark.parametrize("axis", AXES)

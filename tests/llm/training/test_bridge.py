@@ -135,12 +135,12 @@ def test_shared_win_counts_give_the_policies_of_sampled_steps():
     def weights(t, log_policy):
         cells = apo.Pairwise().cells(problem, log_policy)
         key = jax.random.fold_in(jax.random.key(7), t)
-        counts.append(win_counts(key, cells, problem.context_probs, 2_000))
+        counts.append(win_counts(key, cells, problem.context_probs, 500))
         return counts[-1]
 
     found, _ = adapter(alpha, weights, beta=SAMPLED_BETA)
     table = from_counts(problem, apo.Constant(alpha), counts)
-    assert total_variation(found, table).max() < 0.02
+    assert total_variation(found, table).max() < 0.005
     # Control: other win counts are other policies.
     others = from_counts(problem, apo.Constant(alpha), counts[::-1])
     assert total_variation(found, others).max() > 0.02
