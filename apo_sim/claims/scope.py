@@ -3,8 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any, Protocol, runtime_checkable
 
 from apo_sim.claims.words import Quantifier
 from apo_sim.errors import InvalidArgument
@@ -12,7 +11,17 @@ from apo_sim.plain_kinds import one_of
 
 SHOWN = 7  # so many values are listed one by one
 
-Values = str | float | int | Sequence[float | int | str] | np.ndarray | None
+
+@runtime_checkable
+class AsList(Protocol):
+    """An array; that NumPy makes them is not asked, for `apo-sim claims` does without it."""
+
+    def tolist(self) -> Any:
+        """The numbers of the array."""
+        ...
+
+
+Values = str | float | int | Sequence[float | int | str] | AsList | None
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,8 @@ def _text(name: str, values: Values) -> str | None:
     if isinstance(values, int | float):  # NumPy's float64 is a float
         return _number(values)
     try:
-        listed = [v if isinstance(v, str) else _number(v) for v in np.asarray(values).tolist()]
+        each = list(values.tolist() if isinstance(values, AsList) else values)
+        listed = [v if isinstance(v, str) else _number(v) for v in each]
     except TypeError:
         listed = []
     if not listed:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, TypedDict, TypeVar
 
-import numpy as np
-
 from apo_sim.claims.scope import Scope
 from apo_sim.claims.words import Effort, Origin, Quantifier, Ruling, Variant
 from apo_sim.errors import InvalidArgument
@@ -19,6 +17,7 @@ from apo_sim.plain_kinds import as_seed, as_text, is_listing, is_mapping, one_of
 
 if TYPE_CHECKING:
     import jax
+    import numpy
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -99,8 +98,10 @@ class Study:
 
         return jax.random.fold_in(self.key, index)
 
-    def rng(self, index: int = 0) -> np.random.Generator:
+    def rng(self, index: int = 0) -> "numpy.random.Generator":
         """A NumPy generator from the same seed, claim and `index`."""
+        import numpy as np
+
         return np.random.default_rng([self.seed, zlib.crc32(self.claim.encode()), index])
 
     def sweep_seed(self, index: int = 0) -> int:
@@ -655,8 +656,8 @@ def ratio_of(measured: Any, bound: Any) -> float | None:
     if math.isinf(bound):
         return None if math.isinf(measured) else 0.0
     # A quotient that overflows says as little as one by zero.
-    ratio = np.float64(measured) / np.float64(bound) if bound > abs(measured) / 1e300 else np.inf
-    return float(ratio) if np.isfinite(ratio) else None
+    ratio = float(measured) / float(bound) if bound > abs(measured) / 1e300 else math.inf
+    return ratio if math.isfinite(ratio) else None
 
 
 def plain(value: Any, claim: str, where: str = "") -> Any:
@@ -671,6 +672,7 @@ def plain(value: Any, claim: str, where: str = "") -> Any:
         ClaimError: for NaN, and for what JSON cannot hold.
 
     Example:
+        >>> import numpy as np
         >>> plain({"p": np.array([0.5, np.inf])}, "N2")
         {'p': [0.5, None]}
     """
@@ -686,6 +688,8 @@ def plain(value: Any, claim: str, where: str = "") -> Any:
         return [plain(v, claim, f"{where}[{i}]") for i, v in enumerate(value)]
     # Arrays and scalars of NumPy and JAX.
     if hasattr(value, "__array__") and not isinstance(value, type):
+        import numpy as np
+
         return plain(np.asarray(value).tolist(), claim, where)
     if isinstance(value, int):
         return value

@@ -88,7 +88,7 @@ def test_version(capsys):
     assert status == 0 and out.startswith("apo-sim ")
 
 
-HEAVY = ("jax", "scipy", "xarray", "pandas", "matplotlib")
+HEAVY = ("jax", "numpy", "scipy", "xarray", "pandas", "matplotlib")
 # The last command needs JAX: otherwise this would not see it either.
 PROGRAM = """
 import json, sys
