@@ -307,7 +307,7 @@ class OuterRun:
         if ready:
             stored_parameters.put(network, stored_parameters.read(hat, self._moved()))
             kept = stages.read_json(hat / "log.json")
-            return [from_plain(StepRow, row) for row in kept["steps"]], kept["pairs"]
+            return from_plain(list[StepRow], kept["steps"]), kept["pairs"]
         drawn = len(self.data[-1][0])
         if not self.trainer.objective.anchored:
             self.data = self.data[-1:]

@@ -421,7 +421,7 @@ class ProximalTrainer:
         del at, optimizer  # never two states of an optimiser on the device
         kept, names = stored_parameters.read(folder, _by_name(like)), _by_name(like)
         found = jax.tree.unflatten(jax.tree.structure(like), [kept[name] for name in names])
-        return found, [from_plain(StepRow, row) for row in stages.read_json(folder / "log.json")]
+        return found, from_plain(list[StepRow], stages.read_json(folder / "log.json"))
 
     def _advance(self, at: _Place, still: Any, part: Batch, rate: float) -> tuple[_Place, Any]:
         """Process one part of a batch; the state before it is donated."""
