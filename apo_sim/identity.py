@@ -22,6 +22,7 @@ import inspect
 import re
 import sys
 import types
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
@@ -317,8 +318,8 @@ class _Reading:
         """The class, then the state, as for pickling."""
         yield b"instance"
         yield from self.content(type(value))
-        if hasattr(value, "detach") and hasattr(value, "numpy"):  # a tensor of PyTorch
-            yield from self._array(value.detach().cpu().numpy())
+        if hasattr(type(value), "detach") and hasattr(type(value), "numpy"):
+            yield from self._tensor(value)
             return
         # Nothing tells bare objects apart; within something they stand for "not given".
         if type(value) is object and len(self.above) == 1:
@@ -333,7 +334,8 @@ class _Reading:
             return
         maker, given = parts[:2]
         state, entries, items = (*parts[2:], None, None, None)[:3]
-        if given[:1] != (type(value),):
+        # By what they are: parts have notions of equality of their own, or none.
+        if not (given and given[0] is type(value)):
             yield from self.content(maker)
         yield from self.content([part for part in given if part is not type(value)])
         if isinstance(state, dict):
@@ -342,7 +344,19 @@ class _Reading:
             } or None
         yield from self.content(state)
         yield from self.content(list(entries or ()))
-        yield from self._mapping(dict(items or ()))
+        if isinstance(value, OrderedDict):
+            yield from self.content(list(items or ()))
+        else:
+            yield from self._mapping(dict(items or ()))
+
+    def _tensor(self, value: Any) -> Iterator[bytes]:
+        """A tensor of PyTorch's; NumPy lacks some of its short floats, which single ones hold."""
+        values = value.detach().cpu()
+        yield f"tensor {values.dtype}".encode()
+        try:
+            yield from self._array(values.numpy())
+        except TypeError:
+            yield from self._array(values.float().numpy())
 
 
 _DESCRIPTORS = (

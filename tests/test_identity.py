@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas
 import pytest
 
 import apo_sim as apo
@@ -78,6 +79,43 @@ class Listed(list):
 
 class Number(float):
     sign = 1.0
+
+
+class Tensor:
+    """A tensor of PyTorch's in a precision that NumPy lacks, as far as it is looked at."""
+
+    dtype = "torch.bfloat16"
+
+    def __init__(self, values: Any, known: bool = False):
+        self.values, self.known = values, known
+
+    def detach(self) -> "Tensor":
+        return self
+
+    cpu = detach
+
+    def float(self) -> "Tensor":
+        return Tensor(self.values, known=True)
+
+    def numpy(self) -> np.ndarray:
+        if not self.known:
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return np.array(self.values, np.float32)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("takes the way of tensors")
+
+
+class Anything:
+    """Has an attribute of every name, as clients of remote services do."""
+
+    def __init__(self, setting: Any):
+        self.setting = setting
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self.setting
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,7 +184,11 @@ OTHERS: dict[str, tuple[Any, Any]] = {
     "named tuple": (Pair(1, 2), Pair(1, 3)),
     "queue": (deque([1]), deque([2])),
     "factory": (defaultdict(int, a=1), defaultdict(float, a=1)),
-    "order": (OrderedDict(a=1, b=2), OrderedDict(a=1, b=3)),
+    "ordered": (OrderedDict(a=1, b=2), OrderedDict(a=1, b=3)),
+    "order": (OrderedDict(a=1, b=2), OrderedDict(b=2, a=1)),
+    "table": (pandas.DataFrame({"a": [1]}), pandas.DataFrame({"a": [2]})),
+    "weights in bfloat16": (Tensor([1.0, 2.0]), Tensor([1.0, 3.0])),
+    "any attribute": (Anything(1), Anything(2)),
     "content of a list of one's own": (Listed([1]), Listed([2])),
     "random state": (np.random.default_rng(0), np.random.default_rng(1)),
     "path": (Path("a"), Path("b")),
