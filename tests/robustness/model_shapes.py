@@ -516,8 +516,8 @@ def write_gguf(
     if model.tokenizer.template is not None:
         writer.add_chat_template(model.tokenizer.template)
     for name, value in (fields or {}).items():
-        kind = {str: writer.add_string, int: writer.add_uint32, bool: writer.add_bool}[type(value)]
-        kind(name, value)
+        kinds = {str: writer.add_string, int: writer.add_uint32, bool: writer.add_bool}
+        (kinds | {float: writer.add_float32})[type(value)](name, value)
     for name, tensor in _checkpoint.weights(model.network).items():
         if name.endswith(("q_proj.weight", "k_proj.weight")):
             halves = tensor.reshape(-1, 2, config.head_dim // 2, config.embed_dim)
@@ -649,6 +649,7 @@ REFUSED = [
     Refused("another activation than SiLU", "hidden_act", changed(hidden_act="relu")),
     Refused("biases", "attention_bias", changed(attention_bias=True)),
     Refused("biases", "mlp_bias", changed(mlp_bias=True)),
+    Refused("attention in both directions", "is_causal", changed(is_causal=False)),
     Refused(
         "quantised folders (GPTQ, AWQ, bitsandbytes, FP8)",
         "quantization_config",
@@ -682,6 +683,11 @@ REFUSED = [
         "GGUF with experts (Mixtral)",
         "expert_count",
         gguf_with(fields={"llama.expert_count": 8}),
+    ),
+    Refused(
+        "GGUF with attention in both directions",
+        "attention.causal",
+        gguf_with(fields={"llama.attention.causal": False}),
     ),
     Refused(
         "GGUF with rotations of no published Llama",

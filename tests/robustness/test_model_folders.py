@@ -484,10 +484,30 @@ def test_a_gguf_file_behind_a_link_keeps_its_name(tmp_path):
         ({"llama.attention.key_length": 16}, "q_proj|k_proj"),
         ({"llama.rope.dimension_count": 2}, "dimension_count"),
         ({"llama.rope.scaling.type": "yarn"}, "rope.scaling.type"),
+        ({"llama.rope.scaling.attn_factor": 1.5}, "attn_factor"),
+        ({"llama.rope.scale_linear": 0.0}, "scale_linear"),
     ],
 )
 def test_gguf_fields_that_cannot_be_used_are_named(tmp_path, fields, said):
     assert re.search(said, refused(model_shapes.gguf_with(fields=fields)(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "factor"),
+    [
+        ({}, None),
+        ({"scaling.factor": 4.0}, 4.0),
+        ({"scale_linear": 4.0}, 4.0),
+        ({"scaling.factor": 4.0, "scale_linear": 2.0, "scaling.type": "linear"}, 4.0),
+        ({"scaling.factor": 4.0, "scaling.type": "none"}, None),
+    ],
+)
+def test_rotations_are_slowed_down_by_a_factor_as_in_llama_cpp(tmp_path, fields, factor):
+    """Its src/llama-model.cpp: the type is linear if none is given, and the factor had a name."""
+    given = {f"llama.rope.{name}": value for name, value in fields.items()}
+    config = loading.load(model_shapes.gguf_with(fields=given)(tmp_path)).network.config
+    slowed = (("rope_type", "linear"), ("factor", factor))
+    assert config.rope_scaling == (() if factor is None else slowed)
 
 
 def test_a_folder_that_cannot_be_written_is_named(whole, tmp_path):

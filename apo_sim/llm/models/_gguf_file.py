@@ -94,7 +94,9 @@ def _check_computed(path: Path, fields: dict[str, Any], tensors: dict[str, Any])
     head = fields.get(f"{kind}.attention.key_length") or _head(fields, kind)
     for name, fine in (
         (f"{kind}.rope.scaling.type", ("none", "linear")),
+        (f"{kind}.rope.scaling.attn_factor", (1.0,)),
         (f"{kind}.rope.dimension_count", (head,)),
+        (f"{kind}.attention.causal", (True,)),
         (f"{kind}.attention.value_length", (head,)),
         (f"{kind}.expert_count", (0,)),
         ("split.count", (0, 1)),
@@ -155,9 +157,13 @@ def _head(fields: dict[str, Any], kind: str) -> int:
 
 
 def _scaling(fields: dict[str, Any], kind: str) -> tuple[tuple[str, Any], ...]:
-    if fields.get(f"{kind}.rope.scaling.type", "none") == "none":
+    """As llama.cpp has it: linear where there is a factor, under its name or a former one."""
+    found = fields.get(f"{kind}.rope.scaling.type")
+    names = [f"{kind}.rope.scaling.factor", f"{kind}.rope.scale_linear"]
+    given = [name for name in names if name in fields]
+    if found == "none" or (found is None and not given):
         return ()
-    return (("rope_type", "linear"), ("factor", _number(f"{kind}.rope.scaling.factor", fields)))
+    return (("rope_type", "linear"), ("factor", _number((given or names)[0], fields)))
 
 
 def _number(name: str, fields: dict[str, Any], default: Any = None) -> float:

@@ -60,6 +60,7 @@ _COMPUTED = {
     "hidden_act": ("silu", "swish"),
     "attention_bias": (False, None),
     "mlp_bias": (False, None),
+    "is_causal": (True, None),
     "quantization_config": (None,),
 }
 # Of a file of weights that is written, as transformers has long had it; a larger tensor is alone.
