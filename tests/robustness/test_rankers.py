@@ -4,6 +4,7 @@ import dataclasses
 import json
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -181,6 +182,23 @@ def test_a_single_response_makes_no_pair():
 def test_scores_that_are_no_real_numbers_are_refused(scores):
     with pytest.raises(InvalidArgument, match="2 finite numbers"):
         check_scores(scores, ["a", "b"])
+
+
+def test_scores_in_the_precisions_of_reward_models_are_read():
+    scores = [0.5, -2.0]
+    for dtype in (jnp.bfloat16, jnp.float16, jnp.float32):
+        assert check_scores(jnp.asarray(scores, dtype), ["a", "b"]).tolist() == scores
+
+
+def test_scores_say_themselves_why_they_cannot_be_read():
+    class Tensor:
+        def __array__(self, *args: Any, **options: Any) -> np.ndarray:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+
+    with pytest.raises(
+        InvalidArgument, match=r"2 finite numbers \(Can.t call .*grad\.\); let"
+    ):
+        check_scores(Tensor(), ["a", "b"])
 
 
 def test_what_is_no_function_accepts_nothing():

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,8 +98,10 @@ def read(path: str | Path, name: str = "prompts") -> list[Prompt]:
         ...
         apo_sim.errors.InvalidArgument: prompts = 'missing.jsonl' does not exist; pass a JSONL file
     """
-    if not files.as_path(name, path).is_file():
-        raise InvalidArgument(name, str(path), "does not exist", "pass a JSONL file")
+    file = files.as_path(name, path)
+    if not file.is_file():
+        problem = "is not a file" if file.exists() else "does not exist"
+        raise InvalidArgument(name, str(path), problem, "pass a JSONL file")
     lines = files.read_text(name, path).split("\n")
     found = [
         _line(name, f"line {number} of {path}", line)
@@ -115,7 +117,9 @@ def as_prompts(name: str, given: Any) -> list[Prompt]:
     """Prompts from a path, or from texts and prompts in a list."""
     if isinstance(given, str | Path):
         return read(given, name)
-    if not isinstance(given, Iterable):
+    # Mappings and tables would give their keys, and sets another order in every process.
+    unfit = isinstance(given, Mapping | Set) or hasattr(given, "columns")
+    if unfit or not isinstance(given, Iterable):
         raise InvalidArgument(name, given, "are not prompts", "pass a JSONL file or a list")
     found = [prompt if isinstance(prompt, Prompt) else Prompt(prompt) for prompt in given]
     if not found:

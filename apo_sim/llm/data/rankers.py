@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from apo_sim.checks import as_function, check_positive, check_single
+from apo_sim.checks import as_function, check_positive, check_single, concrete
 from apo_sim.errors import InvalidArgument, UnknownName
 from apo_sim.llm.data._instruction_settings import (
     SETTINGS,
@@ -281,17 +281,20 @@ def check_scores(scores: Any, responses: Sequence[Any]) -> np.ndarray:
     Raises:
         InvalidArgument: anything else.
     """
+    why = ""
     try:
-        given = np.asarray(scores)
-        plain = given.dtype.kind in "fiub" and not np.ma.is_masked(scores)
-        found = given.astype(float) if plain else np.array(math.nan)
-    except (TypeError, ValueError, OverflowError):
-        found = np.array(math.nan)
+        given = concrete(scores)
+        if given is None or given.dtype.kind not in "fiub" or np.ma.is_masked(scores):
+            given = np.array(math.nan)
+        found = given.astype(float)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        # A tensor of PyTorch's says itself why it is none of NumPy's, and what to do.
+        found, why = np.array(math.nan), f" ({error})"
     if found.shape != (len(responses),) or not np.isfinite(found).all():
         raise InvalidArgument(
             "scores",
             scores,
-            f"are not {len(responses)} finite numbers",
+            f"are not {len(responses)} finite numbers{why}",
             "let the ranker return one for each response",
         )
     return found

@@ -4,6 +4,7 @@ import json
 
 import jax.numpy as jnp
 import numpy as np
+import pandas
 import pytest
 
 import apo_sim as apo
@@ -85,6 +86,23 @@ def test_lines_that_are_no_prompts_are_named(tmp_path, line, said):
     with pytest.raises(InvalidArgument, match=said) as caught:
         prompts.read(file)
     assert "line 1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"prompt": ["a", "b"]}, pandas.DataFrame({"prompt": ["a"]}), {"a", "b"}, {"a": 1}.keys()],
+)
+def test_what_would_give_other_texts_or_another_order_is_no_list_of_prompts(given):
+    with pytest.raises(InvalidArgument, match=r"prompts = .* are not prompts; pass a JSONL file"):
+        prompts.as_prompts("prompts", given)
+    # Control: what has its texts in order is one, whatever its class.
+    for texts in (("a", "b"), pandas.Series(["a", "b"]), np.array(["a", "b"]), iter("ab")):
+        assert [prompt.text for prompt in prompts.as_prompts("prompts", texts)] == ["a", "b"]
+
+
+def test_a_folder_is_no_file_of_prompts(tmp_path):
+    with pytest.raises(InvalidArgument, match=r"is not a file; pass a JSONL file"):
+        prompts.read(tmp_path)
 
 
 def test_rankers_that_misbehave_are_named():
