@@ -195,9 +195,7 @@ def test_scores_say_themselves_why_they_cannot_be_read():
         def __array__(self, *args: Any, **options: Any) -> np.ndarray:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
 
-    with pytest.raises(
-        InvalidArgument, match=r"2 finite numbers \(Can.t call .*grad\.\); let"
-    ):
+    with pytest.raises(InvalidArgument, match=r"2 finite numbers \(Can.t call .*grad\.\); let"):
         check_scores(Tensor(), ["a", "b"])
 
 
