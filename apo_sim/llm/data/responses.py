@@ -24,6 +24,8 @@ from apo_sim.llm.models.loading import Model
 from apo_sim.llm.models.meshes import evenly, fetched, local_mesh
 
 _COLDEST = 1e-6
+# What opens the thinking of a response, in the models that think.
+_THINKING = "<think>"
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Response:
     Attributes:
         tokens: as drawn, without the token that ends it.
         ended: whether it ended by itself, and not by the longest length.
-        text: decoded.
+        text: decoded; of a response whose `<think>` the chat template has written, with that.
         end: the token that ended it; None: the model's usual one.
     """
 
@@ -191,14 +193,18 @@ class Sampler:
             there[place:] = np.arange(settings.max_prompt) >= begin
         state = nnx.state(self.model.network) if self._own is None else self._own
         drawn = self._drawn(state, asked, there, jax.random.key(as_seed("seed", seed)))
-        return [self._response(tokens) for tokens in np.asarray(drawn)[: len(prompts)]]
+        found = np.asarray(drawn)[: len(prompts)]
+        return [self._response(*both) for both in zip(prompts, found, strict=True)]
 
-    def _response(self, tokens: np.ndarray) -> Response:
+    def _response(self, prompt: str, tokens: np.ndarray) -> Response:
         tokenizer, ends = self.model.tokenizer, np.isin(tokens, self.model.tokenizer.ends)
         ended = bool(ends.any())
         length = int(ends.argmax()) if ended else len(tokens)
         own = tuple(map(int, tokens[:length]))
-        return Response(own, ended, tokenizer.decode(own), int(tokens[length]) if ended else None)
+        # Without it, one that is cut while it thinks reads as an answer (vllm #13125).
+        opened = _THINKING if tokenizer.prompt(prompt).rstrip().endswith(_THINKING) else ""
+        text = opened + tokenizer.decode(own)
+        return Response(own, ended, text, int(tokens[length]) if ended else None)
 
 
 def seed_of(*numbers: int) -> int:

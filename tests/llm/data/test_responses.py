@@ -11,6 +11,8 @@ import scipy.stats
 
 from apo_sim import InvalidArgument
 from apo_sim.llm import Sampling
+from apo_sim.llm.data.prompts import Prompt
+from apo_sim.llm.data.rankers import Verifiable
 from apo_sim.llm.data.responses import Response, Sampler
 from apo_sim.llm.models import tiny
 from apo_sim.llm.models.text import Tokenizer
@@ -165,6 +167,28 @@ def test_any_of_several_ends_ends_a_response_and_is_kept():
         last = (response.end,) if response.ended else ()
         assert source.ended(response, 1) == (*response.tokens, *last)
     assert source.ended(Response((5,), True, "w3"), 1) == (5, 1)  # kept before ends were
+
+
+@pytest.mark.parametrize(
+    ("template", "opened"),
+    [
+        ("{{ messages[0].content }} <think>\n", "<think>"),
+        ("<think> </think> w9", ""),
+        (None, ""),
+    ],
+)
+def test_thinking_that_the_template_opens_is_part_of_the_text(template, opened):
+    """As in DeepSeek-R1 and its children: vllm-project/vllm #13125, renderers #137."""
+    model = with_tokenizer(template=template)
+    with jax.enable_x64(False):
+        sampler = Sampler(model, Sampling(1, 1.0, 1.0, max_tokens=4, max_prompt=12, batch=20))
+        drawn = sampler.draw(["w3"] * 20, 0)
+    for response in drawn:
+        assert response.text == opened + model.tokenizer.decode(response.tokens)
+    # A response that is cut while it thinks is no answer.
+    prompt = Prompt("?", ("punctuation:no_comma",), ({},))
+    scores = Verifiable().scores(prompt, [response.text for response in drawn if response.tokens])
+    assert set(scores) == {0.0 if opened else 1.1}
 
 
 def test_prompts_that_are_no_batch_are_refused(sampler):
