@@ -100,7 +100,7 @@ def known(name: str, value: Any) -> np.ndarray | None:
         values = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidArgument(name, value, "is not an array", "pass numbers") from error
-    if values.dtype.kind not in "fiu":
+    if values.dtype.kind not in "fiu" or values.dtype.itemsize > 8:  # of which JAX has none
         return concrete(as_array(name, value))
     return values if values.dtype.kind == "f" else values.astype(float)
 

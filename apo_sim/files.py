@@ -60,6 +60,8 @@ machine; pass a local folder, and copy it from there
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write a file in one step: a reader sees the old content or the new, never a part.
 
+    A device or a pipe is written to, and stays what it is.
+
     Raises:
         OSError: if the file cannot be written; what was there stays.
 
@@ -71,6 +73,9 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         ('all of it', 1)
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         temporary.write_bytes(content)

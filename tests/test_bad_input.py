@@ -387,6 +387,11 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
         "reward_bound",
         ("shape (2,) is not a single number", "pass one"),
     ),
+    "reward_bound more precise than any of JAX's": (
+        lambda: sample(reward_bound=np.longdouble(2)),
+        "reward_bound",
+        ("2.0", "pass numbers"),
+    ),
     "reward_bound a string": (lambda: sample(reward_bound="2"), "reward_bound", ("'2'",)),
     "unknown output": (
         lambda: run(output="befor"),

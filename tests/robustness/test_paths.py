@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,19 @@ def test_a_path_that_leads_nowhere_is_named(home, out):
         sweep(out=out, **SMALL)
     with pytest.raises(InvalidArgument, match=r"out = .*(?:leads nowhere|cannot be)"):
         validate(["fake-false"], out=out, jobs=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_is_written_to_and_stays_one(home):
+    """What is put in the place of /dev/null takes it away from everybody."""
+    pipe, found = home / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    files.write_bytes(pipe, b"all of it")
+    assert pipe.is_fifo() and os.listdir(home) == ["pipe"]
+    reader.join(10)
+    assert found == [b"all of it"]
 
 
 @pytest.mark.parametrize("name", ["runs[/b]", "[red]x", "a:bug:b", os.fsdecode(b"not text \xff")])

@@ -113,7 +113,11 @@ class Scores:
         """
         marks = {metric: found.tolist() for metric, found in self.metrics.items()}
         found = {"benchmark": self.benchmark, "metrics": marks}
-        files.write_text(files.as_path("path", path), json.dumps(found, indent=1) + "\n")
+        place = files.as_path("path", path)
+        try:
+            files.write_text(place, json.dumps(found, indent=1) + "\n")
+        except OSError as error:
+            raise files.cannot_write("path", place, error) from error
 
     @classmethod
     def read(cls, path: str | Path) -> "Scores":
@@ -129,10 +133,12 @@ class Scores:
                 as_text("metric", metric): np.array(marks, float)
                 for metric, marks in found["metrics"].items()
             }
-            if not metrics or any(marks.ndim != 2 for marks in metrics.values()):
+            (shape,) = {marks.shape for marks in metrics.values()}
+            within = all(np.all((marks >= 0.0) & (marks <= 1.0)) for marks in metrics.values())
+            if len(shape) != 2 or 0 in shape or not within:
                 raise ValueError
             return cls(as_text("benchmark", found["benchmark"]), metrics)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidArgument(
                 "path", str(path), "holds no scores", "pass a file that Scores.write wrote"
             ) from error

@@ -37,15 +37,25 @@ def logged_pairs(folder: str | Path) -> list[Preference]:
         A list of `Preference`.
 
     Raises:
-        InvalidArgument: a folder without pairs.
+        InvalidArgument: a folder without pairs, or with pairs that are damaged.
     """
     place = as_path("folder", folder)
-    stages = sorted(place.glob("iteration-*/pairs"), key=lambda path: int(path.parent.name[10:]))
+    found = place.glob("iteration-*/pairs")
+    numbered = {path.parent.name.removeprefix("iteration-"): path for path in found}
+    stages = [numbered[t] for t in sorted(filter(str.isdecimal, numbered), key=int)]
     if not stages:
         raise InvalidArgument(
             "folder", str(place), "has no pairs", "pass the folder that was given as out="
         )
-    return [pair for stage in stages for pair in stored.read(stage)]
+    try:
+        return [pair for stage in stages for pair in stored.read(stage)]
+    except (OSError, ValueError, TypeError) as error:
+        raise InvalidArgument(
+            "folder",
+            str(place),
+            f"has pairs that cannot be read ({error})",
+            "run fine_tune in it again, which computes what is damaged",
+        ) from error
 
 
 @checks_itself

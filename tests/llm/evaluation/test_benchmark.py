@@ -109,9 +109,25 @@ def test_scores_come_back_from_their_file(tmp_path):
     assert (
         again.benchmark == "one" and (again.metrics["correct"] == scores.metrics["correct"]).all()
     )
-    (tmp_path / "scores.json").write_text('{"benchmark": "one", "metrics": {"correct": [1]}}')
+
+
+@pytest.mark.parametrize(
+    "marks", ["[1]", "[[]]", "[[2.0]]", "[[NaN]]", "[[null]]", "[[1], [1, 0]]", "[" * 100_000]
+)
+def test_a_file_of_other_numbers_than_marks_holds_no_scores(tmp_path, marks):
+    file = tmp_path / "scores.json"
+    file.write_text(f'{{"benchmark": "one", "metrics": {{"correct": {marks}}}}}')
     with pytest.raises(InvalidArgument, match="holds no scores"):
-        Scores.read(tmp_path / "scores.json")
+        Scores.read(file)
+    file.write_text('{"benchmark": "one", "metrics": {"a": [[1, 0]], "b": [[1]]}}')
+    with pytest.raises(InvalidArgument, match="holds no scores"):
+        Scores.read(file)
+
+
+@pytest.mark.parametrize("place", ["missing/scores.json", "."])
+def test_a_place_that_takes_no_scores_is_named(tmp_path, place):
+    with pytest.raises(InvalidArgument, match=r"path = .* cannot be written \("):
+        Scores("one", {"correct": np.ones((1, 3))}).write(tmp_path / place)
 
 
 def test_what_does_not_pair_is_not_compared():

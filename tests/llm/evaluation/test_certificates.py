@@ -97,7 +97,12 @@ def test_pairs_of_a_run_are_read_in_order(tmp_path):
             lambda draft, pair=pair: stored.write(draft, [pair]),
             "test",
         )
+    (tmp_path / "iteration-2 (copy)" / "pairs").mkdir(parents=True)
     assert logged_pairs(tmp_path) == expected
+    for damage in ("", "[[1]]", "7"):
+        (tmp_path / "iteration-2" / "pairs" / "pairs.json").write_text(damage)
+        with pytest.raises(InvalidArgument, match=r"folder = .* has pairs that cannot be read"):
+            logged_pairs(tmp_path)
 
 
 def test_bad_input_is_named(tmp_path):
