@@ -2,6 +2,7 @@
 
 import json
 import math
+import types
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,8 +28,10 @@ def as_plain(record: Any) -> Any:
     return _CONVERTER.unstructure(record)
 
 
-def from_plain(kind: type[Record], content: Any) -> Record:
+def from_plain(kind: type[Record] | types.GenericAlias, content: Any) -> Record:
     """The record of some data: other fields than its own are refused, and values of other types.
+
+    The kind may be a list of records, as `list[Estimate]`, which is no class to Python.
 
     Raises:
         ValueError: for data that are not of this kind.
@@ -42,7 +45,7 @@ def from_plain(kind: type[Record], content: Any) -> Record:
         ValueError: this is no record of kind Estimate: '0.5' is no number
     """
     try:
-        return _CONVERTER.structure(content, kind)
+        return _CONVERTER.structure(content, kind)  # type: ignore[arg-type]
     except Exception as error:  # whatever it stumbles over is part of the data
         name = getattr(kind, "__name__", str(kind))
         raise ValueError(f"this is no record of kind {name}: {error}") from error
@@ -62,17 +65,18 @@ def write_record(argument: str, path: Path, record: Any) -> None:
         raise files.cannot_write(argument, path, error) from error
 
 
-def read_record(argument: str, path: Path, kind: type[Record], remedy: str) -> Record:
+def read_record(argument: str, path: str | Path, kind: type[Record], remedy: str) -> Record:
     """The record in a file.
 
     Raises:
         InvalidArgument: names the `argument` that the path comes from; a file that is missing, or
             of something else; it ends with the `remedy`.
     """
+    place = files.as_path(argument, path)
     try:
-        return from_plain(kind, json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise InvalidArgument(argument, str(path), f"cannot be read ({error})", remedy) from error
+        return from_plain(kind, json.loads(place.read_bytes().decode("utf-8-sig")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidArgument(argument, str(place), f"cannot be read ({error})", remedy) from error
 
 
 def _number(value: Any, _: Any) -> float:

@@ -47,6 +47,7 @@ outer = st.builds(
 def test_what_is_written_is_read(record):
     content = json.loads(json.dumps(as_plain(record), allow_nan=False))
     assert from_plain(Outer, content) == record
+    assert from_plain(list[Outer], [content, content]) == [record] * 2
 
 
 @given(estimates, st.sampled_from(["value", "low", "high"]))
@@ -88,13 +89,18 @@ def test_other_data_are_no_record(content):
             from_plain(kind, content)
 
 
-def test_files_say_which_argument_is_at_fault(tmp_path):
+def test_files_say_which_argument_is_at_fault(tmp_path, monkeypatch):
     record = Inner("a", 1, None)
     write_record("out", tmp_path / "kept.json", record)
     assert read_record("results", tmp_path / "kept.json", Inner, "look") == record
     (tmp_path / "torn.json").write_text('{"name": "a", "cou')
-    for name in ("missing.json", "torn.json"):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    for name in ("missing.json", "torn.json", "deep.json"):
         with pytest.raises(InvalidArgument, match=f"results = .*{name}.* read.*look elsewhere"):
             read_record("results", tmp_path / name, Inner, "look elsewhere")
+    # Wherever it lies for the user, and whatever an editor has put before it.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "kept.json").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "kept.json").read_bytes())
+    assert read_record("results", "~/kept.json", Inner, "look") == record
     with pytest.raises(InvalidArgument, match=r"out = .* cannot be written"):
         write_record("out", tmp_path / "no folder" / "kept.json", record)

@@ -256,7 +256,7 @@ def read(path: str | Path = REFERENCE) -> TransformerResults:
     Raises:
         InvalidArgument: a file that is missing or something else.
     """
-    results = read_record("results", Path(path), TransformerResults, "pass its results.json")
+    results = read_record("results", path, TransformerResults, "pass its results.json")
     if not results.runs or not all(
         run.beta and run.rows and run.end.figures.wins for run in results.runs
     ):

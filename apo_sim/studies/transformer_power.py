@@ -322,7 +322,7 @@ def read(path: str | Path = SHIPPED) -> PowerResults:
     Raises:
         InvalidArgument: a file that is missing or something else.
     """
-    results = read_record("results", Path(path), PowerResults, "pass its results.json")
+    results = read_record("results", path, PowerResults, "pass its results.json")
     won = [run.win_rate for run in (*results.search, *results.runs)]
     whole = results.rates and results.predicted and results.configuration.held_out
     if not whole or not np.isfinite(won).all():
