@@ -6,10 +6,14 @@ response is judged one way now and another way later. Here every setting is aske
 
 import importlib
 import inspect
+import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from apo_sim.errors import InvalidArgument
+
+# How often a class is asked what it makes of its settings, to see that it is always the same.
+_TRIES = 8
 
 # From what is wrong to whether a value is right.
 Kind = tuple[str, Callable[[Any], bool]]
@@ -129,7 +133,10 @@ length_constraints:number_words; pass 'less than' or 'at least'
 
 
 def check_signature(name: str, verifier: type, given: Mapping[str, Any]) -> None:
-    """Refuse settings that the class of an instruction does not know, or lacks and would draw.
+    """Refuse settings that the class of an instruction does not know, or would draw others for.
+
+    It draws what is below its range, and now and then what is zero or empty; which, its code alone
+    says. So it is asked several times.
 
     Args:
         name: of an instruction of IFBench, whose settings are not listed here.
@@ -137,7 +144,7 @@ def check_signature(name: str, verifier: type, given: Mapping[str, Any]) -> None
         given: settings.
 
     Raises:
-        InvalidArgument: a setting that is missing or unknown.
+        InvalidArgument: a setting that is missing, out of its range, or unknown.
 
     Example:
         >>> from apo_sim.llm.data._verifiers import of_ifbench
@@ -161,6 +168,31 @@ def check_signature(name: str, verifier: type, given: Mapping[str, Any]) -> None
                 f"has {setting!r}, which {name} does not accept",
                 f"pass {', '.join(wanted) or 'no settings'}",
             )
+    try:
+        built = {_built(verifier, name, found, seed) for seed in range(_TRIES)}
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InvalidArgument(
+            "kwargs", found, f"cannot be used by {name} ({error})", "pass such as IFBench's own"
+        ) from None
+    if len(built) > 1:
+        raise InvalidArgument(
+            "kwargs",
+            found,
+            f"has a setting in whose place {name} draws another",
+            "pass numbers above 0 and texts that are not empty",
+        )
+
+
+def _built(verifier: type, name: str, found: Mapping[str, Any], seed: int) -> str:
+    """What the class of an instruction makes of its settings, at this state of chance."""
+    kept = random.getstate()
+    random.seed(seed)
+    try:
+        made: Any = verifier(name)
+        made.build_description(**found)
+    finally:
+        random.setstate(kept)
+    return repr(sorted(vars(made).items()))
 
 
 def given_settings(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Rankers: what says how good the responses to a prompt are."""
 
+import functools
 import importlib
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -130,13 +132,8 @@ def followed(prompt: Prompt, response: str) -> tuple[np.ndarray, np.ndarray]:
             prompt=prompt.text,
             instruction_registry=verifiers(),
         )
-    except LookupError as error:  # of NLTK, by instructions of IFBench
-        raise InvalidArgument(
-            "instructions",
-            prompt.instructions,
-            "need NLTK data that are not installed",
-            f"{_NLTK}, or leave such prompts out",
-        ) from error
+    except LookupError as error:
+        raise _without_data(prompt.instructions, error) from error
     if not verdicts:  # there is no answer, or it is still to come after the thinking
         nothing = np.zeros(len(prompt.instructions), bool)
         return nothing, nothing
@@ -160,13 +157,8 @@ def verifiable(prompt: Prompt) -> None:
             check_settings(name, settings)
         else:
             check_signature(name, known[name], settings)
-        if name in _NEED_PUNKT and not _has_punkt():
-            raise InvalidArgument(
-                "instruction",
-                name,
-                "needs NLTK's tokenizer, which is not installed",
-                f"{_NLTK}, or leave such prompts out",
-            )
+        if name not in SETTINGS or name in _NEED_PUNKT:
+            _check_data(name, json.dumps(given_settings(settings), sort_keys=True))
 
 
 def can_verify(prompt: Prompt) -> bool:
@@ -307,15 +299,32 @@ _NEED_PUNKT = frozenset(
 )
 
 
+# So many sentences that whatever looks at one of them finds it.
+_PROBE = "Say a word or two. " * 100
+
+
 def _common() -> Any:
     return importlib.import_module("if_verifiable.common")
 
 
-def _has_punkt() -> bool:
-    nltk = importlib.import_module("nltk")
+@functools.cache  # which keeps no errors: what is missing may be installed in between
+def _check_data(name: str, settings: str) -> None:
+    """Refuse an instruction whose verifier lacks NLTK's data, before any response is drawn."""
+    verifier = verifiers()[name](name)
+    verifier.build_description(**json.loads(settings))
     try:
-        nltk.data.find("tokenizers/punkt/english.pickle")
-        nltk.data.find("tokenizers/punkt_tab/english")
-    except LookupError:
-        return False
-    return True
+        verifier.check_following(_PROBE)
+    except LookupError as error:
+        raise _without_data((name,), error) from error
+
+
+def _without_data(names: Sequence[str], error: LookupError) -> Exception:
+    """What to say where NLTK does not find its data: it raises no class of its own."""
+    if type(error) is not LookupError:
+        return error
+    return InvalidArgument(
+        "instructions",
+        tuple(names),
+        "need NLTK data that are not installed",
+        f"{_NLTK}, or leave such prompts out",
+    )

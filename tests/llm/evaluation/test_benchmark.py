@@ -85,6 +85,42 @@ def test_checkers_of_ifbench_are_there_and_ask_for_their_settings():
         InstructionFollowing([Prompt("Name 3.", ("count:nonsense",), ({},))])
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("count:numbers", {"N": -1}, "has a setting in whose place count:numbers draws another"),
+        ("sentence:keyword", {"word": "", "N": 1}, "draws another"),
+        # Zero is a word's place, and read as absent there.
+        (
+            "repeat:repeat_span",
+            {"prompt_to_repeat": "a b c d", "n_start": 0, "n_end": 2},
+            "draws another",
+        ),
+        ("count:numbers", {"N": "3"}, "cannot be used by count:numbers"),
+    ],
+)
+def test_settings_that_ifbench_would_draw_by_chance_are_refused(name, settings, said):
+    """Of the kind of allenai/olmo-eval #296: verdicts that differ from call to call."""
+    with pytest.raises(InvalidArgument, match=rf"kwargs = .*{said}"):
+        InstructionFollowing([Prompt("?", (name,), (settings,))])
+
+
+def test_a_response_of_signs_alone_is_judged():
+    quotes = InstructionFollowing([Prompt("Explain quotes.", ("format:quote_unquote",), ({},))])
+    marks = [quotes.marks(0, text)["prompt_strict"] for text in ("---", '"', '"a" b', '"a"')]
+    assert marks == [1.0, 0.0, 1.0, 0.0]
+
+
+def test_what_nltk_lacks_is_said_before_responses_are_drawn(monkeypatch):
+    def lacking(*args, **options):
+        raise LookupError("Resource punkt not found.")
+
+    monkeypatch.setattr("nltk.word_tokenize", lacking)
+    prompt = Prompt("?", ("words:keywords_specific_position",), ({"keyword": "a", "n": 9, "m": 1},))
+    with pytest.raises(InvalidArgument, match="need NLTK data that are not installed"):
+        InstructionFollowing([prompt])
+
+
 def test_a_model_answers_and_the_same_seed_answers_the_same():
     class Short:
         name, prompts = "short", [Prompt("red blue"), Prompt("red"), Prompt("blue")]
