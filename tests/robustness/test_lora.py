@@ -1,5 +1,6 @@
 """LoRA on weights of few bits: nothing that training moved is rounded away, wherever it goes."""
 
+import json
 import shutil
 
 import jax
@@ -136,6 +137,14 @@ SETTINGS = {
     "lora": LoRA(rank=2, scale=4.0),
     "progress": False,
 }
+
+
+@pytest.mark.parametrize(("rank", "dtype"), [(None, "bfloat16"), (4, "float32")])
+def test_what_is_saved_says_the_precision_that_holds_it(rank, dtype, tmp_path):
+    """transformers reads all weights in the dtype of config.json: merged ones would be rounded."""
+    model = narrow() if rank is None else LoRA(rank).into(narrow())
+    loading.save(model, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["dtype"] == dtype
 
 
 @pytest.mark.long

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -13,7 +14,7 @@ from huggingface_hub import split_state_dict_into_shards_factory
 
 from apo_sim import files
 from apo_sim.errors import InvalidArgument
-from apo_sim.llm.models import _folder_text, _model_json, _shards
+from apo_sim.llm.models import _folder_text, _model_json, _shards, stored_parameters
 from apo_sim.llm.models._checkpoint import (
     SHAPES,
     Checkpoint,
@@ -289,7 +290,9 @@ def _draft(path: Path) -> Path:
 def _write_settings(folder: Path, network: Llama, tokenizer: Tokenizer, context: int) -> None:
     """What is no weight: sizes, and the tokenizer."""
     ends = list(tokenizer.ends) if len(tokenizer.ends) > 1 else tokenizer.end
-    dtype = str(network.embedder.input_embedding.get_value().dtype)
+    # The widest: transformers reads all in this one, which would round what adapters have added.
+    leaves = [leaf.get_value() for _, leaf in stored_parameters.named(network)]
+    dtype = str(jnp.result_type(*(leaf.dtype for leaf in leaves)))
     settings = _settings(network.config) | {"max_position_embeddings": context, "dtype": dtype}
     settings |= {
         "bos_token_id": tokenizer.inner.token_to_id(tokenizer.names.get("bos_token", "")),
