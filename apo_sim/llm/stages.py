@@ -81,7 +81,7 @@ def complete(folder: Path, write: Callable[[Path], Any], of: str, alone: bool = 
     wait = (lambda _: None) if alone else together
     try:
         if first:
-            _clear(draft)
+            clear_place(draft)
             draft.parent.mkdir(exist_ok=True)  # no farther up: the run's folder may be gone
             draft.mkdir()
         wait(str(draft))
@@ -92,7 +92,7 @@ def complete(folder: Path, write: Callable[[Path], Any], of: str, alone: bool = 
             files = {path.relative_to(draft).as_posix(): _sums(path) for path in paths}
             sealed = {"of": of, "files": files, "sum": mark(of, files)}
             (draft / _SEAL).write_text(json.dumps(sealed))
-            _clear(folder)
+            clear_place(folder)
             draft.rename(folder)
     except OSError as error:
         raise cannot_write("out", folder, error) from error
@@ -106,8 +106,8 @@ def complete(folder: Path, write: Callable[[Path], Any], of: str, alone: bool = 
 def remove(folder: Path) -> None:
     """Forget a stage."""
     if jax.process_index() == 0:
-        _clear(folder)
-        _clear(_draft(folder))
+        clear_place(folder)
+        clear_place(_draft(folder))
     together(f"remove {folder}")
 
 
@@ -138,8 +138,17 @@ def _draft(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}")
 
 
-def _clear(place: Path) -> None:
-    """Remove a folder, or whatever lies in its place."""
+def clear_place(place: Path) -> None:
+    """Remove a folder, or whatever lies in its place.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     (Path(folder) / "hat").mkdir()
+        ...     clear_place(Path(folder) / "hat")
+        ...     list(Path(folder).iterdir())
+        []
+    """
     if place.is_dir() and not place.is_symlink():
         shutil.rmtree(place, ignore_errors=True)
     else:

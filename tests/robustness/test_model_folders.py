@@ -510,6 +510,24 @@ def test_rotations_are_slowed_down_by_a_factor_as_in_llama_cpp(tmp_path, fields,
     assert config.rope_scaling == (() if factor is None else slowed)
 
 
+def test_a_model_saved_over_another_is_read_as_it_was(whole, tmp_path):
+    """transformers believes these files more than tokenizer_config.json."""
+    model = loading.load(whole)
+    (tmp_path / "additional_chat_templates").mkdir()
+    left = {
+        "chat_template.jinja": "of the model before {{ messages[0].content }}",
+        "additional_chat_templates/other.jinja": "of the model before",
+        "special_tokens_map.json": '{"eos_token": "he"}',
+        "added_tokens.json": '{"of the model before": 999}',
+    }
+    for name, content in left.items():
+        (tmp_path / name).write_text(content)
+    again = loading.load(loading.save(model, tmp_path)).tokenizer
+    assert again.digest == loading.load(loading.save(model, tmp_path / "new")).tokenizer.digest
+    assert again.prompt("the 12") == model.tokenizer.prompt("the 12")
+    assert again.ends == model.tokenizer.ends
+
+
 def test_a_folder_that_cannot_be_written_is_named(whole, tmp_path):
     (tmp_path / "file").write_text("here")
     with pytest.raises(InvalidArgument, match=r"folder = .* cannot be written"):

@@ -15,16 +15,15 @@ from apo_sim.errors import InvalidArgument
 from apo_sim.llm.models import _model_json
 from apo_sim.llm.models.text import Tokenizer
 
-# What transformers makes a tokenizer of.
-_FILES = (
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
+# What transformers reads beside tokenizer_config.json, and believes more.
+BESIDE = (
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
     "additional_chat_templates",
 )
+# What it makes a tokenizer of.
+_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", *BESIDE)
 _MARK = b"\xef\xbb\xbf"
 _AGAIN = "download it again"
 # Words, digits, punctuation, spaces and letters that tokenizers cut in different ways.

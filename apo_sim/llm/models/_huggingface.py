@@ -14,6 +14,7 @@ from huggingface_hub import split_state_dict_into_shards_factory
 
 from apo_sim import files
 from apo_sim.errors import InvalidArgument
+from apo_sim.llm import stages
 from apo_sim.llm.models import _folder_text, _model_json, _shards, stored_parameters
 from apo_sim.llm.models._checkpoint import (
     SHAPES,
@@ -288,7 +289,9 @@ def _draft(path: Path) -> Path:
 
 
 def _write_settings(folder: Path, network: Llama, tokenizer: Tokenizer, context: int) -> None:
-    """What is no weight: sizes, and the tokenizer."""
+    """What is no weight: sizes, and the tokenizer, in the place of any that was there before."""
+    for before in _folder_text.BESIDE:
+        stages.clear_place(folder / before)
     ends = list(tokenizer.ends) if len(tokenizer.ends) > 1 else tokenizer.end
     # The widest: transformers reads all in this one, which would round what adapters have added.
     leaves = [leaf.get_value() for _, leaf in stored_parameters.named(network)]
