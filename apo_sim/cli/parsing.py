@@ -7,6 +7,7 @@ from typing import Any
 import tyro
 
 from apo_sim.cli.options import Command
+from apo_sim.errors import InvalidArgument
 
 
 def parse(arguments: Sequence[str]) -> Any:
@@ -14,7 +15,12 @@ def parse(arguments: Sequence[str]) -> Any:
 
     Raises:
         SystemExit: after help, and for usage that the parser has explained.
+        InvalidArgument: a word is empty, as that of a variable that is not set: for a path it would
+            be the folder one stands in.
     """
+    for word in arguments:
+        if not word or (word.startswith("--") and word.endswith("=")):
+            raise InvalidArgument("arguments", list(arguments), "hold an empty value", "fill it in")
     if list(arguments[:2]) == ["llm", "explain"]:  # under both names
         arguments = arguments[1:]
     # On a terminal, the parser would colour its help all the same.

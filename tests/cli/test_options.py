@@ -44,7 +44,16 @@ def test_the_completion_of_a_shell_knows_subcommands_and_options(capsys):
         status, out, err = run(capsys, "completion", shell)
         assert (status, err) == (0, "") and "apo-sim" in out
         assert all(name in out for name in (*SUBCOMMANDS, "--reward-bound", "--json"))
-    assert run(capsys, "completion", "dos")[0] == 2
+    # Of tcsh, the parser has no script of its own.
+    assert run(capsys, "completion", "dos")[0] == run(capsys, "completion", "tcsh")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "words", [("show", "N2", "--out", ""), ("show", "N2", "--out="), ("show", "")]
+)
+def test_an_empty_word_is_no_path_to_where_one_stands(capsys, words):
+    status, out, err = run(capsys, *words)
+    assert (status, out) == (2, "") and "hold an empty value; fill it in" in err
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="no bash")

@@ -15,5 +15,5 @@ class Completion:
     For zsh, run apo-sim completion zsh > _apo-sim in a folder of $fpath.
     """
 
-    shell: Annotated[tyro.conf.Positional[Literal["bash", "zsh", "tcsh"]], tyro.conf.arg()]
+    shell: Annotated[tyro.conf.Positional[Literal["bash", "zsh"]], tyro.conf.arg()]
     """Shell to print the script for."""
