@@ -286,6 +286,16 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
         "loss",
         ("is not a number for two scores",),
     ),
+    "loss with a branch of Python's": (
+        lambda: run(loss=lambda h, g, extra: h if h > 0 else g),
+        "loss",
+        ("cannot be compiled (Attempted boolean conversion", "in JAX"),
+    ),
+    "loss with a function of NumPy's": (
+        lambda: run(loss=lambda h, g, extra: np.square(h - g)),
+        "loss",
+        ("cannot be compiled (", "in JAX"),
+    ),
     "momentum class": (
         lambda: run(momentum=apo.NoMomentum),
         "momentum",

@@ -188,8 +188,13 @@ instance such as apo_sim.losses.KTO(), with __call__ and anchor
         return loss
     _check_signature(name, loss.anchor, (0.2,), "write anchor(mean_mismatched_score)")
     _check_signature(name, loss, (0.7, 1.0, 0.2), "write loss(h, label, anchor)")
-    value = jax.eval_shape(lambda h: loss(h, jnp.ones_like(h), loss.anchor(h)), _score())
-    _check_number(name, loss, value, "a score and its label")
+    _check_number(
+        name,
+        loss,
+        lambda h: loss(h, jnp.ones_like(h), loss.anchor(h)),
+        (_score(),),
+        "a score and its label",
+    )
     return loss
 
 
@@ -216,8 +221,8 @@ def as_loss(name: str, loss: Any) -> Any:
     if _is_ours(loss):
         return loss
     _check_signature(name, loss, (0.7, 0.2, Extra()), "write loss(h_winner, h_loser, extra)")
-    value = jax.eval_shape(lambda won, lost: loss(won, lost, Extra()), _score(), _score())
-    _check_number(name, loss, value, "two scores")
+    scores = _score(), _score()
+    _check_number(name, loss, lambda won, lost: loss(won, lost, Extra()), scores, "two scores")
     return loss
 
 
@@ -238,12 +243,19 @@ def _check_signature(name: str, function: Any, arguments: tuple[Any, ...], remed
         raise InvalidArgument(name, function, f"has another signature ({error})", remedy) from error
 
 
-def _check_number(name: str, loss: Any, value: Any, of: str) -> None:
+def _check_number(
+    name: str, loss: Any, of_scores: Callable[..., Any], scores: tuple[Any, ...], words: str
+) -> None:
+    """Refuse a loss that is no number of its scores, or not written in JAX."""
+    remedy = "write it element by element, in JAX"
+    try:
+        value = jax.eval_shape(of_scores, *scores)
+    except jax.errors.JAXTypeError as error:  # such as a branch of Python's, or a ufunc of NumPy's
+        said = str(error).partition("\n")[0].rstrip(".")
+        raise InvalidArgument(name, loss, f"cannot be compiled ({said})", remedy) from error
     one = isinstance(value, jax.ShapeDtypeStruct) and value.shape == ()
     if not one or not jnp.issubdtype(value.dtype, jnp.floating):
-        raise InvalidArgument(
-            name, loss, f"is not a number for {of}", "write it element by element, in JAX"
-        )
+        raise InvalidArgument(name, loss, f"is not a number for {words}", remedy)
 
 
 @checked(loss=as_loss, problem=PROBLEM)

@@ -9,7 +9,6 @@ from scipy import stats
 from apo_sim.checks import (
     OPEN_SHARE,
     Real,
-    above_zero,
     as_flag,
     as_float,
     check_normalised,
@@ -35,7 +34,8 @@ Numbers = Float[np.ndarray, "..."]
 
 _REWARD_BOUND = Real(
     "must be above 0 and at most 1000",
-    lambda bound: above_zero(bound) & (bound <= 1000),
+    # The square of a bound that is not above zero to single precision is none in double either.
+    lambda bound: (bound >= np.finfo(np.float32).tiny) & (bound <= 1000),
     "pass an R with |r*| <= R, or None if no bound is known",
 ).one()
 _POLICY = "pass log-probabilities, shape (..., contexts, arms)"

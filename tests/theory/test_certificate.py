@@ -303,6 +303,7 @@ GOOD = {"wins": np.ones((1, 2, 2)), "log_policy": np.log([[0.5, 0.5]])}
         ({"context_probs": [0.5]}, "context_probs"),
         ({"context_probs": [0.5, 0.5]}, "context_probs"),
         ({"reward_bound": 0.0}, "reward_bound"),
+        ({"reward_bound": 1e-200}, "reward_bound"),
         ({"reward_bound": 1e9}, "reward_bound"),
         ({"finite_sample": 1}, "finite_sample"),
     ],
