@@ -1,7 +1,9 @@
 """Chat templates: rendered as transformers does, and bounded, whatever they do."""
 
+import os
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 
@@ -77,6 +79,30 @@ def test_a_template_that_takes_too_much_or_is_broken_is_refused(source):
 def test_a_template_may_refuse_a_prompt():
     with pytest.raises(InvalidArgument, match="prompt = 'only in French' is rejected"):
         rendered("{{ raise_exception('only in French') }}", "Hi", TOKENS)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is bounded otherwise")
+def test_memory_that_packages_take_is_not_counted(tmp_path):
+    """PyTorch alone maps more than a template may take, and transformers imports it."""
+    greedy = "import mmap\nkept = mmap.mmap(-1, 2 << 30, prot=mmap.PROT_READ)"
+    (tmp_path / "sitecustomize.py").write_text(greedy)
+    source = """
+    from apo_sim import InvalidArgument
+    from apo_sim.llm.models._template import rendered
+    print(len(rendered("{{ 'a' * 900000 }}", "Hi", {})))
+    try:
+        rendered("{{ 'a' * 10 ** 11 }}", "Hi", {})
+    except InvalidArgument as error:
+        print("MemoryError" in str(error))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(source)],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["900000", "True"]
 
 
 def test_threads_share_the_process():
