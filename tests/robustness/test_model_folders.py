@@ -1,5 +1,6 @@
 """Models as they are published: read as transformers and llama.cpp do, or refused by name."""
 
+import copy
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ import safetensors.numpy
 import tokenizers
 
 from apo_sim import InvalidArgument
+from apo_sim.identity import fingerprint
 from apo_sim.llm.models import loading
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -429,6 +431,14 @@ def test_the_digest_of_a_tokenizer_tells_all_that_tokens_depend_on(folder):
     edited(folder / "tokenizer.json", pre_tokenizer=None)
     found.append(loading.load(folder).tokenizer.digest)
     assert found[0] == found[1] and len(set(found)) == 4
+
+
+def test_a_judge_s_tokenizer_is_the_same_once_it_has_been_used(folder):
+    tokenizer = settings(folder, chat_template="{{ bos_token }}{{ messages[0].content }}")
+    before = fingerprint("ranker", tokenizer)
+    tokens = tokenizer.prompt_tokens("hello")
+    assert fingerprint("ranker", tokenizer) == before
+    assert copy.deepcopy(tokenizer).prompt_tokens("hello") == tokens
 
 
 def test_a_tokenizer_that_cuts_at_random_is_refused(folder):

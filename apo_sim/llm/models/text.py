@@ -82,6 +82,10 @@ class Tokenizer:
         self.names: dict[str, str] = dict(found if names is None else names)
         self._rendered: dict[str, str] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the prompts that it has rendered: they follow from the rest."""
+        return {**vars(self), "_rendered": {}}
+
     def encode(self, text: str) -> list[int]:
         """Tokens of a text, none added.
 
