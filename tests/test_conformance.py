@@ -335,6 +335,8 @@ def test_a_loss_may_return_a_mean_or_a_tuple_or_couple_its_batch():
         (lambda a, b, c: a - b, "takes different arguments"),
         (lambda a, b, c, d: "x", "does not return numbers"),
         (lambda a, b, c, d: a.no_such_method(), "fails (AttributeError"),
+        (lambda a, b, c, d: jnp.zeros_like(a, int), "fails (TypeError: grad requires real-valued"),
+        (lambda *x: x[0] if len(x[0]) == 2 else {}["more"], "fails (KeyError: 'more')"),
         (lambda a, b, c, d: a * np.nan, "is not finite"),
         (lambda policy_chosen_logps, policy_rejected_logps, x: 0.0, "also takes x"),
     ],

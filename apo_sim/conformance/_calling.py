@@ -188,12 +188,15 @@ def observe(call: Call, inputs: Any, traced: bool = False) -> Observed:
         ('numpy', (8,), False)
     """
     counts = _framework(call, inputs, traced)
-    coupled, whole = _coupled(counts, inputs)
-    if coupled or not whole:
-        one = [counts.differentiate(inputs.rows(slice(i, i + 1))) for i in range(_rows(inputs))]
-        values, gradient = (np.concatenate(part) for part in zip(*one, strict=True))
-    else:
-        values, gradient = counts.differentiate(inputs)
+    try:
+        coupled, whole = _coupled(counts, inputs)
+        if coupled or not whole:
+            one = [counts.differentiate(inputs.rows(slice(i, i + 1))) for i in range(_rows(inputs))]
+            values, gradient = (np.concatenate(part) for part in zip(*one, strict=True))
+        else:
+            values, gradient = counts.differentiate(inputs)
+    except Exception as error:  # whatever a stranger's function raises, once it is asked for more
+        raise InvalidArgument("loss", call.loss, f"fails ({_line(error)})", _REMEDY) from error
     finite = np.isfinite(values) & np.isfinite(gradient).all(axis=1)
     if finite.sum() < len(finite) / 2:
         raise InvalidArgument(
