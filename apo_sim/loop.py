@@ -1,6 +1,8 @@
 """The outer loop: any method, `iterations` times in one scan, with data, metrics and resumption."""
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -205,13 +207,29 @@ def solve(
                 "differs from the start of the run",
                 "pass the same value as at the start",
             )
-    if isinstance(method, ChecksItself):
-        method.check(problem, iterations, samples, first)
-    if state is None:
-        state = begin(problem, method, key, average="average" in kept)
-    solution = advance(problem, method, state, iterations, samples=samples, path="path" in kept)
+    with _traced(method):
+        if isinstance(method, ChecksItself):
+            method.check(problem, iterations, samples, first)
+        if state is None:
+            state = begin(problem, method, key, average="average" in kept)
+        solution = advance(problem, method, state, iterations, samples=samples, path="path" in kept)
     _refuse_divergence(solution, method)
     return solution
+
+
+@contextlib.contextmanager
+def _traced(method: Any) -> Iterator[None]:
+    """Within it, a part of a method that is not written in JAX is refused."""
+    try:
+        yield
+    except jax.errors.JAXTypeError as error:  # of NumPy's functions and Python's branches
+        said = str(error).partition("\n")[0].rstrip(".")
+        raise InvalidArgument(
+            "method",
+            method,
+            f"has a part that cannot be compiled ({said})",
+            "write a loss, rule, ranker or policy of your own in JAX, such as jnp.where for if",
+        ) from error
 
 
 def begin(problem: Problem, method: Any, key: Any, *, average: bool = False) -> State:

@@ -53,6 +53,14 @@ def train_by(**kwargs: Any):
     return train(step=apo.ByGradient(**kwargs))
 
 
+class NumpyPolicy:
+    def init(self, key: Any) -> Any:
+        return jnp.zeros((1, 2))
+
+    def log_prob(self, params: Any) -> Any:
+        return np.log(np.exp(params) / 2)
+
+
 class StringLoss:
     def __call__(self, h_winner: Any, h_loser: Any, extra: Any) -> Any:
         return h_winner**2 + h_loser**2
@@ -294,6 +302,16 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "loss with a function of NumPy's": (
         lambda: run(loss=lambda h, g, extra: np.square(h - g)),
         "loss",
+        ("cannot be compiled (", "in JAX"),
+    ),
+    "momentum with a branch of Python's": (
+        lambda: run(momentum=apo.FunctionSchedule(lambda t: 0.3 if t > 1 else 0.1)),
+        "method",
+        ("cannot be compiled (Attempted boolean conversion", "jnp.where for if"),
+    ),
+    "policy with a function of NumPy's": (
+        lambda: train(NumpyPolicy()),
+        "method",
         ("cannot be compiled (", "in JAX"),
     ),
     "momentum class": (
@@ -809,9 +827,11 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
 # What JAX calls the moves of arguments and literals onto the device; they hold nothing of ours.
 MOVES = {f"jit({name})" for name in ("stage", "convert_element_type", "broadcast_in_dim")}
 # Whether a loss sees differences only is found by calling it on numbers, and these functions look
-# at one number after they worked on another: single operations, one by one.
+# at one number after they worked on another: single operations, one by one. What a rule does to a
+# policy is found by tracing the run, once the first policy is there.
 CALLED = {
     "loss not of differences",
+    "momentum with a branch of Python's",
     "theory: beta zero",
     "theory: gamma negative",
 }
