@@ -80,9 +80,13 @@ def make_plan(
         if name in own and value is None:
             raise InvalidArgument(name, None, "is missing", f"pass {name}=, which the family needs")
         missing[name] = None if value is None else plain_value(name, value)
+    # The order of the axes is the caller's, that of all else the same however they were passed: a
+    # store is found again by it.
+    both = given | missing
+    axes = [name for name in given if isinstance(given[name], tuple)]
     plan = Plan(
         chosen,
-        {**given, **missing},
+        {name: both[name] for name in dict.fromkeys((*axes, *known)) if name in both},
         as_count("seeds", seeds),
         as_seed("seed", seed),
         _variables(usual if variables is None else variables),

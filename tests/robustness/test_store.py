@@ -109,7 +109,7 @@ def test_much_damage_to_any_file_is_mended(copy, whole, seed):
     ("file", "old", "new"),
     [
         ("zarr.json", '\\"beta\\": 1.0', '\\"beta\\": 2.0'),
-        ("zarr.json", '"beta iterations', '"gamma iterations'),
+        ("zarr.json", "draws beta iterations", "draws gamma iterations"),
         ("tv/zarr.json", '"loss",', '"lose",'),
         ("tv/zarr.json", "total variation", "total variety"),
         ("alpha/zarr.json", "float64", "int64"),
@@ -177,6 +177,11 @@ def test_what_is_finished_is_only_read(copy, whole, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
     with alone_in("out", copy):
         assert sweep(out=copy, **SETTINGS).load().identical(whole[1])
+        # Nor is it another sweep where single values are passed elsewhere, or are the usual ones.
+        axes = {name: value for name, value in SETTINGS.items() if isinstance(value, list)}
+        again: dict[str, Any] = {"beta_schedule": "constant", **axes}
+        again |= dict(reversed(SETTINGS.items()))
+        assert sweep(out=copy, **again).load().identical(whole[1])
 
 
 def test_a_disk_that_fills_up_or_goes_away_is_named(tmp_path, monkeypatch):
