@@ -194,12 +194,24 @@ def _check_numbers(plan: Plan) -> None:
         as_samples(value, None if value is None else jax.random.key(0), plan.longest)
 
 
+def _check_traced(draw: Any, key: Any, contexts: int, arms: int, own: Mapping[str, Any]) -> None:
+    """Refuse a family that cannot be drawn for many seeds at once, as sweeps do."""
+    try:
+        jax.eval_shape(lambda seed: draw(seed, contexts, arms, **own), key)
+    except jax.errors.JAXTypeError as error:
+        said = str(error).partition("\n")[0].rstrip(".")
+        raise InvalidArgument(
+            "family", draw, f"cannot be compiled ({said})", "write it in JAX: jnp for np"
+        ) from error
+
+
 def _check_problems(plan: Plan, own: Mapping[str, Any]) -> None:
     """Draw a problem of every size and parameter: the family knows best what those may be."""
     first = {name: plan.values(name)[0] for name in own}
     for contexts, arms in itertools.product(plan.values("contexts"), plan.values("arms")):
         check_room("arms", arms, (contexts, arms), _TABLES)
-        problem = plan.family.content(jax.random.key(0), contexts, arms, **first)
+        draw, key = plan.family.content, jax.random.key(0)
+        problem = draw(key, contexts, arms, **first)
         if not isinstance(problem, Bandit | Game):
             raise InvalidArgument(
                 "family",
@@ -207,6 +219,7 @@ def _check_problems(plan: Plan, own: Mapping[str, Any]) -> None:
                 "does not return a problem",
                 "let it return an apo_sim.Bandit or Game",
             )
+        _check_traced(draw, key, contexts, arms, first)
         for name in plan.variables:
             if SERIES[name].needs_reward and not isinstance(problem, Bandit):
                 raise InvalidArgument(

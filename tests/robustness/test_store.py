@@ -290,6 +290,13 @@ def test_a_family_without_content_is_run_but_not_stored(tmp_path):
     [
         (lambda key, contexts, arms: 1.0, "does not return a problem"),
         (lambda key: None, "takes different arguments"),
+        (
+            lambda key, contexts, arms: apo.Bandit(
+                jnp.asarray(np.sort(jax.random.normal(key, (contexts, arms)))),
+                jnp.full((contexts, arms), -np.log(arms)),
+            ),
+            r"cannot be compiled \(.*write it in JAX",
+        ),
         (max, "does not reveal its arguments|takes different arguments"),
     ],
 )
