@@ -1,12 +1,27 @@
 """What a run of a language model notes: a row for every policy judged, and one for every step."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from apo_sim.estimate import Estimate
 
 
+class _ReadByName:
+    """Rows were dictionaries once, which scripts of users read as such: `row["win_rate"][0]`."""
+
+    def __getitem__(self, name: str) -> Any:
+        """What has the name: an estimate as the figure and its ends, several numbers as a list."""
+        found = self._by_name()[name]
+        if isinstance(found, Estimate):
+            return list(found.figures)
+        return list(found) if isinstance(found, tuple) else found
+
+    def _by_name(self) -> dict[str, Any]:
+        return vars(self)
+
+
 @dataclass(frozen=True)
-class HeldOutFigures:
+class HeldOutFigures(_ReadByName):
     """Figures of a policy on held-out prompts, each with a 95 % interval over the prompts.
 
     Shares have intervals of Clopper and Pearson, other means those of Student, which are infinite
@@ -42,7 +57,7 @@ class HeldOutFigures:
 
 
 @dataclass(frozen=True)
-class PolicyRow:
+class PolicyRow(_ReadByName):
     """One policy of a run.
 
     Attributes:
@@ -56,9 +71,12 @@ class PolicyRow:
     iteration: int
     figures: HeldOutFigures
 
+    def _by_name(self) -> dict[str, Any]:
+        return vars(self) | vars(self.figures)
+
 
 @dataclass(frozen=True)
-class StepRow:
+class StepRow(_ReadByName):
     """One inner step of a run, or one part of a batch where gradients are accumulated.
 
     Attributes:
