@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,32 @@ def test_what_says_what_the_folder_is_of_cannot_be_computed_again(finished, tmp_
     damage(tmp_path / "run/run.json", random.Random(0))
     with pytest.raises(InvalidArgument, match=r"is damaged: run.json|holds something else"):
         run(tmp_path / "run")
+
+
+def test_a_run_resumed_on_another_day_goes_on_with_its_own_date(tmp_path, monkeypatch):
+    """Templates such as Llama 3.2's write the date into every prompt."""
+
+    def begun(day: int, folder: str) -> dict[str, Any]:
+        monkeypatch.setattr(time, "time", lambda: 86_400.0 * day)
+        dated = model()
+        dated.tokenizer.template = "w{{ strftime_now('%d') | int }} {{ messages[0].content }}"
+        return run(tmp_path / folder, model=dated)
+
+    advance = ProximalTrainer._advance
+
+    def killed(self: Any, *arguments: Any) -> Any:
+        if (tmp_path / "run/iteration-1/hat").exists():
+            raise Killed
+        return advance(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProximalTrainer, "_advance", killed)
+        with pytest.raises(Killed):
+            begun(2, "run")
+    shutil.rmtree(tmp_path / "run/iteration-2")  # its responses are still to be drawn
+    expected = begun(2, "whole")
+    assert begun(9, "run") == expected
+    assert begun(9, "other") != expected
 
 
 @pytest.mark.long

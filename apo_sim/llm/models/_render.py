@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 # Of processor time for one prompt; of memory for all of them, beside what the packages take that
@@ -39,26 +40,32 @@ def answer(render: Callable[..., Any], request: dict[str, Any]) -> dict[str, str
 
     Args:
         render: transformers' `render_jinja_template`.
-        request: `template`, `text` and the names of special `tokens`.
+        request: `template`, `text`, the names of special `tokens`, and the `moment` that
+            `strftime_now` tells, None for the present one.
 
     Returns:
         `text`; or `refused`, the template's own words; or `broken`, why it cannot be rendered.
 
     Example:
         >>> from transformers.utils.chat_template_utils import render_jinja_template as render
-        >>> asked = {"text": "Hi", "tokens": {"bos_token": "<s>"}}
+        >>> asked = {"text": "Hi", "tokens": {"bos_token": "<s>"}, "moment": "2024-07-26T12:00:00"}
         >>> answer(render, asked | {"template": "{{ bos_token }}{{ messages[0].content }}"})
         {'text': '<s>Hi'}
+        >>> answer(render, asked | {"template": "{{ strftime_now('%d %b %Y') }}"})
+        {'text': '26 Jul 2024'}
         >>> answer(render, asked | {"template": "{{ raise_exception('no') }}"})
         {'refused': 'no'}
     """
     chat = [{"role": "user", "content": request["text"]}]
+    moment = request["moment"]
+    told = {} if moment is None else {"strftime_now": datetime.fromisoformat(moment).strftime}
     try:
         rendered, _ = render(
             [chat],
             chat_template=request["template"],
             add_generation_prompt=True,
             **request["tokens"],
+            **told,
         )
     except Exception as error:
         # What `raise_exception` raises is of this very class, and not of one derived from it.

@@ -19,13 +19,14 @@ _QUIET = {"TRANSFORMERS_VERBOSITY": "error", "TRANSFORMERS_NO_ADVISORY_WARNINGS"
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
-def rendered(template: str, text: str, tokens: Mapping[str, str]) -> str:
+def rendered(template: str, text: str, tokens: Mapping[str, str], moment: str | None = None) -> str:
     """The conversation in which a user says a text, up to where the response begins.
 
     Args:
         template: jinja2 source, with all that transformers gives to templates.
         text: what the user says.
         tokens: names of the special tokens, as `bos_token`.
+        moment: that its `strftime_now` tells, in ISO 8601; None: the present one.
 
     Raises:
         InvalidArgument: the template refuses the text, is broken, or takes more than two seconds,
@@ -41,7 +42,8 @@ def rendered(template: str, text: str, tokens: Mapping[str, str]) -> str:
         ...
         apo_sim.errors.InvalidArgument: chat_template = ... cannot be rendered (MemoryError: ); ...
     """
-    found = _PROCESS.ask({"template": template, "text": text, "tokens": dict(tokens)})
+    asked = {"template": template, "text": text, "tokens": dict(tokens), "moment": moment}
+    found = _PROCESS.ask(asked)
     if "refused" in found:
         raise InvalidArgument(
             "prompt", found["refused"], "is rejected by the chat template", "change the prompt"

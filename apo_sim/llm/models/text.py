@@ -1,8 +1,10 @@
 """Text to tokens and back, and the chat template of a model."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import tokenizers
@@ -13,6 +15,30 @@ from apo_sim.llm.models._template import rendered
 
 # Prompts that are kept once they are rendered: each is asked for several times.
 _KEPT = 10_000
+# That templates which ask for the date are told; None: the present one.
+_MOMENT: ContextVar[str | None] = ContextVar("moment", default=None)
+
+
+@contextlib.contextmanager
+def dated(moment: str | None) -> Iterator[None]:
+    """A while in which chat templates are told one date and time, however long it takes.
+
+    Args:
+        moment: in ISO 8601; None: the present one, as elsewhere.
+
+    Example:
+        >>> from apo_sim.llm.models import tiny
+        >>> tokenizer = tiny.tokenizer()
+        >>> tokenizer.template = "{{ strftime_now('%d %b %Y') }}: {{ messages[0].content }}"
+        >>> with dated("2024-07-26T12:00:00"):
+        ...     tokenizer.prompt("w1")
+        '26 Jul 2024: w1'
+    """
+    token = _MOMENT.set(moment)
+    try:
+        yield
+    finally:
+        _MOMENT.reset(token)
 
 
 class Tokenizer:
@@ -80,7 +106,7 @@ class Tokenizer:
         special = {"bos_token": begin, "eos_token": end}
         found = {name: inner.id_to_token(n) for name, n in special.items() if n is not None}
         self.names: dict[str, str] = dict(found if names is None else names)
-        self._rendered: dict[str, str] = {}
+        self._rendered: dict[tuple[str, str | None], str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the prompts that it has rendered: they follow from the rest."""
@@ -126,11 +152,12 @@ class Tokenizer:
             return text
         if not isinstance(text, str):
             raise InvalidArgument("prompt", text, "is not text", "pass a string")
-        if text not in self._rendered:
+        asked = text, _MOMENT.get()
+        if asked not in self._rendered:
             if len(self._rendered) >= _KEPT:
                 self._rendered.clear()
-            self._rendered[text] = rendered(self.template, text, self.names)
-        return self._rendered[text]
+            self._rendered[asked] = rendered(self.template, text, self.names, asked[1])
+        return self._rendered[asked]
 
     def prompt_tokens(self, text: str) -> list[int]:
         """Tokens of `prompt(text)`; where there is no template, with `begin` before them.

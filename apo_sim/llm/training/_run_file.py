@@ -2,11 +2,15 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from apo_sim.configuration import check_same, environment
 from apo_sim.errors import InvalidArgument
@@ -33,9 +37,36 @@ _ENGINES = (
 )
 
 
+def began(out: Any) -> str | None:
+    """When a run began, in ISO 8601: chat templates are told it, on whatever day it is resumed.
+
+    Args:
+        out: as the user has it.
+
+    Returns:
+        What is in its folder; the present moment, the first process's, for a run that begins, and
+        None for one that began before folders told it.
+
+    Raises:
+        InvalidArgument: the folder is damaged.
+    """
+    seconds = np.uint32(time.time())
+    if jax.process_count() > 1:
+        seconds = multihost_utils.broadcast_one_to_all(seconds)
+    if out is not None:
+        # What else is wrong with the place is told by `opened`.
+        with contextlib.suppress(OSError):
+            return _read(as_path("out", out) / _FILE).get("began")
+    return datetime.fromtimestamp(int(seconds)).isoformat()
+
+
 @contextlib.contextmanager
 def opened(
-    out: Any, model: Model, mesh: jax.sharding.Mesh | None, settings: Mapping[str, Any]
+    out: Any,
+    model: Model,
+    mesh: jax.sharding.Mesh | None,
+    settings: Mapping[str, Any],
+    moment: str | None,
 ) -> Iterator[Path]:
     """The folder of a run, kept from other processes until the run has ended.
 
@@ -44,6 +75,7 @@ def opened(
         model: its weights count by content, and so do its tokenizer and chat template.
         mesh: its shape decides the order of sums.
         settings: objects count by `apo_sim.identity`.
+        moment: what `began` has found.
 
     Raises:
         InvalidArgument: something has no identity, so that its results could not be kept; the
@@ -58,6 +90,7 @@ def opened(
         "processes": jax.process_count(),
         **environment(),
         **{f"version of {name}": version_of(name) for name in _ENGINES},
+        "began": moment,
     }
     place = as_path("out", out)
     if jax.process_index() == 0:

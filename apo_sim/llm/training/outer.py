@@ -24,6 +24,7 @@ from apo_sim.llm.models import stored_parameters
 from apo_sim.llm.models.adapters import trained
 from apo_sim.llm.models.loading import Model
 from apo_sim.llm.models.lora import LoRA
+from apo_sim.llm.models.text import dated
 from apo_sim.llm.training import _run_file
 from apo_sim.llm.training._exploratory_pairs import Explored
 from apo_sim.llm.training._judging import Judge
@@ -180,6 +181,8 @@ def fine_tune(
         stack.enter_context(jax.enable_x64(False))
         if mesh is not None:
             stack.enter_context(mesh)
+        moment = _run_file.began(out)
+        stack.enter_context(dated(moment))
         betas = as_betas(beta, iterations)
         objective = as_method(loss, momentum, geometry, iterations)
         check_source(source, prompts=prompts, ranker=ranker, held_out=held_out)
@@ -221,7 +224,7 @@ def fine_tune(
         if out is None:
             place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         else:
-            place = stack.enter_context(_run_file.opened(out, model, mesh, settings))
+            place = stack.enter_context(_run_file.opened(out, model, mesh, settings, moment))
         trainer = ProximalTrainer(model.network, objective, tuning, model.tokenizer.padding)
         run = OuterRun(
             model=model,
