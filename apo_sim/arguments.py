@@ -66,11 +66,13 @@ def check_momentum(momentum: Any, iterations: int | None = None, first: int | No
         )
 
 
-def check_differences_only(loss: Any) -> None:
-    """The solver works on differences; a loss that sees more would be minimised wrongly."""
+def check_solvable(loss: Any) -> None:
+    """Refuse a loss that the solver would minimise wrongly: it works on differences, from 0 on."""
     with jax.ensure_compile_time_eval():
         here = as_array("loss", loss(jnp.asarray(0.7), jnp.asarray(0.2), Extra()))
         there = as_array("loss", loss(jnp.asarray(1.7), jnp.asarray(1.2), Extra()))
+        # Mapped, for called with numbers it blames NaN on them.
+        start = jax.vmap(lambda difference: derivatives(loss, difference))(jnp.zeros(1))
     values = concrete(here), concrete(there)
     if values[0] is None or values[1] is None:
         return
@@ -84,6 +86,13 @@ def check_differences_only(loss: Any) -> None:
             loss,
             "is not a scalar function of h_winner - h_loser",
             "write it in the difference, or give it population_rewards and empirical_rewards",
+        )
+    if not all(part is None or np.isfinite(part) for part in map(concrete, start)):
+        raise InvalidArgument(
+            "loss",
+            loss,
+            "is not finite at equal scores, where fits begin, or its slope or curvature is not",
+            "write it for every h_winner - h_loser, 0 and below included",
         )
 
 

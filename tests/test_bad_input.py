@@ -304,6 +304,16 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
         "loss",
         ("cannot be compiled (", "in JAX"),
     ),
+    "loss not finite at equal scores": (
+        lambda: run(loss=lambda h, g, extra: jnp.log(h - g)),
+        "loss",
+        ("is not finite at equal scores", "0 and below"),
+    ),
+    "loss with no slope at equal scores": (
+        lambda: sample(loss=lambda h, g, extra: jnp.sqrt((h - g) ** 2)),
+        "loss",
+        ("is not finite at equal scores", "0 and below"),
+    ),
     "momentum with a branch of Python's": (
         lambda: run(momentum=apo.FunctionSchedule(lambda t: 0.3 if t > 1 else 0.1)),
         "method",
@@ -826,11 +836,13 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
 
 # What JAX calls the moves of arguments and literals onto the device; they hold nothing of ours.
 MOVES = {f"jit({name})" for name in ("stage", "convert_element_type", "broadcast_in_dim")}
-# Whether a loss sees differences only is found by calling it on numbers, and these functions look
-# at one number after they worked on another: single operations, one by one. What a rule does to a
-# policy is found by tracing the run, once the first policy is there.
+# Whether a loss sees differences only, and is finite, is found by calling it on numbers, and these
+# functions look at one number after they worked on another: single operations, one by one. What a
+# rule does to a policy is found by tracing the run, once the first policy is there.
 CALLED = {
     "loss not of differences",
+    "loss not finite at equal scores",
+    "loss with no slope at equal scores",
     "momentum with a branch of Python's",
     "theory: beta zero",
     "theory: gamma negative",

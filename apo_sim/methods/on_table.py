@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from apo_sim.arguments import check_bound, check_differences_only
+from apo_sim.arguments import check_bound, check_solvable
 from apo_sim.checks import check_positive, check_single, one_of
 from apo_sim.errors import Diverged, InvalidArgument
 from apo_sim.geometry.bregman import check_reference
@@ -134,7 +134,7 @@ class OnTable:
         if self.reward_bound is not None:
             check_bound(method.loss, self.reward_bound, problem.log_ref.dtype)
         if not brings_own_minimiser(method.loss):
-            check_differences_only(method.loss)
+            check_solvable(method.loss)
         check_reference(method.geometry, problem.log_ref)
 
     def divergence(self, beta: Any, iteration: int) -> Exception:

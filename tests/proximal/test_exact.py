@@ -95,3 +95,15 @@ def test_bound_is_met():
     preference = np.array([[0.5, 1.0], [0.0, 0.5]])
     r = solve(preference, np.log([0.5, 0.5]), bound=1.5)
     assert r[0] - r[1] == pytest.approx(3.0)
+
+
+def test_a_loss_may_be_infinite_far_from_equal_scores():
+    """-p log(1 + d) - (1 - p) log(1 - d) is least at d = 2 p - 1."""
+    bandit = apo.Bandit(jnp.array([[1.5, 0.0]]), jnp.log(jnp.array([[0.3, 0.7]])))
+
+    def barrier(won, lost, extra):
+        return -jnp.log(1.0 + won - lost)
+
+    rewards = apo.run(bandit, barrier, beta=1.0, iterations=1, save="path").rewards
+    p = 1.0 / (1.0 + np.exp(-1.5))
+    np.testing.assert_allclose(rewards[0, 0, 0] - rewards[0, 0, 1], 2.0 * p - 1.0, atol=1e-9)
