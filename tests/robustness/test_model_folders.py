@@ -248,6 +248,10 @@ def test_a_missing_sliding_window_of_mistral_is_the_one_that_transformers_assume
     changes = {"model_type": "mistral", "max_position_embeddings": 8192}
     edited(folder / "config.json", **changes)
     assert loading.load(folder).context == 4096
+    for window in (0, -1):  # through which transformers sees nothing at all
+        edited(folder / "config.json", sliding_window=window)
+        with pytest.raises(InvalidArgument, match=f"sliding_window = {window} .*not a valid size"):
+            loading.load(folder)
     edited(folder / "config.json", model_type="llama", sliding_window=7)  # no field of a Llama
     assert loading.load(folder).context == 8192
 

@@ -123,21 +123,25 @@ def _config(folder: Path, settings: dict[str, Any]) -> tuple[Config, int]:
         value = getattr(theirs, field, None)
         if value not in computed:
             raise _not_computed(folder, field, value)
-    for field in (*_SIZES.values(), "max_position_embeddings"):
-        value = getattr(theirs, field)
+    sizes = {
+        field: getattr(theirs, field) for field in (*_SIZES.values(), "max_position_embeddings")
+    }
+    # Up to there a sliding window hides nothing, and it is not computed here.
+    window = getattr(theirs, "sliding_window", None) if theirs.model_type == "mistral" else None
+    if window is not None:  # of 0 or below it would hide every token
+        sizes["sliding_window"] = window
+    for field, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise InvalidArgument(field, value, f"in {folder} is not a valid size", _CHECK)
     theta, scaling = _rotations(folder, theirs.rope_parameters)
     config = Config(
-        **{size: getattr(theirs, field) for size, field in _SIZES.items()},
+        **{size: sizes[field] for size, field in _SIZES.items()},
         rope_theta=theta,
         norm_eps=theirs.rms_norm_eps,
         weight_tying=theirs.tie_word_embeddings,
         rope_scaling=scaling,
     )
-    longest = theirs.max_position_embeddings
-    # Up to there a sliding window hides nothing, and it is not computed here.
-    window = getattr(theirs, "sliding_window", None) if theirs.model_type == "mistral" else None
+    longest = sizes["max_position_embeddings"]
     return config, min(longest, window or longest)
 
 
