@@ -140,7 +140,7 @@ class Finding:
         facts: figures by name, for what quotes them: README, notebooks, tests. Those that are
             random are an `Estimate` each.
         note: choices, allowances and caveats, in at most three sentences.
-        draw: fills an empty matplotlib figure.
+        draw: fills an empty matplotlib figure; None once pickled or copied.
 
     Example:
         >>> Finding("holds", measured=1.0, bound=4.0).ratio
@@ -174,6 +174,10 @@ class Finding:
             object.__setattr__(self, "interval", tuple(ends))
         if self.ratio is None:
             object.__setattr__(self, "ratio", ratio_of(self.measured, self.bound))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the function that draws, which other processes cannot be sent."""
+        return {**vars(self), "draw": None}
 
     @property
     def estimates(self) -> dict[str, Estimate]:
@@ -406,12 +410,6 @@ class Verdict:
     def power(self) -> Control | None:
         """The planted effect and the verdict on it, where the claim is undecided."""
         return self.controls.get("power")
-
-    def undrawn(self) -> "Verdict":
-        """The same without the function that draws, which other processes cannot be sent."""
-        if self.finding is None:
-            return self
-        return dataclasses.replace(self, finding=dataclasses.replace(self.finding, draw=None))
 
     def _found(self, name: str, missing: Any = None) -> Any:
         return missing if self.finding is None else getattr(self.finding, name)

@@ -264,8 +264,8 @@ def check_and_draw(id: str, module: str, effort: str, seed: int) -> Checked:
         seed: the seed of the run.
 
     Returns:
-        The verdict, without `draw` and with the path that its figure has in the folder of
-        results; the figure, by format.
+        The verdict, with the path that its figure has in the folder of results; the figure, by
+        format.
     """
     try:
         importlib.import_module(module)
@@ -274,7 +274,7 @@ def check_and_draw(id: str, module: str, effort: str, seed: int) -> Checked:
             return verdict, {}
         images = style.render(verdict.draw, id)
         images["webp"] = style.for_page(images["png"])
-        return dataclasses.replace(verdict.undrawn(), figure=f"figures/{id}.svg"), images
+        return dataclasses.replace(verdict, figure=f"figures/{id}.svg"), images
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 import sys
 from pathlib import Path
 
@@ -98,6 +99,10 @@ def test_the_verdict_is_finite_json(found):
 
     entry = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert all(math.isfinite(number) for number in numbers(entry))
+
+
+def test_the_verdict_is_sent_to_another_process(found):
+    assert pickle.loads(pickle.dumps(found)) == found
 
 
 def test_a_note_is_short(found):
