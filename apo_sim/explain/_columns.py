@@ -13,9 +13,14 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "policy_rejected_logps",
     ),
     "chosen_reward": ("chosen_reward", "rewards/chosen", "chosen_rewards"),
-    "rejected_reward": ("rejected_reward", "rewards/rejected", "rejected_rewards"),
+    "rejected_reward": (
+        "rejected_reward",
+        "rewards/rejected",
+        "rejected_rewards",
+        "reject_reward",
+    ),
     "margin": ("margin", "rewards/margins", "reward_margin", "rewards/margin"),
-    "accuracy": ("accuracy", "rewards/accuracies", "reward_accuracy", "rewards/accuracy"),
+    "accuracy": ("accuracy", "rewards/accuracies", "reward_accuracy", "rewards/accuracy", "acc"),
     "pair_mass": ("pair_mass",),
     "reward": ("reward", "score", "objective/scores", "objective/rlhf_reward"),
     "length": (

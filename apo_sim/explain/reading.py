@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -30,8 +31,9 @@ def read_log(path: Any) -> Log:
     Files are read row by row: nothing but the numbers of known columns is kept.
 
     Args:
-        path: a file that ends in .json, .jsonl or .csv; or a folder of a run, of which the log in
-            it is taken, or that of its last checkpoint.
+        path: a file that ends in .json, .jsonl, .csv or .tsv, with commas, semicolons or tabs
+            between its fields and, if not commas, either decimal sign; or a folder of a run, of
+            which the log in it is taken, or that of its last checkpoint.
 
     Raises:
         InvalidArgument: no such file, one that is no such log or was cut off, or holds no figures.
@@ -45,7 +47,7 @@ def read_log(path: Any) -> Log:
         [0.69, 0.5]
     """
     file = _file(as_path("log", path))
-    kinds = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".json": _json_rows}
+    kinds = {".csv": _csv_rows, ".tsv": _csv_rows, ".jsonl": _jsonl_rows, ".json": _json_rows}
     reader = kinds.get(file.suffix.lower())
     if reader is None:
         raise InvalidArgument("log", str(file), "is not a known kind of log", _REMEDY)
@@ -82,11 +84,16 @@ def _file(path: Path) -> Path:
 
 
 def _csv_rows(opened: TextIO, file: Path) -> Iterator[Mapping[str, Any]]:
-    reader = csv.DictReader(opened)
+    # Programs of countries that write 0,5 put another sign between fields.
+    head = opened.readline()
+    between = max(",;\t", key=head.count)
+    reader = csv.DictReader(itertools.chain([head], opened), delimiter=between)
     try:
         for row in reader:
             if None in row:
                 raise _broken(file, f"line {reader.line_num} has more fields than the first line")
+            if between != ",":
+                row = {name: value and value.replace(",", ".") for name, value in row.items()}
             yield row
     except csv.Error as error:
         raise _broken(file, f"line {reader.line_num}: {error}") from None
@@ -103,17 +110,17 @@ def _jsonl_rows(opened: TextIO, file: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _json_rows(opened: TextIO, file: Path) -> Iterator[Mapping[str, Any]]:
-    """Of the first list of rows that the file has; one row at a time is in memory."""
-    text, found = "", None
+    """Of the first list of rows that the file has, or is; one row at a time is in memory."""
+    text = opened.read(_CHUNK)
+    found = re.match(r"\s*\[", text)
     names = re.compile(r'"(?:' + "|".join(_LISTS) + r')"\s*:\s*\[')
-    while found is None:
+    while found is None and (found := names.search(text)) is None:
         chunk = opened.read(_CHUNK)
         if not chunk:
             if not text.strip():
                 raise _broken(file, "it is empty")
             raise _broken(file, f"it has no list called {' or '.join(_LISTS)}")
         text = text[-100:] + chunk  # a name may lie across two chunks
-        found = names.search(text)
     decoder, place = json.JSONDecoder(), found.end()
     while True:
         place = _BETWEEN.match(text, place).end()  # type: ignore[union-attr]

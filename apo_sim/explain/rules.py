@@ -70,12 +70,13 @@ class Evidence:
 
     def why_not(self, effect: Effect, *names: str) -> Unjudged:
         """None of these columns can be used."""
-        short = [name for name in names if name in self.log.columns]
-        if short:
-            return Unjudged(
-                effect, f"{' and '.join(short)} need at least {FEWEST_ROWS} finite rows"
-            )
-        return Unjudged(effect, f"no column {' or '.join(names)}")
+        there = [name for name in names if name in self.log.columns]
+        if short := [name for name in there if self[name] is None]:
+            need = "needs" if len(short) == 1 else "need"
+            said = f"{' and '.join(short)} {need} at least {FEWEST_ROWS} finite rows"
+        else:
+            said = f"no column {' or '.join(name for name in names if name not in there)}"
+        return Unjudged(effect, said)
 
     def figures(self, *names: str) -> dict[str, float]:
         """First and last levels of those columns that there are."""
@@ -242,7 +243,9 @@ def displaced(evidence: Evidence) -> Found:
         kind, least = "log_prob", _NATS
     chosen, rejected = evidence[f"chosen_{kind}"], evidence[f"rejected_{kind}"]
     if chosen is None or rejected is None:
-        return evidence.why_not(effect, "chosen_reward", "chosen_log_prob")
+        sides = ("chosen", "rejected")
+        names = [f"{side}_{kind}" for kind in ("reward", "log_prob") for side in sides]
+        return evidence.why_not(effect, *names)
     for level in (chosen, rejected):
         if level.change()[1] >= 0.0 or level.end - level.start > -least:
             return None

@@ -218,7 +218,9 @@ def test_what_cannot_be_judged_is_said(tmp_path, displaced):
     explained = explain(write_csv(few, tmp_path))
     said = {one.effect: one.why for one in explained.unjudged}
     assert not explained.effects
-    assert said[Effect.DISPLACEMENT] == "no column chosen_reward or chosen_log_prob"
+    assert said[Effect.DISPLACEMENT] == (
+        "no column chosen_reward or rejected_reward or chosen_log_prob or rejected_log_prob"
+    )
     assert {Effect.LENGTH_DRIFT, Effect.ENTROPY_COLLAPSE, Effect.KL_EXPLOSION} <= set(said)
     assert Effect.DIVERGED not in said and "could not be judged" in str(explained)
     one = explain(write_csv(displaced[:1], tmp_path))
@@ -229,6 +231,35 @@ def test_what_cannot_be_judged_is_said(tmp_path, displaced):
         {"step": step, "rewards/margins": float(m)} for step, m in enumerate(noisy - noisy.mean())
     ]
     assert Effect.DEAD_LEARNING_RATE not in explain(write_csv(held, tmp_path)).effects
+
+
+def test_half_of_a_pair_of_columns_is_not_called_too_short(tmp_path, displaced):
+    half = [{"step": row["step"], "rewards/chosen": row["rewards/chosen"]} for row in displaced]
+    said = {one.effect: one.why for one in explain(write_csv(half, tmp_path)).unjudged}
+    assert said[Effect.DISPLACEMENT].startswith("no column rejected_reward or ")
+
+
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+@pytest.mark.parametrize("decimal", [".", ","])
+def test_fields_and_decimals_are_separated_as_elsewhere(between, decimal, tmp_path, displaced):
+    names = ("step", "rewards/chosen", "rewards/rejected")
+    rows = [[str(row[name]).replace(".", decimal) for name in names] for row in displaced]
+    lines = [between.join(f'"{field}"' for field in row) for row in ([*names], *rows)]
+    file = tmp_path / "log.csv"
+    file.write_text("\r\n".join(lines))
+    if decimal == between:
+        with pytest.raises(InvalidArgument, match="which is not a number"):
+            explain(file)
+    else:
+        assert explain(file).effects == {Effect.DISPLACEMENT}
+        assert explain(file.rename(tmp_path / "log.tsv")).effects == {Effect.DISPLACEMENT}
+
+
+def test_a_list_of_rows_alone_is_a_log(tmp_path, displaced):
+    """`json.dump(trainer.state.log_history, file)`."""
+    file = tmp_path / "log.json"
+    file.write_text(json.dumps(displaced, indent=1))
+    assert explain(file).effects == {Effect.DISPLACEMENT}
 
 
 @pytest.mark.parametrize(
@@ -293,6 +324,8 @@ def test_rows_are_read_one_by_one(tmp_path):
         ("eval_rewards/accuracies", "held_out_accuracy"),
         ("eval/loss", "held_out_loss"),
         ("LR", "learning_rate"),
+        ("train/reject_reward", "rejected_reward"),  # OpenRLHF
+        ("train/acc", "accuracy"),
         ("train_loss", None),  # of the whole run, in the last row of the Hugging Face trainers
         ("eval_runtime", None),
     ],
