@@ -20,7 +20,7 @@ from apo_sim.checks import (
 from apo_sim.errors import InvalidArgument
 from apo_sim.geometry.bregman import GEOMETRY
 from apo_sim.losses import Extra, brings_own_minimiser, derivatives, is_pointwise
-from apo_sim.losses.loss import as_loss
+from apo_sim.losses.loss import as_loss, is_ours
 from apo_sim.momentum import Momentum, Schedule
 from apo_sim.preferences.ranked_pairs import RANKER
 from apo_sim.problems import Problem
@@ -71,8 +71,7 @@ def check_solvable(loss: Any) -> None:
     with jax.ensure_compile_time_eval():
         here = as_array("loss", loss(jnp.asarray(0.7), jnp.asarray(0.2), Extra()))
         there = as_array("loss", loss(jnp.asarray(1.7), jnp.asarray(1.2), Extra()))
-        # Mapped, for called with numbers it blames NaN on them.
-        start = jax.vmap(lambda difference: derivatives(loss, difference))(jnp.zeros(1))
+        start = () if is_ours(loss) else _at_equal_scores(loss)
     values = concrete(here), concrete(there)
     if values[0] is None or values[1] is None:
         return
@@ -94,6 +93,11 @@ def check_solvable(loss: Any) -> None:
             "is not finite at equal scores, where fits begin, or its slope or curvature is not",
             "write it for every h_winner - h_loser, 0 and below included",
         )
+
+
+def _at_equal_scores(loss: Any) -> tuple[Array, ...]:
+    """Value, slope and curvature; mapped, for of numbers `derivatives` refuses NaN."""
+    return jax.vmap(lambda difference: derivatives(loss, difference))(jnp.zeros(1))
 
 
 def as_beta_schedule(beta: Any, iterations: int, problem: Problem) -> Float[Array, " iterations"]:

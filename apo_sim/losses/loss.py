@@ -184,7 +184,7 @@ instance such as apo_sim.losses.KTO(), with __call__ and anchor
             "is not a loss on labelled responses",
             "pass an instance such as apo_sim.losses.KTO(), with __call__ and anchor",
         )
-    if _is_ours(loss):
+    if is_ours(loss):
         return loss
     _check_signature(name, loss.anchor, (0.2,), "write anchor(mean_mismatched_score)")
     _check_signature(name, loss, (0.7, 1.0, 0.2), "write loss(h, label, anchor)")
@@ -218,7 +218,7 @@ def as_loss(name: str, loss: Any) -> Any:
             "is a loss on single labelled responses",
             "pass a loss on pairs, such as apo_sim.DPO()",
         )
-    if _is_ours(loss):
+    if is_ours(loss):
         return loss
     _check_signature(name, loss, (0.7, 0.2, Extra()), "write loss(h_winner, h_loser, extra)")
     scores = _score(), _score()
@@ -226,7 +226,8 @@ def as_loss(name: str, loss: Any) -> Any:
     return loss
 
 
-def _is_ours(loss: Any) -> bool:
+def is_ours(loss: Any) -> bool:
+    """Whether a loss is one of this package's, which have been checked."""
     return type(loss).__module__.startswith("apo_sim.losses.")
 
 
