@@ -1,7 +1,6 @@
 """The outer loop: any method, `iterations` times in one scan, with data, metrics and resumption."""
 
 import contextlib
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from apo_sim.arguments import as_samples
 from apo_sim.checks import as_count, check_key, check_room, concrete, instance_of, one_of
+from apo_sim.compilation import jit_quickly
 from apo_sim.errors import Diverged, InvalidArgument
 from apo_sim.methods.method import BeginsAtRandom, ChecksItself, ExplainsDivergence, Method
 from apo_sim.problems import PROBLEM, LogPolicy, Problem, expected_gap
@@ -288,7 +288,7 @@ def advance(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("fixed", "length", "path"))
+@jit_quickly(static_argnames=("fixed", "length", "path"))
 def _advance(problem, method, state, samples, *, fixed, length, path) -> Solution:
     method = unboxed(method)
     samples = samples if fixed is None else fixed

@@ -1,6 +1,5 @@
 """Draw the labels of a run again: a run does not keep its data, but its key determines them."""
 
-import functools
 from typing import Any
 
 import jax
@@ -9,6 +8,7 @@ from jaxtyping import Array, Float
 
 from apo_sim.arguments import as_samples
 from apo_sim.checks import instance_of
+from apo_sim.compilation import jit_quickly
 from apo_sim.errors import InvalidArgument
 from apo_sim.loop import METHOD, Solution
 from apo_sim.methods.requests import CountedPairs
@@ -82,7 +82,7 @@ def replayed_counts(
     return drawn.wins
 
 
-@functools.partial(jax.jit, static_argnames="fixed")
+@jit_quickly(static_argnames=("fixed",))
 def _drawn(
     problem: Problem, box: Any, keys: Any, behaviour: Any, samples: Any, *, fixed: Any
 ) -> Any:
