@@ -141,7 +141,7 @@ def _process(cores: int) -> Iterator[Callable[..., None]]:
     before = os.sched_getaffinity(0)
     # A new process has the cores of the one that starts it.
     os.sched_setaffinity(0, sorted(before)[:cores])
-    os.environ["NPROC"] = str(2 * cores)
+    os.environ.pop("NPROC", None)  # that of all cores; `use_cores` says it anew
     try:
         pool = multiprocessing.get_context("spawn").Pool(1, _begin, (cores,))
     finally:

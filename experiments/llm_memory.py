@@ -95,7 +95,7 @@ def peak() -> int:
 
 
 def main(options: Options) -> None:
-    os.environ["NPROC"] = str(2 * DEVICES)  # `start` asks for as many as there are cores
+    os.environ.pop("NPROC", None)  # `start` asks for as many as there are cores
     use_cores(DEVICES)
     print_machine()
     config = SMALL if options.quick else BILLION

@@ -148,7 +148,7 @@ def on_one_core() -> None:
 
     Where the system does not let a process choose its cores, it goes on as it is.
     """
-    os.environ.setdefault("NPROC", "2")  # as `use_cores(1)` has it
+    os.environ.setdefault("NPROC", "1")  # as `use_cores(1)` has it
     if hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) > 1:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         os.execv(sys.executable, [sys.executable, *sys.argv])
