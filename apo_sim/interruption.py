@@ -6,10 +6,15 @@ collector, of which JAX has one, it is printed and forgotten, and the program go
 
 import contextlib
 import gc
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import NoReturn
+
+_PATIENCE = 5.0  # seconds from Ctrl-C until it must have ended what is interruptible
 
 
 @contextlib.contextmanager
@@ -47,6 +52,45 @@ def interruptible(at_once: bool = True) -> Iterator[Callable[[], None]]:
     finally:
         if ours:
             signal.signal(signal.SIGINT, before)
+        if handler.pressed:
+            _heard.set()
+
+
+@contextlib.contextmanager
+def heard_in_compiled_code(status: int) -> Iterator[None]:
+    """Within it, Ctrl-C ends the process with a status if compiled code keeps it from being heard.
+
+    For a command, all of whose files are whole whenever it is killed. A thread waits for Ctrl-C,
+    and then for some seconds until what is interruptible has ended.
+    """
+    waiting, told = os.pipe()
+    os.set_blocking(told, False)
+    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    threading.Thread(target=_listen, args=(waiting, status), daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(told)
+
+
+def _listen(waiting: int, status: int) -> None:
+    while pressed := os.read(waiting, 1):
+        if pressed[0] == signal.SIGINT and not _heard.wait(_PATIENCE):
+            print("Interrupted; what is stored is kept.", file=sys.stderr)
+            end_at_once(status)
+        _heard.clear()
+    os.close(waiting)
+
+
+def end_at_once(status: int) -> NoReturn:
+    """End the process without waiting for what JAX computes, nor taking away what that needs."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+_heard = threading.Event()
 
 
 class _Handler:

@@ -1,12 +1,12 @@
 """Run the command: parse, import what the subcommand needs, do it, and say what went wrong."""
 
-import contextlib
 import importlib
 import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from apo_sim import start
@@ -16,7 +16,7 @@ from apo_sim.cli.rendering.console import open_console
 from apo_sim.cli.rendering.overview import print_overview
 from apo_sim.cli.status import DONE, INTERRUPTED, USAGE
 from apo_sim.errors import InvalidArgument, MissingExtra
-from apo_sim.interruption import interruptible
+from apo_sim.interruption import end_at_once, heard_in_compiled_code, interruptible
 from apo_sim.version import __version__
 
 
@@ -30,8 +30,16 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be text
             stream.reconfigure(errors="backslashreplace")
+    command = isinstance(signal.getsignal(signal.SIGINT), start.Quiet)
+    status = _status(sys.argv[1:] if arguments is None else arguments)
+    if command and status == INTERRUPTED:
+        end_at_once(INTERRUPTED)
+    return status
+
+
+def _status(arguments: list[str]) -> int:
     try:
-        return _answer(sys.argv[1:] if arguments is None else arguments)
+        return _answer(arguments)
     except (InvalidArgument, MissingExtra) as error:
         print(f"apo-sim: {error}", file=sys.stderr)
         return USAGE
@@ -66,14 +74,14 @@ def _command(kind: type) -> Callable[[Any], int]:
     return importlib.import_module(f"apo_sim.cli.commands.{name}_command").run
 
 
-@contextlib.contextmanager
+@contextmanager
 def _hearing() -> Iterator[None]:
     """Ctrl-C as an interruption; before, it ends the process, and once all is done, it does not."""
     command = isinstance(signal.getsignal(signal.SIGINT), start.Quiet)
     if command:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with interruptible():
+        with interruptible(), heard_in_compiled_code(INTERRUPTED) if command else nullcontext():
             yield
     finally:
         if command:

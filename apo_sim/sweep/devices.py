@@ -16,9 +16,8 @@ LANES, EVERYWHERE = P("lanes"), P()
 
 # The compiler makes one program of a small loop, whose operations need not be handed from thread to
 # thread then; of ours, all loops whose arrays stay in a cache of the processor are small.
-_LOOPS = "xla_cpu_small_while_loop_byte_threshold"
-_SMALL = 2**20
 _EXTRA = "--xla_backend_extra_options="
+_SMALL_LOOPS = f"{_EXTRA}xla_cpu_small_while_loop_byte_threshold={2**20}"
 
 
 @checked(count=optional(as_count))
@@ -49,7 +48,7 @@ def use_cores(count: int | None = None) -> None:
     os.environ.setdefault("NPROC", "1" if count == 1 else str(2 * count))
     flags = os.environ.get("XLA_FLAGS", "")
     if _EXTRA not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {_EXTRA}{_LOOPS}={_SMALL}".strip()
+        os.environ["XLA_FLAGS"] = f"{flags} {_SMALL_LOOPS}".strip()
 
 
 def shared_out(function: Callable[..., Any], *specs: P) -> Callable[..., Any]:

@@ -54,12 +54,12 @@ def test_loops_that_are_one_program_give_the_same_bits():
     found = {
         subprocess.run(
             [sys.executable, "-c", BITS],
-            env=os.environ | {"XLA_FLAGS": f"{devices._EXTRA}{devices._LOOPS}={size}"},
+            env=os.environ | {"XLA_FLAGS": flags},
             capture_output=True,
             text=True,
             check=True,
         ).stdout
-        for size in (0, devices._SMALL)
+        for flags in ("", devices._SMALL_LOOPS)
     }
     assert len(found) == 1
 
@@ -73,7 +73,7 @@ def test_threads_and_flags(monkeypatch, count, threads):
     use_cores(count)
     flags = os.environ["XLA_FLAGS"]
     assert os.environ["NPROC"] == threads
-    assert flags.startswith("--xla_dump_to=here ") and flags.count(devices._EXTRA) == 1
+    assert flags.startswith("--xla_dump_to=here ") and flags.count(devices._SMALL_LOOPS) == 1
     monkeypatch.setenv("NPROC", "5")
     use_cores(count)
     assert os.environ["NPROC"] == "5" and os.environ["XLA_FLAGS"] == flags
