@@ -63,9 +63,11 @@ def from_entry(entry: dict[str, Any]) -> "Declaration":
     """The declaration of an entry of the index."""
     from apo_sim.claims.registry import Declaration
     from apo_sim.claims.scope import Scope
+    from apo_sim.claims.words import Origin
 
     names = [field.name for field in dataclasses.fields(Declaration)]
     fields: dict[str, Any] = {name: entry.get(name) for name in names}
+    fields["source"] = Origin(entry["source"])
     if "scope" in entry:
         fields["scope"] = Scope(**entry["scope"])
     return Declaration(**fields)

@@ -77,5 +77,8 @@ def test_a_sweep_ends_with_its_status_and_goes_on_to_the_same_results(tmp_path, 
             capture_output=True,
         )
     np.testing.assert_array_equal(
-        *(xarray.open_zarr(folder, consolidated=False).suboptimality for folder in (there, whole))
+        *(
+            xarray.open_zarr(folder, chunks=None, consolidated=False).suboptimality
+            for folder in (there, whole)
+        )
     )
