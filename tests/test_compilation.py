@@ -56,4 +56,4 @@ def test_haste_draws_the_same_labels(monkeypatch):
     hasty = solve()
     np.testing.assert_allclose(hasty.final_log_policy, thorough.final_log_policy, rtol=1e-12)
     wins = [apo.replayed_counts(bandit, one, samples=50) for one in (hasty, thorough)]
-    np.testing.assert_array_equal(*wins)
+    np.testing.assert_array_equal(wins[0], wins[1])
