@@ -6,6 +6,7 @@ through their kinds before it sees them. Types and shapes are checked always, va
 are concrete: inside `jax.jit` and `jax.vmap` they are not known yet.
 """
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -13,7 +14,7 @@ import math
 import numbers
 import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -85,6 +86,20 @@ def concrete(value: Any) -> np.ndarray | None:
     # NumPy knows neither signs nor infinities of the short floats of machine learning.
     short = values.dtype.kind == "V" and jnp.issubdtype(values.dtype, jnp.floating)
     return values.astype(np.float32) if short else values
+
+
+@contextlib.contextmanager
+def written_in_jax(name: str, value: Any, problem: str, remedy: str) -> Iterator[None]:
+    """Within it, what is not written in JAX is refused: NumPy's functions, Python's branches.
+
+    Raises:
+        InvalidArgument: says the problem, and in brackets what JAX says of it.
+    """
+    try:
+        yield
+    except jax.errors.JAXTypeError as error:
+        said = str(error).partition("\n")[0].rstrip(".")
+        raise InvalidArgument(name, value, f"{problem} ({said})", remedy) from error
 
 
 def known(name: str, value: Any) -> np.ndarray | None:

@@ -1,7 +1,5 @@
 """The outer loop: any method, `iterations` times in one scan, with data, metrics and resumption."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -10,7 +8,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from apo_sim.arguments import as_samples
-from apo_sim.checks import as_count, check_key, check_room, concrete, instance_of, one_of
+from apo_sim.checks import (
+    as_count,
+    check_key,
+    check_room,
+    concrete,
+    instance_of,
+    one_of,
+    written_in_jax,
+)
 from apo_sim.compilation import jit_quickly
 from apo_sim.errors import Diverged, InvalidArgument
 from apo_sim.methods.method import BeginsAtRandom, ChecksItself, ExplainsDivergence, Method
@@ -207,7 +213,8 @@ def solve(
                 "differs from the start of the run",
                 "pass the same value as at the start",
             )
-    with _traced(method):
+    remedy = "write a loss, rule, ranker or policy of your own in JAX, such as jnp.where for if"
+    with written_in_jax("method", method, "has a part that cannot be compiled", remedy):
         if isinstance(method, ChecksItself):
             method.check(problem, iterations, samples, first)
         if state is None:
@@ -215,21 +222,6 @@ def solve(
         solution = advance(problem, method, state, iterations, samples=samples, path="path" in kept)
     _refuse_divergence(solution, method)
     return solution
-
-
-@contextlib.contextmanager
-def _traced(method: Any) -> Iterator[None]:
-    """Within it, a part of a method that is not written in JAX is refused."""
-    try:
-        yield
-    except jax.errors.JAXTypeError as error:  # of NumPy's functions and Python's branches
-        said = str(error).partition("\n")[0].rstrip(".")
-        raise InvalidArgument(
-            "method",
-            method,
-            f"has a part that cannot be compiled ({said})",
-            "write a loss, rule, ranker or policy of your own in JAX, such as jnp.where for if",
-        ) from error
 
 
 def begin(problem: Problem, method: Any, key: Any, *, average: bool = False) -> State:

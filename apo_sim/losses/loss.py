@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from apo_sim.checks import NUMBER, as_array, checked
+from apo_sim.checks import NUMBER, as_array, checked, written_in_jax
 from apo_sim.errors import InvalidArgument
 from apo_sim.problems import PROBLEM, LogPolicy, Problem, log_policy_of
 
@@ -249,11 +249,8 @@ def _check_number(
 ) -> None:
     """Refuse a loss that is no number of its scores, or not written in JAX."""
     remedy = "write it element by element, in JAX"
-    try:
+    with written_in_jax(name, loss, "cannot be compiled", remedy):
         value = jax.eval_shape(of_scores, *scores)
-    except jax.errors.JAXTypeError as error:  # such as a branch of Python's, or a ufunc of NumPy's
-        said = str(error).partition("\n")[0].rstrip(".")
-        raise InvalidArgument(name, loss, f"cannot be compiled ({said})", remedy) from error
     one = isinstance(value, jax.ShapeDtypeStruct) and value.shape == ()
     if not one or not jnp.issubdtype(value.dtype, jnp.floating):
         raise InvalidArgument(name, loss, f"is not a number for {words}", remedy)

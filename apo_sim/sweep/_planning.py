@@ -7,7 +7,14 @@ from typing import Any
 import jax
 
 from apo_sim.arguments import as_samples
-from apo_sim.checks import as_count, as_seed, check_positive, check_room, check_single
+from apo_sim.checks import (
+    as_count,
+    as_seed,
+    check_positive,
+    check_room,
+    check_single,
+    written_in_jax,
+)
 from apo_sim.errors import InvalidArgument, UnknownName
 from apo_sim.problems import Bandit, Game
 from apo_sim.registry import (
@@ -196,13 +203,8 @@ def _check_numbers(plan: Plan) -> None:
 
 def _check_traced(draw: Any, key: Any, contexts: int, arms: int, own: Mapping[str, Any]) -> None:
     """Refuse a family that cannot be drawn for many seeds at once, as sweeps do."""
-    try:
+    with written_in_jax("family", draw, "cannot be compiled", "write it in JAX: jnp for np"):
         jax.eval_shape(lambda seed: draw(seed, contexts, arms, **own), key)
-    except jax.errors.JAXTypeError as error:
-        said = str(error).partition("\n")[0].rstrip(".")
-        raise InvalidArgument(
-            "family", draw, f"cannot be compiled ({said})", "write it in JAX: jnp for np"
-        ) from error
 
 
 def _check_problems(plan: Plan, own: Mapping[str, Any]) -> None:
