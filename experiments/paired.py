@@ -140,7 +140,7 @@ def new_table(title: str, *columns: str) -> Table:
 
 def use_all_cores() -> None:
     jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_num_cpu_devices", DEVICES)
+    use_cores(DEVICES)
 
 
 def on_one_core() -> None:

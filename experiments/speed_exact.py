@@ -42,7 +42,7 @@ def exact_problem() -> tuple[np.ndarray, np.ndarray]:
     return reward, np.full((CONTEXTS, ARMS), -math.log(ARMS))
 
 
-def _compiled(iterations: int, at_once: bool = False) -> tuple[Any, tuple[Any, ...]]:
+def _program(iterations: int, at_once: bool = False) -> tuple[Any, tuple[Any, ...]]:
     bandit = apo.Bandit(*map(jnp.asarray, exact_problem()))
 
     def metrics(bandit, alpha):
@@ -55,8 +55,7 @@ def _compiled(iterations: int, at_once: bool = False) -> tuple[Any, tuple[Any, .
 
     lanes = jax.vmap(metrics, (None, 0)) if at_once else in_turn
     arguments = bandit, jnp.asarray(ALPHAS)
-    program: Any = shared_out(lanes, EVERYWHERE, LANES)
-    return program.lower(*arguments).compile(), arguments
+    return shared_out(lanes, EVERYWHERE, LANES), arguments
 
 
 def exact_run(iterations: int, at_once: bool = False) -> Callable[[], tuple[jax.Array, jax.Array]]:
@@ -64,8 +63,8 @@ def exact_run(iterations: int, at_once: bool = False) -> Callable[[], tuple[jax.
 
     One alpha after the other: arrays of all of them together leave the cache.
     """
-    compiled, arguments = _compiled(iterations, at_once)
-    return lambda: jax.block_until_ready(compiled(*arguments))
+    program, arguments = _program(iterations, at_once)
+    return lambda: jax.block_until_ready(program(*arguments))
 
 
 def numpy_in_turn(peer: Callable[..., Any], iterations: int) -> list[Any]:
@@ -128,7 +127,9 @@ def exact(options: Any) -> Iterator[Rows | Target]:
 def _ceilings(seconds: float) -> Rows:
     """How long the exponentials and the bytes of an iteration would take by themselves."""
     # One alpha's arrays at a time; XLA counts the body of a loop once, and what is before it.
-    moved = len(ALPHAS) * float(_compiled(2)[0].cost_analysis()["bytes accessed"])
+    program, arguments = _program(2)
+    cost = program.lower(*arguments).compile().cost_analysis()
+    moved = len(ALPHAS) * float(cost["bytes accessed"])
     array = SIZE // len(ALPHAS)
     exps, bytes_each = exps_a_second(), bytes_a_second(WORKING_SET * array)
     needs = {

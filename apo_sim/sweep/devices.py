@@ -1,10 +1,12 @@
 """Lanes shared out among the local devices."""
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
@@ -24,11 +26,10 @@ _SMALL_LOOPS = f"{_EXTRA}xla_cpu_small_while_loop_byte_threshold={2**20}"
 def use_cores(count: int | None = None) -> None:
     """Let sweeps and studies work on several cores at once, as on so many devices.
 
-    Call it before anything is computed. Each device computes on a thread of a pool, and batched
-    linear algebra waits there for other threads of it: were there no more of them than several
-    devices, as is JAX's default, all could wait for ever. So the pool gets twice as many; a single
-    device is a quarter faster without threads. Loops over small arrays become single programs.
-    `NPROC`, and extra options in `XLA_FLAGS`, stay as the environment has them.
+    Call it before anything is computed. Each device gets one thread, not JAX's pool of threads,
+    which hand work to one another and wait: one core is a quarter faster so, and two do twice as
+    much as one. Loops over small arrays become single programs. `NPROC`, the number of threads,
+    and extra options in `XLA_FLAGS` stay as the environment has them.
 
     Args:
         count: number of cores; by default all that there are.
@@ -45,7 +46,7 @@ def use_cores(count: int | None = None) -> None:
         raise InvalidArgument(
             "count", count, "comes too late", "call use_cores before anything is computed"
         ) from None
-    os.environ.setdefault("NPROC", "1" if count == 1 else str(2 * count))
+    os.environ.setdefault("NPROC", "1")  # There is always one thread a device at least.
     flags = os.environ.get("XLA_FLAGS", "")
     if _EXTRA not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_SMALL_LOOPS}".strip()
@@ -53,6 +54,9 @@ def use_cores(count: int | None = None) -> None:
 
 def shared_out(function: Callable[..., Any], *specs: P) -> Callable[..., Any]:
     """`jit` of a function of lanes, each device working on its own share of them.
+
+    What calls linear algebra works on one share after the other where devices have no thread to
+    spare: there it hands its batch to other threads and waits, and all could wait for ever.
 
     Args:
         function: its results have the lanes first.
@@ -65,8 +69,43 @@ def shared_out(function: Callable[..., Any], *specs: P) -> Callable[..., Any]:
         >>> twice(jnp.arange(jax.local_device_count())).shape == (jax.local_device_count(),)
         True
     """
-    mesh = jax.make_mesh((jax.local_device_count(),), ("lanes",), axis_types=(AxisType.Auto,))
+    devices = jax.local_device_count()
+    mesh = jax.make_mesh((devices,), ("lanes",), axis_types=(AxisType.Auto,))
     # Loops within end when their lanes are done: each device must be free to stop on its own.
-    return jax.jit(
+    together = jax.jit(
         jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=LANES, check_vma=False)
     )
+    if devices == 1 or _threads_to_spare(devices):
+        return together
+    one_share = jax.jit(function)
+    waits: bool | None = None
+
+    @functools.wraps(together)
+    def program(*arguments: Any) -> Any:
+        nonlocal waits
+        if waits is None:
+            waits = "@lapack" in together.lower(*arguments).as_text()
+        if not waits:
+            return together(*arguments)
+        each = [one_share(*_share(arguments, specs, n, devices)) for n in range(devices)]
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts), *each)
+
+    return program
+
+
+def _threads_to_spare(devices: int) -> bool:
+    threads = os.environ.get("NPROC", "")
+    return threads.isdigit() and int(threads) > devices
+
+
+def _share(arguments: tuple[Any, ...], specs: tuple[P, ...], part: int, parts: int) -> list[Any]:
+    """The arguments of one device."""
+
+    def its_own(lanes: Any) -> Any:
+        count = len(lanes) // parts
+        return lanes[part * count : (part + 1) * count]
+
+    return [
+        jax.tree.map(its_own, argument) if spec == LANES else argument
+        for argument, spec in zip(arguments, specs, strict=True)
+    ]
