@@ -103,7 +103,7 @@ def minimise(
         last Newton step (infinite where `MAX_STEPS` were not enough).
 
     Raises:
-        InvalidArgument: a loss without curvature, whose slope only jumps.
+        InvalidArgument: a loss that is not convex, or whose slope only jumps.
 
     Source: ours; Bertsekas (1982) for the projection, Sun and Tran-Dinh (2019) for the length.
 
@@ -161,32 +161,52 @@ def _curvature(loss: Loss, dtype: Any) -> tuple[Float[Array, ""], Bool[Array, ""
         whether no curvature found is larger than that at 0.
 
     Raises:
-        InvalidArgument: a loss of straight pieces; no curvature would be taken for no data.
+        InvalidArgument: a loss that is not convex, or of straight pieces: what either asks for
+            would be taken for no data.
     """
     with jax.ensure_compile_time_eval():
-        curved, growth, peaked = _shape(boxed(loss, "loss"), jnp.asarray(_PROBES, dtype))
-        curved = concrete(curved)
-        if curved is None:  # the loss is traced; a slope that only jumps tells so all the same
-            found = concrete(derivatives(loss, jnp.asarray(_PROBES, dtype))[2])
-            curved = None if found is None else np.any(found)
-    if curved is not None and not curved:
+        probes = jnp.asarray(_PROBES, dtype)
+        curvature, growth, peaked = _shape(boxed(loss, "loss"), probes)
+        known = concrete(curvature)
+        if known is None:  # the loss is traced; a slope that only jumps tells so all the same
+            known = concrete(derivatives(loss, probes)[2])
+    if known is not None:
+        _check_convex(loss, known)
+    return growth, peaked
+
+
+def _check_convex(loss: Loss, curvature: np.ndarray) -> None:
+    remedy = "fit it by gradient: apo_sim.train with apo_sim.policies.Table(...)"
+    if not np.any(curvature):
         raise InvalidArgument(
             "loss",
             loss,
             "has no curvature, and no minimiser that a table could be solved for",
-            "fit it by gradient: apo_sim.train with apo_sim.policies.Table(...)",
+            remedy,
         )
-    return growth, peaked
+    finite = np.where(np.isfinite(curvature), curvature, 0.0)
+    rounding = np.sqrt(np.finfo(finite.dtype).eps) * np.max(np.abs(finite))
+    concave = np.flatnonzero(finite < -rounding)
+    if concave.size:
+        at = min(concave, key=lambda probe: abs(_PROBES[probe]))
+        raise InvalidArgument(
+            "loss",
+            loss,
+            f"is not convex: its curvature at a difference of {_PROBES[at]:.3g} is "
+            f"{finite[at]:.3g}, and its minimiser could not be told from other points",
+            remedy,
+        )
 
 
 @jax.jit
 def _shape(box: Any, probes: Array) -> tuple[Array, Array, Array]:
-    """Whether a loss is curved at all, how fast that changes, and whether most at 0."""
+    """The curvature of a loss at the probes, how fast it changes, and whether it is most at 0."""
     curvature = derivatives(unboxed(box), probes)[2]
-    known = (curvature[1:] > 0) & (curvature[:-1] > 0)
+    seen = (curvature > 0) & jnp.isfinite(curvature)
+    known = seen[1:] & seen[:-1]
     ratio = jnp.where(known, curvature[1:], 1.0) / jnp.where(known, curvature[:-1], 1.0)
     growth = jnp.max(jnp.abs(jnp.log(ratio)) / jnp.diff(probes))
-    return jnp.any(curvature), growth, jnp.max(curvature) <= curvature[len(probes) // 2]
+    return curvature, growth, jnp.max(curvature) <= curvature[len(probes) // 2]
 
 
 def _newton(loss: Loss, problem: _Problem, state: _State, by_products: bool) -> _State:
