@@ -1,12 +1,13 @@
 """The documentation's code runs, its figures are the stored ones, and no page is left out."""
 
+import inspect
 import pathlib
 import re
 
 import numpy as np
 import pytest
 
-from apo_sim import claims
+from apo_sim import claims, methods
 from apo_sim.studies import transformer
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
@@ -31,8 +32,12 @@ def test_every_python_block_of_a_page_runs(page, tmp_path, monkeypatch, capsys) 
         for id in set(claims.names()) - before:
             claims.forget(id)
     if name(page) == "how_to/first_claim.md":  # which says that its claim fails, and soundly
-        verdict = namespace["verdict"]
+        text, verdict = page.read_text(encoding="utf-8"), namespace["verdict"]
         assert (verdict.verdict, verdict.flaw) == ("fails", None)
+        assert f"measured {verdict.measured:.4g}, held against 0.5" in text
+        assert f"# {verdict.counterexample}" in text
+        shares = (namespace["found"] > 0.5).mean(axis=0)
+        assert f"# [{' '.join(f'{share:.3f}' for share in shares)}]" in text
 
 
 def test_the_page_of_the_first_claim_has_code() -> None:
@@ -49,6 +54,34 @@ def test_the_language_model_rows_are_the_stored_results() -> None:
         row = next(line for line in text.splitlines() if line.startswith(f"| {method} |"))
         assert f"| {np.mean(won):.2f} ({', '.join(f'{w:.2f}' for w in sorted(won))}) |" in row
         assert f"| {np.mean(kl):.1f} (" in row
+
+
+def test_methods_and_claims_of_others_are_counted() -> None:
+    found = [getattr(methods, name) for name in methods.__all__]
+    not_others = {
+        methods.Accelerated,
+        methods.Fit,
+        methods.Method,
+        methods.OnNetwork,
+        methods.OnTable,
+        methods.Proximal,
+    }
+    of_others = [
+        thing
+        for thing in found
+        if inspect.isclass(thing)
+        and all(hasattr(thing, part) for part in ("step", "behaviour"))
+        and thing not in not_others
+    ]
+    from_others = [
+        id
+        for id in claims.names()
+        if re.search(r"Reference: [A-Z][^;(]* \(\d{4}\)", inspect.getdoc(claims.describe(id).check))
+    ]
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    for text in (readme, (DOCS / "index.md").read_text(encoding="utf-8")):
+        assert f"{len(of_others)} other methods" in text
+    assert f"{len(from_others)} claims from other papers" in readme
 
 
 def test_no_page_is_left_out_of_the_navigation() -> None:

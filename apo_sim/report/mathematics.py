@@ -27,6 +27,9 @@ accentunder lspace rspace width height depth linethickness mathvariant scriptlev
 columnalign columnspacing columnlines rowspacing rowlines notation
 """
 
+# A backslash at the end of a line is a space, which the converter knows as one before a space only.
+CONTROL_SPACE = re.compile(r"(?<!\\)\\\n")
+
 # What a page can do without.
 NUMBERED = re.compile("&#x([0-9A-Fa-f]+);")
 GROUP_OF_ONE = re.compile(r"<mrow>(<(m[ino])>[^<]*</\2>)</mrow>")
@@ -102,10 +105,11 @@ def breakable(latex: str) -> list[str]:
 @functools.cache
 def _mathml(latex: str, display: str) -> Markup:
     try:
-        mathml = convert(latex, display=display)
+        mathml = convert(CONTROL_SPACE.sub(r"\\ ", latex), display=display)
     except Exception:  # the converter raises many kinds; a formula must not cost the page
         return Markup("<code>{}</code>").format(latex)
-    if not _is_formula(mathml):
+    # A command that the converter does not know is passed on with its backslash.
+    if "\\" in mathml or not _is_formula(mathml):
         return Markup("<code>{}</code>").format(latex)
     for wrong, right in REPAIRS:
         mathml = wrong.sub(right, mathml)

@@ -1,6 +1,7 @@
-"""Momentum on a real language model: iterative DPO, its extrapolation, and the matched beta.
+"""Momentum on a real language model: iterative DPO against its extrapolation.
 
-All three meet the same prompts and random numbers. The matched beta is plain iteration whose gamma,
+The third contender, the matched beta, can be run beside them; the results that are kept do not have
+it. All meet the same prompts and random numbers. The matched beta is plain iteration whose gamma,
 the total weight of the rewards, is that of extrapolation after every iteration. With exact
 preferences and an exact proximal step on a table it takes the path of extrapolation; a few steps of
 an optimiser are no exact proximal step, so how far each method went stands beside what it won.

@@ -7,7 +7,9 @@ import griffe
 
 _HEADING = re.compile(r"^(\s*)Example:$", re.MULTILINE)
 # Code, formulas and emphasis are left as they are; any other star or angle is a star or an angle.
-_KEPT = re.compile(r"(`+[^`]*`+|\$[^$]+\$|(?<![\w*])\*{1,2}\w[^*\n]*\w\*{1,2}(?![\w*]))")
+_KEPT = re.compile(
+    r"(`+[^`]*`+|\$\$[^$]+\$\$|\$[^$]+\$|(?<![\w*])\*{1,2}\w[^*\n]*\w\*{1,2}(?![\w*]))"
+)
 
 
 class Examples(griffe.Extension):

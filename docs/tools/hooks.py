@@ -2,6 +2,7 @@
 
 import html
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from apo_sim.report.mathematics import mathematics
 LEDGER = Path(__file__).parents[2] / "experiments/reference/claims.json"
 IDS = {entry["id"] for entry in json.loads(LEDGER.read_text(encoding="utf-8"))["claims"]}
 
+_LOG = logging.getLogger("mkdocs.hooks")
 _NAMED = re.compile(r"\(([A-Z][\w.-]*(?:, [A-Z][\w.-]*)*)\)")
 _INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
 _BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOTALL)
@@ -34,4 +36,7 @@ def on_page_content(content: str, **_: Any) -> str:
 
 
 def _formula(latex: str, mark: str) -> str:
-    return str(mathematics(f"{mark}{html.unescape(latex).strip()}{mark}"))
+    found = str(mathematics(f"{mark}{html.unescape(latex).strip()}{mark}"))
+    if "<code>" in found:  # a warning fails the build
+        _LOG.warning("a formula cannot be set: %s", latex)
+    return found

@@ -210,6 +210,12 @@ def test_long_formulas_break_before_relations_only():
 
 def test_latex_that_cannot_be_read_is_shown_as_written():
     assert mathematics(r"$\frac{$") == r"<code>\frac{</code>"
+    assert mathematics(r"$\arg x$") == r"<code>\arg x</code>"  # which the converter does not know
+
+
+def test_a_backslash_at_the_end_of_a_line_is_a_space():
+    assert "\\" not in mathematics("$$a,\\\nb$$")
+    assert mathematics("$$a,\\\nb$$") == mathematics(r"$$a,\ b$$")
 
 
 @pytest.mark.parametrize(
