@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,6 @@ SAMPLED = {"alpha": 0.3, "beta": 100.0, "iterations": 20}
 REWARD_BOUND = 2.0
 ACCURACY = 1e-6
 """Largest error of a difference of rewards that a side may make."""
-LESS_ACCURATE = (
-    f"– in place of a ratio: no tolerance brings that side's error below {ACCURACY:g}, so that its "
-    "seconds do not count."
-)
 
 
 @dataclass(frozen=True)
@@ -220,6 +216,16 @@ def best_torch(case: Case, shared: Shared, seeds: int) -> Rival:
 def settings_of(rivals: Sequence[Rival]) -> str:
     """With what each side runs, in a sentence."""
     return "; ".join(f"{r.name}: {r.seeds} seeds, {r.setting}" for r in rivals) + "."
+
+
+def less_accurate(rows: Iterable[Mapping[str, Cell]]) -> str:
+    """What a dash in place of a ratio means, if a row has one; it ends a note."""
+    if all(row["times as slow"] is not None for row in rows):
+        return ""
+    return (
+        f" – in place of a ratio: no tolerance brings that side's error below {ACCURACY:g}, so "
+        "that its seconds do not count."
+    )
 
 
 def in_turn(rivals: Sequence[Rival], rounds: int, part: str) -> dict[str, dict[str, Cell]]:

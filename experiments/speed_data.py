@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from paired import CPU_TIME, Cell, Rows, Sides, Spread, Target, console, optional_peer, over_lanes
-from rivals import ACCURACY, LESS_ACCURATE, SAMPLED, Case, best_torch, in_turn, ours, shared_counts
+from rivals import ACCURACY, SAMPLED, Case, best_torch, in_turn, less_accurate, ours, shared_counts
 from speed_sampled import SIZES
 
 import apo_sim as apo
@@ -63,7 +63,8 @@ def data(options: Any) -> Iterator[Rows | Target]:
             f"Other data: {SAMPLED['iterations']} iterations, draws included, one core",
             rows,
             f"Equal final gaps say that both sides solve one problem. Errors against the optimum "
-            f"of logistic counts in the box, below {ACCURACY:g}. {LESS_ACCURATE}",
+            f"of logistic counts in the box, below {ACCURACY:g}. A ratio is the median over "
+            f"rounds, not the ratio of the medians in the column before it.{less_accurate(rows)}",
         )
 
 

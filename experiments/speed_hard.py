@@ -15,7 +15,7 @@ import numpy as np
 from paired import CPU_TIME, Cell, Rows, Sides, Spread, Target, console, optional_peer, over_lanes
 from peers_numpy import Floats, draw_wins
 from peers_scipy import by_lbfgs
-from rivals import ACCURACY, LESS_ACCURATE, REWARD_BOUND, Shared, our_rewards
+from rivals import ACCURACY, REWARD_BOUND, Shared, less_accurate, our_rewards
 
 import apo_sim as apo
 from apo_sim.proximal.forces import Comparisons
@@ -113,7 +113,7 @@ def hard(options: Any) -> Iterator[Rows | Target]:
         f"Hard win counts, R = {REWARD_BOUND:g}: the solver alone, one core",
         rows,
         "Errors are the largest of a difference of rewards within a group of linked arms, over "
-        f"all problems. {LESS_ACCURATE}",
+        f"all problems.{less_accurate(rows)}",
     )
     yield from targets
 

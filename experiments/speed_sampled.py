@@ -19,7 +19,6 @@ from paired import CPU_TIME, Cell, Rows, Spread, Target, console, optional_peer,
 from peers_numpy import Floats, Solver
 from rivals import (
     ACCURACY,
-    LESS_ACCURATE,
     REWARD_BOUND,
     SAMPLED,
     Case,
@@ -27,6 +26,7 @@ from rivals import (
     Shared,
     best_torch,
     in_turn,
+    less_accurate,
     ours,
     settings_of,
     shared_counts,
@@ -104,9 +104,9 @@ def _at(size: Size, quick: bool) -> Iterator[Rows | Target]:
         "draws included",
         [{"side": name, **row} for name, row in rows.items()],
         f"Errors are the largest of a difference of rewards over shared win counts. Peers run at "
-        f"the loosest tolerance that stays below {ACCURACY:g} and start each solve from the scores "
-        f"before it. The widest optimum spans {shared.widest:.2f}, less than 2R = "
-        f"{2 * REWARD_BOUND:g}. {settings_of(rivals)} {LESS_ACCURATE}",
+        f"the loosest tolerance that keeps their error below {ACCURACY:g} and start each solve "
+        f"from the scores before it. The widest optimum spans {shared.widest:.2f}, less than 2R = "
+        f"{2 * REWARD_BOUND:g}. {settings_of(rivals)}{less_accurate(rows.values())}",
     )
     yield from _targets(size, rows)
 
@@ -149,8 +149,9 @@ def _one_by_one(case: Case, size: Size, shared: Shared, quick: bool) -> tuple[Ro
         f"solvers, K = {size.arms}",
         f"Solvers of one table at a time: K = {size.arms}, {few} of the shared problems",
         rows,
-        f"Each at the loosest tolerance below {ACCURACY:g}, no draws. The fastest of a package "
-        f"takes part in the runs below, unless another one's is {HOPELESS:g} times as fast.",
+        f"Each at the loosest tolerance that keeps its error below {ACCURACY:g}, no draws. The "
+        "fastest of a package takes part in the runs below, unless another one's is "
+        f"{HOPELESS:g} times as fast.",
     )
     return table, [rival for seconds, rival in best.values() if seconds <= HOPELESS * first]
 
