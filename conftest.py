@@ -17,6 +17,8 @@ os.environ["XLA_FLAGS"] = os.environ.get(
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
     " --xla_cpu_parallel_codegen_split_count=1",
 )
+# Each worker has a core, and threads of a pool would wait for one another.
+os.environ.setdefault("NPROC", "1")
 
 import jax
 import pytest
