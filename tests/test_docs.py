@@ -100,5 +100,9 @@ def test_the_site_builds_without_a_warning(tmp_path) -> None:
     build.build(config)
     page = (tmp_path / "claims/N2.html").read_text(encoding="utf-8")
     assert "<math" in page
+    assert '<a href="T4.4-opt.html">T4.4-opt</a>' in (tmp_path / "claims/T4.4.html").read_text(
+        encoding="utf-8"
+    )
+    assert ".gif" in (tmp_path / "notebooks/ring.html").read_text(encoding="utf-8")
     # Nothing is asked of the network.
     assert not re.search(r'(src|href)="https?://[^"]*\.(js|css|woff2?)"', page)

@@ -6,9 +6,12 @@ from typing import Any
 import griffe
 
 _HEADING = re.compile(r"^(\s*)Example:$", re.MULTILINE)
-# Code, formulas and emphasis are left as they are; any other star or angle is a star or an angle.
+# Code, formulas, emphasis and the names of parameters are left as they are; any other star or angle
+# is a star or an angle.
 _KEPT = re.compile(
-    r"(`+[^`]*`+|\$\$[^$]+\$\$|\$[^$]+\$|(?<![\w*])\*{1,2}\w[^*\n]*\w\*{1,2}(?![\w*]))"
+    r"(`+[^`]*`+|\$\$[^$]+\$\$|\$[^$]+\$|(?<![\w*])\*{1,2}\w[^*\n]*\w\*{1,2}(?![\w*])"
+    r"|^\s*\*{1,2}\w+:)",
+    re.MULTILINE,
 )
 
 

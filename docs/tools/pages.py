@@ -7,21 +7,27 @@ the list that is the navigation. Figures of claims are those of `results/figures
 """
 
 import ast
+import base64
+import functools
 import importlib
 import inspect
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import mkdocs_gen_files
+import nbformat
 from nbconvert import MarkdownExporter
 
 import apo_sim.methods
 from apo_sim.claims import registry
 from apo_sim.claims.verdict import CHANGED, Verdict
+from apo_sim.claims.words import Quantifier
 from apo_sim.report import style
+from apo_sim.report.page import number
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "apo_sim"
@@ -37,6 +43,7 @@ BY_HAND = """
 * [Findings](findings.md)
 """
 HOW_TO = {
+    "first_claim.md": "Your first claim",
     "run.md": "Run the method on a table",
     "network.md": "Train a network",
     "sweep.md": "Sweep, on one core or a cluster",
@@ -48,7 +55,6 @@ HOW_TO = {
     "explain.md": "Explain a run that looks wrong",
     "evaluate.md": "Evaluate a language model",
     "your_own.md": "Bring your own",
-    "first_claim.md": "Your first claim",
 }
 BACKGROUND = {
     "glossary.md": "Words with two meanings",
@@ -59,8 +65,22 @@ BACKGROUND = {
     "derivations/leading_order.md": "Derivation: the law of the gap",
 }
 
-Page = tuple[str, str]
-"""A title, and the path of a page below docs/."""
+# Notebooks whose names do not make titles.
+TITLES = {"llm": "Language model"}
+# Figures in docs/ of long runs of a study.
+DRAWN = {
+    "phase_diagram": ("phase_diagram.png", "The phase diagram from 100,800 runs at β = 1"),
+    "ring": ("ring.png", "The ring task"),
+}
+
+
+@dataclass
+class Page:
+    """A page of the navigation: its title, its path below docs/, and the pages below it."""
+
+    title: str
+    path: str
+    below: list["Page"] = field(default_factory=list)
 
 
 def write(path: str, text: str) -> None:
@@ -88,10 +108,11 @@ def summary(path: Path) -> str:
 
 
 def claims(ledger: dict[str, Any]) -> Page:
-    rows = []
+    rows, below = [], []
     for entry in ledger["claims"]:
         id = entry["id"]
         write(f"claims/{id}.md", claim(entry))
+        below.append(Page(f"{id}: {entry['title']}", f"claims/{id}.md"))
         rows.append(
             f"| [{id}]({id}.md) | {_cell(entry['title'])} | {entry['source']} | {_badge(entry)} |"
         )
@@ -101,7 +122,7 @@ def claims(ledger: dict[str, Any]) -> Page:
         f"{ledger['effort']}, seed {ledger['seed']}.\n\n"
         "| id | claim | source | verdict |\n| --- | --- | --- | --- |\n" + "\n".join(rows) + "\n",
     )
-    return "Claims", "claims/index.md"
+    return Page("Claims", "claims/index.md", below)
 
 
 def claim(entry: dict[str, Any]) -> str:
@@ -116,13 +137,15 @@ def claim(entry: dict[str, Any]) -> str:
         displayed(entry["note"] or ""),
         figure(id),
         "## Scope",
-        "| of | what |\n| --- | --- |\n" + "\n".join(f"| {n} | {_cell(str(v))} |" for n, v in rows),
+        "| setting | value |\n| --- | --- |\n"
+        + "\n".join(f"| {n} | {_cell(readable(str(v)))} |" for n, v in rows),
         "## Controls",
         _controls(entry),
         facts(entry["facts"]),
         "## How it is checked",
         f"::: {check.__module__}.{check.__name__}\n{_UNDER_A_HEADING}",
         f"`apo-sim validate --claim {id}` repeats it.",
+        _links("Methods", [(stem, f"../methods/{stem}.md") for stem in tried_methods(id)]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -130,9 +153,37 @@ def claim(entry: dict[str, Any]) -> str:
 _UNDER_A_HEADING = "    options: {show_root_heading: false, heading_level: 3}"
 
 
+def _links(what: str, pages: list[tuple[str, str]]) -> str:
+    """A line of links to other pages, by their names."""
+    return f"{what}: {', '.join(f'[{name}]({path})' for name, path in pages)}." if pages else ""
+
+
 def displayed(text: str) -> str:
     """Text whose displayed formulas are paragraphs of their own, as Markdown wants them."""
-    return re.sub(r"\s*\$\$(.+?)\$\$\s*", r"\n\n$$\1$$\n\n", text).strip()
+    return re.sub(r"\s*\$\$(.+?)\$\$\s*", r"\n\n$$\1$$\n\n", readable(text)).strip()
+
+
+def readable(text: str) -> str:
+    """Text with its figures as a reader writes them; formulas and code as they are.
+
+    Example:
+        >>> readable("5% of 10800 runs, off by 5e-15, in $10800$ steps of 1e-09")
+        '5 % of 10,800 runs, off by $5\\cdot10^{-15}$, in $10800$ steps of $10^{-9}$'
+    """
+    parts = re.split(r"(\$\$.*?\$\$|\$[^$]*\$|`[^`]*`)", text, flags=re.DOTALL)
+    for at in range(0, len(parts), 2):
+        grouped = _LONG.sub(lambda found: f"{int(found[0]):,}", parts[at])
+        parts[at] = re.sub(r"(?<=\d)%", " %", _POWER.sub(_power, grouped))
+    return "".join(parts)
+
+
+_POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]?\d+)(?!\w)")
+_LONG = re.compile(r"(?<![\w.,])\d{5,}(?![\w]|[.,]\d)")
+
+
+def _power(found: re.Match[str]) -> str:
+    power = f"10^{{{int(found[2])}}}"
+    return f"${power}$" if found[1] == "1" else rf"${found[1]}\cdot{power}$"
 
 
 def figure(id: str, folder: str = "") -> str:
@@ -147,12 +198,13 @@ def figure(id: str, folder: str = "") -> str:
 
 def _measured(entry: dict[str, Any]) -> str:
     interval = entry["interval"]
-    ends = f", 95 % interval [{interval[0]:.4g}, {interval[1]:.4g}]" if interval else ""
-    against = "" if entry["bound"] is None else f", held against {entry['bound']:.4g}"
-    return (
-        f"Measured: {entry['measured']:.4g} ({entry['unit']}){ends}{against}; "
-        f"tried on {Verdict.from_json(entry).tried}; {entry['seconds']:.0f} s."
-    )
+    ends = f", 95 % interval [{number(interval[0])}, {number(interval[1])}]" if interval else ""
+    against = "" if entry["bound"] is None else f", held against {number(entry['bound'])}"
+    found = f"Measured: {number(entry['measured'])} ({entry['unit']}){ends}{against}"
+    if entry["scope"]["quantifier"] == Quantifier.WHERE:
+        cells = entry["unit"].capitalize()
+        found = f"{cells}: {number(entry['measured'])} of {number(entry['bound'])}"
+    return f"{found}; tried on {Verdict.from_json(entry).tried}; {entry['seconds']:.0f} s."
 
 
 def _controls(entry: dict[str, Any]) -> str:
@@ -168,13 +220,13 @@ def facts(found: dict[str, Any]) -> str:
     if not found:
         return ""
     rows = "\n".join(f"| {_cell(name)} | {_cell(_value(value))} |" for name, value in found.items())
-    return f"## Figures\n\n| what | value |\n| --- | --- |\n{rows}"
+    return f"## Numbers\n\n| what | value |\n| --- | --- |\n{rows}"
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return ", ".join(map(_value, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return number(value)
+    return ", ".join(map(_value, value)) if isinstance(value, list) else readable(str(value))
 
 
 def _badge(entry: dict[str, Any]) -> str:
@@ -213,7 +265,17 @@ def came_out(name: str, ledger: dict[str, Any]) -> str:
     scripts = [path for path in sorted(EXPERIMENTS.glob("*.py")) if _uses_in(path, stem)]
     named = ", ".join(f"`experiments/{path.name}`" for path in scripts)
     repeat = f"Scripts that use it: {named}." if named else ""
-    return "\n\n".join(["## What came out", *judged, shipped(name), repeat]) + "\n"
+    return "\n\n".join(
+        part for part in ["## What came out", shipped(name), drawn(stem), *judged, repeat] if part
+    )
+
+
+def drawn(stem: str) -> str:
+    """The figure of a long run of a study, if one is kept."""
+    if stem not in DRAWN:
+        return ""
+    path, words = DRAWN[stem]
+    return f"![{words}](../{path})"
 
 
 def shipped(name: str) -> str:
@@ -247,27 +309,118 @@ def _uses_in(path: Path, study: str) -> bool:
 
 def methods() -> dict[str, Path]:
     """The modules of the package's methods, by name."""
-    found = (getattr(apo_sim.methods, name) for name in apo_sim.methods.__all__)
-    named = {
-        thing.__module__
-        for thing in found
-        if inspect.isclass(thing) and all(hasattr(thing, part) for part in ("step", "behaviour"))
-    }
+    named = {thing.__module__ for thing in classes_of_methods()}
     return {name: path for name, path in modules() if name in named}
 
 
-def folder(title: str, package: str, shown: dict[str, Path], more: Callable[[str], str]) -> Page:
-    """A page for each of some modules, with `more` at its end, and a list of them."""
-    rows = []
-    for name, path in shown.items():
-        write(f"{package}/{path.stem}.md", f"# {path.stem}\n\n::: {name}\n{_PLAIN}\n{more(name)}")
-        rows.append(f"| [{path.stem}]({path.stem}.md) | {_cell(summary(path))} |")
+def classes_of_methods() -> list[type]:
+    found = (getattr(apo_sim.methods, name) for name in apo_sim.methods.__all__)
+    return [
+        thing
+        for thing in found
+        if inspect.isclass(thing) and all(hasattr(thing, part) for part in ("step", "behaviour"))
+    ]
+
+
+@functools.cache
+def tried_methods(id: str) -> list[str]:
+    """Names of the pages of the methods that a claim runs; not of `Proximal`, which most do."""
+    path = ROOT / f"{registry.module(id).replace('.', '/')}.py"
+    trees = [ast.parse(path.read_text(encoding="utf-8"))]
+    for node in ast.walk(trees[0]):  # what several claims share is in modules beside them
+        if isinstance(node, ast.ImportFrom):
+            places = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            for place in places:
+                shared = ROOT / f"{(place or '').replace('.', '/')}.py"
+                if (place or "").startswith("apo_sim.claims._") and shared.exists():
+                    trees.append(ast.parse(shared.read_text(encoding="utf-8")))
+    named = {
+        part
+        for tree in trees
+        for node in ast.walk(tree)
+        for part in (
+            [node.attr]
+            if isinstance(node, ast.Attribute)
+            else [alias.name for alias in node.names]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    pages = {
+        thing.__module__.rpartition(".")[2]
+        for thing in classes_of_methods()
+        if thing.__name__ in named and thing.__module__ in METHODS
+    }
+    return sorted(pages - {"proximal"})
+
+
+def judging(name: str) -> str:
+    """The claims that run a method, and what came out of them."""
+    stem = name.rpartition(".")[2]
+    rows = [
+        f"| [{entry['id']}: {_cell(entry['title'])}](../claims/{entry['id']}.md) "
+        f"| {_badge(entry)} |"
+        for entry in LAST["claims"]
+        if stem in tried_methods(entry["id"])
+    ]
+    table = "| claim | verdict |\n| --- | --- |\n" + "\n".join(rows)
+    return f"## Claims about it\n\n{table}" if rows else ""
+
+
+def folder(
+    title: str, package: str, shown: dict[str, tuple[str, Path]], first: Callable[[str], str]
+) -> Page:
+    """A page for each of some modules, by name with their titles, and a list of them.
+
+    A page has what its module is, then what `first` says of it, then what one can call.
+    """
+    rows, below = [], []
+    for name, (named, path) in shown.items():
+        parts = [
+            f"# {named}",
+            f"::: {name}\n{_OF_PACKAGE}",
+            first(name),
+            "## In Python",
+            *(f"::: {name}.{member}\n{_MEMBER}" for member in members(path, named)),
+        ]
+        write(f"{package}/{path.stem}.md", "\n\n".join(part for part in parts if part) + "\n")
+        rows.append(f"| [{named}]({path.stem}.md) | {_cell(summary(path))} |")
+        below.append(Page(named, f"{package}/{path.stem}.md"))
     table = "| name | what it is |\n| --- | --- |\n" + "\n".join(rows)
     write(f"{package}/index.md", f"# {title}\n\n{table}\n")
-    return title, f"{package}/index.md"
+    return Page(title, f"{package}/index.md", below)
+
+
+def members(path: Path, first: str) -> list[str]:
+    """What a module offers: its public classes and functions, in order, but `first` before all."""
+    found = [
+        node.name
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_")
+    ]
+    return sorted(found, key=lambda name: name != first)
+
+
+def titled(shown: dict[str, Path]) -> dict[str, tuple[str, Path]]:
+    """Modules with titles made of their names."""
+    return {name: (path.stem.replace("_", " ").capitalize(), path) for name, path in shown.items()}
+
+
+def titled_methods(shown: dict[str, Path]) -> dict[str, tuple[str, Path]]:
+    """Modules with the names of the methods that they define and are named after."""
+    named = [thing.__name__ for thing in classes_of_methods()]
+    return {
+        name: (next(one for one in named if one.lower().startswith(_plain(path.stem))), path)
+        for name, path in shown.items()
+    }
+
+
+def _plain(stem: str) -> str:
+    return stem.replace("_", "")
 
 
 _PLAIN = "    options: {show_root_heading: false}\n"
+_MEMBER = "    options: {heading_level: 3, show_root_full_path: false}\n"
 
 
 def reference(elsewhere: set[str]) -> Page:
@@ -282,7 +435,7 @@ def reference(elsewhere: set[str]) -> Page:
             rows.append(f"| [{name}]({name}.md) | {_cell(summary(path))} |")
     table = "| module | what it is |\n| --- | --- |\n" + "\n".join(rows)
     write("reference/index.md", f"# Reference\n\n{table}\n")
-    return "Reference", "reference/index.md"
+    return Page("Reference", "reference/index.md")
 
 
 def offered(package: str) -> str:
@@ -302,27 +455,44 @@ def offered(package: str) -> str:
     return named + "".join(f"\n::: {place}\n" for place in here)
 
 
-_OF_PACKAGE = "    options: {show_root_heading: false, members: []}\n"
+_OF_PACKAGE = "    options: {show_root_heading: false, show_root_toc_entry: false, members: []}\n"
 
 
 def notebooks() -> Iterator[Page]:
     """The notebooks as they were committed: their code, text and pictures."""
     exporter = MarkdownExporter()
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        text, resources = exporter.from_filename(str(path))
+        notebook = nbformat.read(path, as_version=4)
+        films(notebook, path.stem)
+        text, resources = exporter.from_notebook_node(notebook)
         for name, picture in resources["outputs"].items():
             with mkdocs_gen_files.open(f"notebooks/{path.stem}_{name}", "wb") as file:
                 file.write(picture)
             text = text.replace(f"]({name})", f"]({path.stem}_{name})")
         write(f"notebooks/{path.stem}.md", text.replace("](../docs/", "](../"))
-        yield path.stem.capitalize(), f"notebooks/{path.stem}.md"
+        title = TITLES.get(path.stem, path.stem.capitalize())
+        yield Page(title, f"notebooks/{path.stem}.md")
+
+
+def films(notebook: nbformat.NotebookNode, stem: str) -> None:
+    """Make animations pictures of the page, which the exporter knows nothing of."""
+    for at, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            film = output.get("data", {}).get("image/gif")
+            if film is not None:
+                name = f"{stem}_film_{at}.gif"
+                with mkdocs_gen_files.open(f"notebooks/{name}", "wb") as file:
+                    file.write(base64.b64decode(film))
+                output["data"] = {"text/markdown": f"![Animation]({name})"}
 
 
 def navigation(sections: dict[str, list[Page]]) -> str:
     lines = [BY_HAND.strip()]
     for section, pages in sections.items():
         lines.append(f"* {section}")
-        lines += [f"    * [{title}]({path})" for title, path in pages]
+        for page in pages:
+            lines.append(f"    * [{page.title}]({page.path})")
+            lines += [f"        * [{below.title}]({below.path})" for below in page.below]
     return "\n".join(lines) + "\n"
 
 
@@ -332,14 +502,14 @@ write(
     "SUMMARY.md",
     navigation(
         {
-            "How to": [(title, f"how_to/{name}") for name, title in HOW_TO.items()],
+            "How to": [Page(title, f"how_to/{name}") for name, title in HOW_TO.items()],
             "Catalogue": [
                 claims(LAST),
-                folder("Studies", "studies", STUDIES, lambda name: came_out(name, LAST)),
-                folder("Methods", "methods", METHODS, lambda name: ""),
+                folder("Studies", "studies", titled(STUDIES), lambda name: came_out(name, LAST)),
+                folder("Methods", "methods", titled_methods(METHODS), judging),
             ],
             "Notebooks": list(notebooks()),
-            "Background": [(title, name) for name, title in BACKGROUND.items()],
+            "Background": [Page(title, name) for name, title in BACKGROUND.items()],
             "API": [reference({*STUDIES, *METHODS})],
         }
     ),
