@@ -122,13 +122,23 @@ def page(found: dict[str, Any]) -> str:
         f"- {describe(id).title} ({id}): {first} and {second}."
         for first, second, _, id in ELSEWHERE
     ]
-    apart = [f"- {name}: {found[name]:.2f} apart in a log-probability." for name in f1.DIFFERENT]
+    words = {f1.DIFFERENT[3]: "DNO with $s$ on the target alone takes shorter steps than SPPO"}
+    apart = [
+        f"- {words.get(name, name)}: {found[name]:.2f} apart in a log-probability."
+        for name in f1.DIFFERENT
+    ]
     lines = [
-        "# Which method is which",
+        "# Family tree of methods",
         "",
         "<!-- written by experiments/family_tree.py -->",
         "",
-        f"![Boxes are methods; lines join those that go through the same policies]({NAME}.svg)",
+        # Where it does not fit, the site lets it scroll; it is a link to itself in full size.
+        '<div class="wide" markdown>',
+        "",
+        "[![Boxes are methods; lines join those that go through the same policies]"
+        f"({NAME}.svg)]({NAME}.svg)",
+        "",
+        "</div>",
         "",
         "Each method uses the parameters of its own paper, so a comparison may pit a method",
         "against itself. With exact preferences, methods joined by a solid line go through the",

@@ -116,7 +116,9 @@ def _row(entry: dict[str, Any]) -> str:
 
 
 def _text(value: float | str, spec: str) -> str:
-    return value if isinstance(value, str) else format(value, spec).replace("-", "−")
+    if isinstance(value, str):
+        return value
+    return format(value, spec).replace("-", "−").replace("%", " %")
 
 
 def _number(value: float | None) -> str:
