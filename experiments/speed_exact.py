@@ -155,6 +155,7 @@ def _ceilings(seconds: float) -> Rows:
         f"An exact iteration, {1e3 * seconds:.3g} ms, against the machine's ceilings",
         rows,
         "Ceilings are of plain fused loops of the same compiler on the same core: exponentials, "
-        f"eight in a row, and passes over as much as the arrays of one alpha take, {8 * WORKING_SET * array / 2**20:.1f} MiB. Shares of "
-        "exponentials and of bytes moved that add up to 1 leave nothing to gain but fewer passes.",
+        "eight in a row, and passes over as much as the arrays of one alpha take, "
+        f"{8 * WORKING_SET * array / 2**20:.1f} MiB. Shares of exponentials and of bytes moved "
+        "that add up to 1 leave nothing to gain but fewer passes.",
     )
