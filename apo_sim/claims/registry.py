@@ -121,7 +121,10 @@ def claim(
         taken = _place(other.check) if other else (_modules.get(id, place[0]), place[1])
         if taken != place:
             raise InvalidArgument(
-                "id", id, f"is already used by {'.'.join(taken)}", "choose another id"
+                "id",
+                id,
+                f"is already used by {'.'.join(taken if other else taken[:1])}",
+                "choose another id",
             )
         _claims[id] = Claim(
             id=id,
@@ -164,12 +167,15 @@ def names() -> list[str]:
 def declared_by(module: str) -> list[str]:
     """The ids of the claims that a module declares, once it has been imported.
 
+    Those of a package are what its modules declare, as far as it imports them.
+
     Example:
         >>> import apo_sim.claims.n2
         >>> declared_by("apo_sim.claims.n2")
         ['N2']
     """
-    return [id for id, claim in _claims.items() if claim.check.__module__ == module]
+    places = {id: claim.check.__module__ for id, claim in _claims.items()}
+    return [id for id, place in places.items() if f"{place}.".startswith(f"{module}.")]
 
 
 def module(id: str) -> str:

@@ -104,6 +104,10 @@ class Ledger:
             self, verdicts=_in_order(verdicts.values()), missing=_order(missing)
         )
 
+    def of(self, id: str) -> Verdict | None:
+        """The verdict on a claim, or None if there is none."""
+        return next((verdict for verdict in self.verdicts if verdict.id == id), None)
+
     def without(self, id: str | None) -> "Ledger":
         """This ledger but for one claim, which it has not come to."""
         verdicts = tuple(verdict for verdict in self.verdicts if verdict.id != id)

@@ -275,7 +275,7 @@ def check_and_draw(id: str, module: str, effort: str, seed: int) -> Checked:
         images = style.render(verdict.draw, id)
         images["webp"] = style.for_page(images["png"])
         return dataclasses.replace(verdict, figure=f"figures/{id}.svg"), images
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a check that leaves the program reaches no verdict
         place = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
         return registry.broken(id, reason), {}

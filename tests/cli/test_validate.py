@@ -94,7 +94,7 @@ def test_claims_of_a_module_of_ones_own(capsys, tmp_path, monkeypatch):
     ("module", "message"),
     [
         ("no_such_module", "module = 'no_such_module' names a module that does not exist"),
-        ("json", "module = 'json' declares no claim; decorate a function"),
+        ("json", "module = 'json' declares no claim; it is a package"),
     ],
 )
 def test_a_module_without_claims_is_refused(capsys, tmp_path, module, message):

@@ -1,6 +1,7 @@
 """`apo-sim claims`."""
 
 from apo_sim.claims import registry
+from apo_sim.cli.commands import own_claims
 from apo_sim.cli.index import declaration, to_entry
 from apo_sim.cli.options.claims_options import Claims
 from apo_sim.cli.rendering.console import open_console
@@ -11,7 +12,8 @@ from apo_sim.cli.status import DONE
 
 def run(options: Claims) -> int:
     """List the claims."""
-    claims = [declaration(id) for id in registry.names()]
+    own = own_claims.declare(options.module)
+    claims = [declaration(id) for id in own or registry.names()]
     if options.json:
         print_json([to_entry(claim) for claim in claims])
     else:

@@ -29,7 +29,7 @@ def run(options: Validate) -> int:
     earlier = read_ledger(out / "claims.json")
     own = own_claims.declare(options.module)
     # The worker processes import a module of the user's again.
-    with importable_here(), Watch(console) as watch:
+    with own_claims.explained(options.module), importable_here(), Watch(console) as watch:
         ledger = validate(
             options.claim or own or None,
             out=out,
