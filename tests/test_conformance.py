@@ -517,4 +517,4 @@ def test_a_module_that_lacks_something_is_named(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["conform", "lacks_something:dpo"]) == cli.USAGE
     said = capsys.readouterr().err
-    assert "cannot be imported (No module named 'no_such_module_here')" in said
+    assert "No module named 'no_such_module_here' (lacks_something.py:1)" in said
