@@ -196,6 +196,16 @@ def module(id: str) -> str:
     return _modules[id]
 
 
+def is_own(id: str) -> bool:
+    """Whether a claim is none of the package's, but of a user's module.
+
+    Example:
+        >>> is_own("LD.2"), is_own("my-claim")
+        (False, True)
+    """
+    return id not in _modules
+
+
 def command(id: str) -> str:
     """The command that judges a claim, of the package's own or of a user's module.
 
@@ -203,8 +213,7 @@ def command(id: str) -> str:
         >>> command("LD.2")
         'apo-sim validate --claim LD.2'
     """
-    own = id in _claims and id not in _modules
-    named = f" --module {module(id)}" if own else ""
+    named = f" --module {module(id)}" if id in _claims and is_own(id) else ""
     return f"apo-sim validate{named} --claim {id}"
 
 

@@ -79,6 +79,7 @@ def render_page(ledger: Ledger, folder: Path) -> str:
     ]
     return _template().render(
         ledger=ledger,
+        own=bool(entries) and all(registry.is_own(verdict.id) for verdict in ledger.verdicts),
         groups=[group for group in groups if group[1]],
         errata=[entry for entry in entries if entry.errata],
         legend=[(name, row[0], ledger.counts[name], row[2]) for name, row in LEGEND.items()],

@@ -169,6 +169,18 @@ def test_no_errata_section_without_errata(tmp_path):
     assert "errata" not in read(page.render_page(ledger_of("fake-false"), tmp_path)).ids
 
 
+def test_claims_of_the_readers_own_have_a_headline_of_their_own(tmp_path):
+    ours, theirs = (
+        page.render_page(ledger_of(*ids), tmp_path) for ids in (["LD.2"], ["fake-true"])
+    )
+    both = page.render_page(ledger_of("LD.2", "fake-true"), tmp_path)
+    headline = "<h1>Your claims</h1>"
+    assert headline in theirs and headline not in ours and headline not in both
+    repaired = "each that fails was run on the repaired statement"
+    assert repaired not in theirs
+    assert repaired in page.render_page(ledger_of("fake-true", "fake-false"), tmp_path)
+
+
 def test_a_page_without_verdicts_is_a_page(tmp_path):
     assert "none was judged" in page.render_page(ledger_of(), tmp_path)
 
