@@ -65,7 +65,7 @@ def optimizer_does_not_matter(study: Study) -> Finding:
     Student's interval, once for each alpha and both together at 95 %; the verdict is the worse.
 
     Guarantee: statistical, for this task. What extrapolation gains with each optimiser, with
-    others, and on sequences, is the study `optimizers`.
+    others, and on sequences, is the study `optimizer_comparison`.
 
     Reference: the authors' answer in the paper's reviews.
 
@@ -116,7 +116,7 @@ def optimizer_does_not_matter(study: Study) -> Finding:
         facts=facts,
         note=rf"Extrapolation by {ALPHA:g} multiplies the average regret by {each} "
         f"({data.sizes['seed']} paired seeds, 95 % intervals). This is one task: on sequences the "
-        "two optimisers are closer (study `optimizers`).",
+        "two optimisers are closer (study `optimizer_comparison`).",
         draw=lambda figure: optimizer_comparison.draw(figure, data),
     )
 
