@@ -14,7 +14,6 @@ from apo_sim.sweep import devices, use_cores
 # Each lane factors a matrix. Shared out among two devices that have two threads between them, this
 # waits for ever; keys are here to show that all that a lane may return can be put together again.
 PROGRAM = """
-import sys
 import jax, jax.numpy as jnp
 from apo_sim.sweep import use_cores
 from apo_sim.sweep.devices import EVERYWHERE, LANES, shared_out
@@ -33,18 +32,20 @@ for seed in range(4):
 """
 
 
+def printed(program, **environment):
+    """What a process of its own prints, under these variables of the environment."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+
+
 def test_linear_algebra_does_not_wait_for_ever_and_its_bits_do_not_depend_on_threads():
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", PROGRAM],
-            env=os.environ | {"NPROC": threads},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        ).stdout
-        for threads in ("1", "4")
-    }
+    found = {printed(PROGRAM, NPROC=threads) for threads in ("1", "4")}
     assert len(found) == 1 and found.pop().startswith("2\n")
 
 
@@ -63,16 +64,7 @@ print(hashlib.sha256(jax.jit(jax.vmap(solve))(keys).tobytes()).hexdigest())
 
 
 def test_loops_that_are_one_program_give_the_same_bits():
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", BITS],
-            env=os.environ | {"XLA_FLAGS": flags},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for flags in ("", devices._SMALL_LOOPS)
-    }
+    found = {printed(BITS, XLA_FLAGS=flags) for flags in ("", devices._SMALL_LOOPS)}
     assert len(found) == 1
 
 
