@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from apo_sim.sampling import _log_of_rest, binomial, multinomial
+from apo_sim.sampling import _MIDDLE, _hat, _log_of_rest, binomial, multinomial
 
 DRAWS = 100_000
 PROBS = np.array([0.3, 0.001, 0.0, 0.2, 0.15, 0.049, 0.3])
@@ -33,6 +33,9 @@ def draws(n, p):
         (41, 0.5),
         (400, 0.14),
         (400, 0.16),
+        (122, 0.5),
+        (700, 0.1),
+        (6.1e7, 1e-6),
         (1000, 0.03),
         (1e5, 0.3),
         (1e9, 3e-8),
@@ -55,6 +58,59 @@ def test_binomial_moments(n, p):
     assert np.all((x == np.round(x)) & (x >= 0) & (x <= n))
     assert abs(x.mean() - law.mean()) < 4.5 * law.std() / DRAWS**0.5
     assert abs(x.var() / law.var() - 1) < 4.5 * (2 / DRAWS) ** 0.5
+
+
+# From the least mean that is rejected on, in small steps first: what is worst depends on how the
+# outcomes lie between the offsets.
+MEANS = [*np.linspace(60, 75, 16), 85, 100, 130, 200, 400, 1e3, 1e4, 1e5]
+# Closer to the ends where the outcomes are far apart.
+ENDS = 0.5 - np.logspace(-11, -1.3, 10_000)
+OFFSETS = np.concatenate([-ENDS, np.linspace(-0.45, 0.45, 20_001), ENDS])
+
+
+def hat_of(n, p):
+    return _hat(jnp.full(OFFSETS.size, n), jnp.full(OFFSETS.size, p))
+
+
+def level_and_likelihood(hat, n, p, height):
+    """log of the likelihood that each offset needs at this height, and of what its outcome has."""
+    offset, law = jnp.asarray(OFFSETS), stats.binom(n, p)
+    likelihood = law.logpmf(np.asarray(hat.outcome(offset))) - law.logpmf(np.floor((n + 1) * p))
+    return np.asarray(hat.level(offset, height)), likelihood
+
+
+def shares(mean):
+    """Of this mean, each with its number of trials."""
+    tried = np.round(mean / np.array([1e-4, 0.003, 0.03, 0.1, 0.2, 0.3, 0.4, 0.46, 0.5]))
+    return [(n, mean / n) for n in tried if mean <= n / 2]
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_the_hat_covers_the_law(mean):
+    for n, p in shares(mean):
+        hat = hat_of(n, p)
+        level, likelihood = level_and_likelihood(hat, n, p, jnp.ones(OFFSETS.size))
+        assert np.all(likelihood < level)
+        # A top lower by a fifth would not.
+        assert np.any(likelihood > level - 0.2)
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_what_is_sure_is_accepted(mean):
+    middle = np.abs(OFFSETS) < _MIDDLE
+    for n, p in shares(mean):
+        hat = hat_of(n, p)
+        level, likelihood = level_and_likelihood(hat, n, p, hat.sure)
+        assert np.all(likelihood[middle] > level[middle])
+        assert np.any(likelihood[middle] < level[middle] + 0.2)
+
+
+def test_the_hat_reaches_every_outcome():
+    for n, p in ((120.0, 0.5), (61.0 / 1e-4, 1e-4)):
+        hat = _hat(jnp.full(2, n), jnp.full(2, p))
+        ends = np.asarray(hat.outcome(jnp.array([-0.5, 0.5])))
+        law = stats.binom(n, p)
+        assert ends[0] <= 0 and law.logsf(ends[1]) < np.log(1e-50)
 
 
 def many(n, repeats=20_000, seed=0):
