@@ -122,11 +122,7 @@ def page(found: dict[str, Any]) -> str:
         f"- {describe(id).title} ({id}): {first} and {second}."
         for first, second, _, id in ELSEWHERE
     ]
-    words = {f1.DIFFERENT[3]: "DNO with $s$ on the target alone takes shorter steps than SPPO"}
-    apart = [
-        f"- {words.get(name, name)}: {found[name]:.2f} apart in a log-probability."
-        for name in f1.DIFFERENT
-    ]
+    apart = [f"- {name}: {found[name]:.2f} apart in a log-probability." for name in f1.DIFFERENT]
     lines = [
         "# Family tree of methods",
         "",

@@ -271,7 +271,7 @@ DIFFERENT = (
     "INPO and Nash-MD, three arms, two steps",
     "OptimisticMD and the rule of N23 from the first step on, two arms, one step",
     "RLHF and DPO, two arms, two steps",
-    "step short of SPPO's, DNO with s on the target alone",
+    "DNO with s on the target alone and SPPO, whose step is longer",
 )
 
 

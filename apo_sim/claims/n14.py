@@ -26,7 +26,7 @@ GAMMAS = np.geomspace(1.0, 60.0, 20)
 
 @claim(
     id="N14",
-    title="Noise lowers the gap until γ is about √(K T_eff/2)",
+    title="Noise lowers the gap as long as the policy has moved little",
     source="ours",
     statement=r"In $E\,\mathrm{gap}_N = \mathrm{gap}_\infty + c/N$ (N13): (i) for every bandit "
     r"$c/\gamma_T \le -(1 + K/2)\,\mathrm{Var}_{\pi_{\mathrm{ref}}}(r)$ as $\gamma_T \to 0$: "

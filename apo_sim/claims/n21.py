@@ -30,7 +30,7 @@ SHORT, LONG = 3, 20
 
 @claim(
     id="N21",
-    title="Momentum from π_t is plain iteration at a smaller beta",
+    title="Momentum from the extrapolated policy is plain iteration at a smaller beta",
     source="ours",
     statement=r"Extrapolating from $\pi_t$, $\log\pi_{t+1} = \log\hat\pi_{t+1} + \alpha("
     r"\log\hat\pi_{t+1} - \log\pi_t)$, at $\beta$ passes through the very policies $\pi_t$ of "
