@@ -1,11 +1,20 @@
 """Small claims of every kind, to test what is made of claims. Imported by worker processes too."""
 
+import contextlib
 import os
 import time
+from unittest import mock
 
 import numpy as np
 
 from apo_sim.claims import Finding, Scope, Study, claim, judge
+
+
+@contextlib.contextmanager
+def as_if_of_the_package():
+    """While a page is made that shows them as it shows the package's own claims."""
+    with mock.patch("apo_sim.report.page._of_the_reader", lambda ledger: False):
+        yield
 
 
 @claim(

@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -56,6 +56,9 @@ SOURCES = {
 def render_page(ledger: Ledger, folder: Path) -> str:
     """The report on a ledger, with the figures that lie in its folder inside the page.
 
+    What the package found out itself, the explorer and the runs of a language model, is left out of
+    a report on the reader's own claims alone.
+
     Args:
         ledger: the verdicts.
         folder: the results folder, for the figures that the verdicts name.
@@ -73,29 +76,32 @@ def render_page(ledger: Ledger, folder: Path) -> str:
         True
     """
     entries = [_entry(verdict, ledger, folder) for verdict in ledger.verdicts]
+    own = _of_the_reader(ledger)
+    titles = {**SOURCES, "ours": "Yours"} if own else SOURCES
     groups = [
         (title, [entry for entry in entries if entry.verdict.source == source])
-        for source, title in SOURCES.items()
+        for source, title in titles.items()
     ]
+    scripts = [_asset("filter.js")] + ([] if own else [_asset("explorer.js")])
     return _template().render(
         ledger=ledger,
-        own=bool(entries) and all(registry.is_own(verdict.id) for verdict in ledger.verdicts),
+        own=own,
         groups=[group for group in groups if group[1]],
         errata=[entry for entry in entries if entry.errata],
         legend=[(name, row[0], ledger.counts[name], row[2]) for name, row in LEGEND.items()],
         summary=_summary(ledger),
         defects=_defects(ledger),
         seconds=duration(sum((v.seconds for v in ledger.verdicts), start=0.0)),
-        transformer=_transformer_section.section(folder),
-        sources=_sources(ledger),
+        transformer=None if own else _transformer_section.section(folder),
+        sources=_sources(ledger, titles),
         methods=_methods(entries),
         pages=_documentation.pages(folder),
         dials=_explorer.dials(),
         explorer_seeds=_explorer.read().attrs["seeds"],
         explorer_data=Markup(_explorer.embedded()),
         style=Markup(_asset("page.css")),
-        scripts=[Markup(script) for script in _scripts()],
-        policy=_policy(),
+        scripts=[Markup(script) for script in scripts],
+        policy=_policy(scripts),
     )
 
 
@@ -213,10 +219,15 @@ def _summary(ledger: Ledger) -> str:
     return _listed(parts)
 
 
-def _sources(ledger: Ledger) -> list[tuple[str, str, int]]:
+def _of_the_reader(ledger: Ledger) -> bool:
+    """Whether all claims are of the reader's own."""
+    return bool(ledger.verdicts) and all(registry.is_own(each.id) for each in ledger.verdicts)
+
+
+def _sources(ledger: Ledger, titles: Mapping[str, str]) -> list[tuple[str, str, int]]:
     """What the claims can be filtered by: source, its title, and how many claims have it."""
     counts = Counter(verdict.source for verdict in ledger.verdicts)
-    return [(name, title, counts[name]) for name, title in SOURCES.items() if name and counts[name]]
+    return [(name, title, counts[name]) for name, title in titles.items() if name and counts[name]]
 
 
 def _methods(entries: Iterable[Entry]) -> list[tuple[str, int]]:
@@ -257,17 +268,12 @@ def _asset(name: str) -> str:
     return resources.files("apo_sim.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _scripts() -> list[str]:
-    return [_asset("filter.js"), _asset("explorer.js")]
-
-
-@functools.cache
-def _policy() -> str:
+def _policy(scripts: Sequence[str]) -> str:
     """What a browser may do with the page: run its own scripts, show what it holds, and no more.
 
     Scripts are allowed by their digests, so that no text of a claim could become one.
     """
-    digests = (hashlib.sha256(script.encode()).digest() for script in _scripts())
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
     allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "

@@ -10,8 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
-import fake_claims  # noqa: F401  (declares the claims)
 from browser import browser, needs_chromium
+from fake_claims import as_if_of_the_package
 
 from apo_sim import claims
 from apo_sim.report import _explorer, page
@@ -28,7 +28,8 @@ def shown(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
     ledger = new_ledger([claims.check(id) for id in IDS], seed=0, effort="quick")
     report = folder / "report.html"
-    report.write_text(page.render_page(ledger, folder), encoding="utf-8")
+    with as_if_of_the_package():
+        report.write_text(page.render_page(ledger, folder), encoding="utf-8")
     with browser(folder / "own") as window:
         window.resize(1280)
         yield window, report
