@@ -3,6 +3,7 @@
 import functools
 import gc
 import hashlib
+import importlib
 import os
 import platform
 import re
@@ -28,6 +29,8 @@ from jaxtyping import _decorator, install_import_hook
 
 jax.config.update("jax_enable_x64", True)
 install_import_hook("apo_sim", "beartype.beartype")
+# Before pytest collects its doctests, which would import the registry twice if it were alone.
+importlib.import_module("apo_sim.claims")
 
 STARTED = time.time()
 A_MONTH = 30 * 24 * 3600.0
