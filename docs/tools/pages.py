@@ -6,36 +6,37 @@ the list that is the navigation. Figures of claims are those of `results/figures
 `make validate` has left them; the studies whose results are shipped draw their own.
 """
 
-import ast
 import base64
-import functools
 import importlib
-import inspect
-import json
-import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import mkdocs_gen_files
 import nbformat
 from nbconvert import MarkdownExporter
 
-import apo_sim.methods
 from apo_sim.claims import registry
-from apo_sim.claims.verdict import CHANGED, Verdict
-from apo_sim.claims.words import Quantifier
 from apo_sim.report import style
-from apo_sim.report.page import number
 
-ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "apo_sim"
-LEDGER = ROOT / "experiments/reference/claims.json"
-FIGURES = ROOT / "results/figures"
+sys.path.insert(0, str(Path(__file__).parent))
+from package import (
+    ROOT,
+    claim_uses,
+    classes_of_methods,
+    imports_study,
+    members,
+    methods,
+    modules,
+    studies,
+    summary,
+    tried_methods,
+)
+from verdicts import LEDGER, badge, claim, figure, measured
+from writing import cell, displayed, write
+
 EXPERIMENTS = ROOT / "experiments"
-# Programs of their own, or data: nobody imports them.
-NOT_PUBLIC = {"apo_sim.cli"}
 
 BY_HAND = """
 * [Start here](index.md)
@@ -83,186 +84,41 @@ class Page:
     below: list["Page"] = field(default_factory=list)
 
 
-def write(path: str, text: str) -> None:
-    with mkdocs_gen_files.open(path, "w") as file:
-        file.write(text)
-
-
-def modules() -> Iterator[tuple[str, Path]]:
-    """Public modules by their dotted names, in order."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        private = any(part.startswith("_") for part in name.split("."))
-        if not private and not any(name.startswith(hidden) for hidden in NOT_PUBLIC):
-            yield name, path
-
-
-def summary(path: Path) -> str:
-    """The first line of a module's docstring."""
-    found = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or path.stem
-    return found.split("\n\n")[0].replace("\n", " ")
-
-
 # Claims
 
 
-def claims(ledger: dict[str, Any]) -> Page:
+def claims() -> Page:
     rows, below = [], []
-    for entry in ledger["claims"]:
+    for entry in LEDGER["claims"]:
         id = entry["id"]
         write(f"claims/{id}.md", claim(entry))
         below.append(Page(f"{id}: {entry['title']}", f"claims/{id}.md"))
         rows.append(
-            f"| [{id}]({id}.md) | {_cell(entry['title'])} | {entry['source']} | {_badge(entry)} |"
+            f"| [{id}]({id}.md) | {cell(entry['title'])} | {entry['source']} | {badge(entry)} |"
         )
     write(
         "claims/index.md",
-        f"# Claims\n\nThe verdicts are those of version {ledger['version']}, effort "
-        f"{ledger['effort']}, seed {ledger['seed']}.\n\n"
+        f"# Claims\n\nThe verdicts are those of version {LEDGER['version']}, effort "
+        f"{LEDGER['effort']}, seed {LEDGER['seed']}.\n\n"
         "| id | claim | source | verdict |\n| --- | --- | --- | --- |\n" + "\n".join(rows) + "\n",
     )
     return Page("Claims", "claims/index.md", below)
 
 
-def claim(entry: dict[str, Any]) -> str:
-    id, scope = entry["id"], entry["scope"]
-    check = registry.describe(id).check
-    rows = [(name.replace("_", " "), value) for name, value in scope.items() if value]
-    parts = [
-        f"# {id}: {entry['title']}",
-        displayed(entry["statement"]),
-        f"## Verdict: {_badge(entry)}",
-        _measured(entry),
-        displayed(entry["note"] or ""),
-        figure(id),
-        "## Scope",
-        "| setting | value |\n| --- | --- |\n"
-        + "\n".join(f"| {n} | {_cell(readable(str(v)))} |" for n, v in rows),
-        "## Controls",
-        _controls(entry),
-        facts(entry["facts"]),
-        "## How it is checked",
-        f"::: {check.__module__}.{check.__name__}\n{_UNDER_A_HEADING}",
-        f"`apo-sim validate --claim {id}` repeats it.",
-        _links("Methods", [(stem, f"../methods/{stem}.md") for stem in tried_methods(id)]),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-_UNDER_A_HEADING = "    options: {show_root_heading: false, heading_level: 3}"
-
-
-def _links(what: str, pages: list[tuple[str, str]]) -> str:
-    """A line of links to other pages, by their names."""
-    return f"{what}: {', '.join(f'[{name}]({path})' for name, path in pages)}." if pages else ""
-
-
-def displayed(text: str) -> str:
-    """Text whose displayed formulas are paragraphs of their own, as Markdown wants them."""
-    return re.sub(r"\s*\$\$(.+?)\$\$\s*", r"\n\n$$\1$$\n\n", readable(text)).strip()
-
-
-def readable(text: str) -> str:
-    """Text with its figures as a reader writes them; formulas and code as they are.
-
-    Example:
-        >>> readable("5% of 10800 runs, off by 5e-15, in $10800$ steps of 1e-09")
-        '5 % of 10,800 runs, off by $5\\cdot10^{-15}$, in $10800$ steps of $10^{-9}$'
-    """
-    parts = re.split(r"(\$\$.*?\$\$|\$[^$]*\$|`[^`]*`)", text, flags=re.DOTALL)
-    for at in range(0, len(parts), 2):
-        grouped = _LONG.sub(lambda found: f"{int(found[0]):,}", parts[at])
-        parts[at] = re.sub(r"(?<=\d)%", " %", _POWER.sub(_power, grouped))
-    return "".join(parts)
-
-
-_POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]?\d+)(?!\w)")
-_LONG = re.compile(r"(?<![\w.,])\d{5,}(?![\w]|[.,]\d)")
-
-
-def _power(found: re.Match[str]) -> str:
-    power = f"10^{{{int(found[2])}}}"
-    return f"${power}$" if found[1] == "1" else rf"${found[1]}\cdot{power}$"
-
-
-def figure(id: str, folder: str = "") -> str:
-    """The figure of a claim, if it was drawn, as a page sees it that is `folder` away from it."""
-    source = FIGURES / f"{id}.svg"
-    if not source.exists():
-        return ""
-    with mkdocs_gen_files.open(f"claims/{id}.svg", "wb") as file:
-        file.write(source.read_bytes())
-    return f"![Figure of the claim {id}]({folder}{id}.svg)"
-
-
-def _measured(entry: dict[str, Any]) -> str:
-    interval = entry["interval"]
-    ends = f", 95 % interval [{number(interval[0])}, {number(interval[1])}]" if interval else ""
-    against = "" if entry["bound"] is None else f", held against {number(entry['bound'])}"
-    found = f"Measured: {number(entry['measured'])} ({entry['unit']}){ends}{against}"
-    if entry["scope"]["quantifier"] == Quantifier.WHERE:
-        cells = entry["unit"].capitalize()
-        found = f"{cells}: {number(entry['measured'])} of {number(entry['bound'])}"
-    return f"{found}; tried on {Verdict.from_json(entry).tried}; {entry['seconds']:.0f} s."
-
-
-def _controls(entry: dict[str, Any]) -> str:
-    lines = [
-        f"- {words.capitalize()}: {entry[key]['what']}. It *{entry[key]['verdict']}*."
-        for key, words in CHANGED.items()
-        if entry[key]
-    ]
-    return "\n".join(lines)
-
-
-def facts(found: dict[str, Any]) -> str:
-    if not found:
-        return ""
-    rows = "\n".join(f"| {_cell(name)} | {_cell(_value(value))} |" for name, value in found.items())
-    return f"## Numbers\n\n| what | value |\n| --- | --- |\n{rows}"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return number(value)
-    return ", ".join(map(_value, value)) if isinstance(value, list) else readable(str(value))
-
-
-def _badge(entry: dict[str, Any]) -> str:
-    verdict = entry["verdict"]
-    return f'<span class="verdict verdict-{verdict.replace(" ", "-")}">{verdict}</span>'
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
 # Pages from docstrings
 
 
-def studies() -> dict[str, Path]:
-    """Those modules that have a question, by name: what they share has none."""
-    parts = ("measure", "finding", "draw")
-    return {
-        name: path
-        for name, path in modules()
-        if name.startswith("apo_sim.studies.")
-        and all(f"\ndef {part}(" in path.read_text(encoding="utf-8") for part in parts)
-    }
-
-
-def came_out(name: str, ledger: dict[str, Any]) -> str:
+def came_out(name: str) -> str:
     """What came out of a study: the claims that judge it, and the results that are shipped."""
     stem = name.rsplit(".", 1)[-1]
     judged = [
         f"### [{entry['id']}: {entry['title']}](../claims/{entry['id']}.md)\n\n"
-        f"Verdict: {_badge(entry)}. {_measured(entry)}\n\n{displayed(entry['note'] or '')}\n\n"
+        f"Verdict: {badge(entry)}. {measured(entry)}\n\n{displayed(entry['note'] or '')}\n\n"
         + figure(entry["id"], "../claims/")
-        for entry in ledger["claims"]
-        if _uses(registry.module(entry["id"]), stem)
+        for entry in LEDGER["claims"]
+        if claim_uses(registry.module(entry["id"]), stem)
     ]
-    scripts = [path for path in sorted(EXPERIMENTS.glob("*.py")) if _uses_in(path, stem)]
+    scripts = [path for path in sorted(EXPERIMENTS.glob("*.py")) if imports_study(path, stem)]
     named = ", ".join(f"`experiments/{path.name}`" for path in scripts)
     repeat = f"Scripts that use it: {named}." if named else ""
     return "\n\n".join(
@@ -289,78 +145,12 @@ def shipped(name: str) -> str:
     return f"{study.finding(results).text}\n\n![Figure of the study]({stem}.svg)"
 
 
-def _uses(module: str, study: str) -> bool:
-    return _uses_in(ROOT / f"{module.replace('.', '/')}.py", study)
-
-
-def _uses_in(path: Path, study: str) -> bool:
-    """Whether a file imports a study."""
-    imports = [
-        node
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom) and node.module
-    ]
-    return any(
-        node.module == f"apo_sim.studies.{study}"
-        or (node.module == "apo_sim.studies" and any(part.name == study for part in node.names))
-        for node in imports
-    )
-
-
-def methods() -> dict[str, Path]:
-    """The modules of the package's methods, by name."""
-    named = {thing.__module__ for thing in classes_of_methods()}
-    return {name: path for name, path in modules() if name in named}
-
-
-def classes_of_methods() -> list[type]:
-    found = (getattr(apo_sim.methods, name) for name in apo_sim.methods.__all__)
-    return [
-        thing
-        for thing in found
-        if inspect.isclass(thing) and all(hasattr(thing, part) for part in ("step", "behaviour"))
-    ]
-
-
-@functools.cache
-def tried_methods(id: str) -> list[str]:
-    """Names of the pages of the methods that a claim runs; not of `Proximal`, which most do."""
-    path = ROOT / f"{registry.module(id).replace('.', '/')}.py"
-    trees = [ast.parse(path.read_text(encoding="utf-8"))]
-    for node in ast.walk(trees[0]):  # what several claims share is in modules beside them
-        if isinstance(node, ast.ImportFrom):
-            places = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            for place in places:
-                shared = ROOT / f"{(place or '').replace('.', '/')}.py"
-                if (place or "").startswith("apo_sim.claims._") and shared.exists():
-                    trees.append(ast.parse(shared.read_text(encoding="utf-8")))
-    named = {
-        part
-        for tree in trees
-        for node in ast.walk(tree)
-        for part in (
-            [node.attr]
-            if isinstance(node, ast.Attribute)
-            else [alias.name for alias in node.names]
-            if isinstance(node, ast.ImportFrom)
-            else []
-        )
-    }
-    pages = {
-        thing.__module__.rpartition(".")[2]
-        for thing in classes_of_methods()
-        if thing.__name__ in named and thing.__module__ in METHODS
-    }
-    return sorted(pages - {"proximal"})
-
-
 def judging(name: str) -> str:
     """The claims that run a method, and what came out of them."""
     stem = name.rpartition(".")[2]
     rows = [
-        f"| [{entry['id']}: {_cell(entry['title'])}](../claims/{entry['id']}.md) "
-        f"| {_badge(entry)} |"
-        for entry in LAST["claims"]
+        f"| [{entry['id']}: {cell(entry['title'])}](../claims/{entry['id']}.md) | {badge(entry)} |"
+        for entry in LEDGER["claims"]
         if stem in tried_methods(entry["id"])
     ]
     table = "| claim | verdict |\n| --- | --- |\n" + "\n".join(rows)
@@ -384,21 +174,11 @@ def folder(
             *(f"::: {name}.{member}\n{_MEMBER}" for member in members(path, named)),
         ]
         write(f"{package}/{path.stem}.md", "\n\n".join(part for part in parts if part) + "\n")
-        rows.append(f"| [{named}]({path.stem}.md) | {_cell(summary(path))} |")
+        rows.append(f"| [{named}]({path.stem}.md) | {cell(summary(path))} |")
         below.append(Page(named, f"{package}/{path.stem}.md"))
     table = "| name | what it is |\n| --- | --- |\n" + "\n".join(rows)
     write(f"{package}/index.md", f"# {title}\n\n{table}\n")
     return Page(title, f"{package}/index.md", below)
-
-
-def members(path: Path, first: str) -> list[str]:
-    """What a module offers: its public classes and functions, in order, but `first` before all."""
-    found = [
-        node.name
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_")
-    ]
-    return sorted(found, key=lambda name: name != first)
 
 
 def titled(shown: dict[str, Path]) -> dict[str, tuple[str, Path]]:
@@ -432,7 +212,7 @@ def reference(elsewhere: set[str]) -> Page:
             package = path.name == "__init__.py"
             options = _OF_PACKAGE + offered(name) if package else _PLAIN
             write(f"reference/{name}.md", f"# {name}\n\n::: {name}\n{options}")
-            rows.append(f"| [{name}]({name}.md) | {_cell(summary(path))} |")
+            rows.append(f"| [{name}]({name}.md) | {cell(summary(path))} |")
     table = "| module | what it is |\n| --- | --- |\n" + "\n".join(rows)
     write("reference/index.md", f"# Reference\n\n{table}\n")
     return Page("Reference", "reference/index.md")
@@ -476,8 +256,8 @@ def notebooks() -> Iterator[Page]:
 
 def films(notebook: nbformat.NotebookNode, stem: str) -> None:
     """Make animations pictures of the page, which the exporter knows nothing of."""
-    for at, cell in enumerate(notebook.cells):
-        for output in cell.get("outputs", []):
+    for at, part in enumerate(notebook.cells):
+        for output in part.get("outputs", []):
             film = output.get("data", {}).get("image/gif")
             if film is not None:
                 name = f"{stem}_film_{at}.gif"
@@ -496,7 +276,6 @@ def navigation(sections: dict[str, list[Page]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-LAST = json.loads(LEDGER.read_text(encoding="utf-8"))
 STUDIES, METHODS = studies(), methods()
 write(
     "SUMMARY.md",
@@ -504,8 +283,8 @@ write(
         {
             "How to": [Page(title, f"how_to/{name}") for name, title in HOW_TO.items()],
             "Catalogue": [
-                claims(LAST),
-                folder("Studies", "studies", titled(STUDIES), lambda name: came_out(name, LAST)),
+                claims(),
+                folder("Studies", "studies", titled(STUDIES), came_out),
                 folder("Methods", "methods", titled_methods(METHODS), judging),
             ],
             "Notebooks": list(notebooks()),
