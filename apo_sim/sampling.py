@@ -316,14 +316,17 @@ def _reject(
     share = jnp.where(wanted, share, 0.5)
     hat = _hat(count, share)
     some = -(-count.size // _GATHERED)
+    numbers = jnp.arange(1, some + 1, dtype=jnp.int32)
 
     def settle_some(state):
         outcome, is_open = state
-        # In single precision, for which there is a fast routine.
-        at = jax.lax.top_k(is_open.astype(jnp.float32), some)[1]
+        # Found by their numbers, and looked up by them: to sort or to scatter takes far longer. A
+        # number beyond the last is the last element, whose outcome nobody looks up then.
+        number = jnp.cumsum(is_open.astype(jnp.int32))
+        at = jnp.searchsorted(number, numbers, method="scan_unrolled")
         found = _settle(lambda made: again(at, made), first[at], count[at], share[at], is_open[at])
-        found = jnp.where(is_open[at], found, outcome[at])
-        return outcome.at[at].set(found), is_open.at[at].set(False)
+        settled = is_open & (number <= some)
+        return jnp.where(settled, found[number - 1], outcome), is_open & ~settled
 
     start = hat.sure_outcome(first), wanted & ~hat.is_sure(first)
     return jax.lax.while_loop(lambda state: jnp.any(state[1]), settle_some, start)[0]
