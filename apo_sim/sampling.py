@@ -56,17 +56,17 @@ class Hat(NamedTuple):
     """The hat of transformed rejection, of every element.
 
     A point under it has an offset, from -1/2 to 1/2, and a height, from 0 to 1. The offset proposes
-    nearly a quantile of the law, so that almost all heights are accepted: up to a bound for all
-    points of the middle. A uniform number below the part that these are of all says where among
-    them a point is, and another one that it is none of them.
+    nearly a quantile of the law, so that nearly all points are accepted; up to some height all of
+    the middle are. A uniform number below the part that these are of all says which of them a point
+    is, and one above it that it is none of them.
 
     Attributes:
         middle: outcome of the offset zero, before it is rounded.
         width: outcomes for a standard deviation, a little more than there are, for rounding.
         skew: how much more of them there are for every deviation upwards.
         sure: height up to which all points of the middle are accepted.
-        top: log of the likelihood that the height 1 stands for where an outcome is as wide as its
-            offset, relative to the likeliest one's.
+        top: likelihood, relative to the likeliest outcome's, that the height 1 stands for where an
+            outcome is as wide as the offsets that propose it.
     """
 
     middle: Counts
