@@ -74,9 +74,10 @@ def hat_of(n, p):
 
 def level_and_likelihood(hat, n, p, height):
     """log of the likelihood that each offset needs at this height, and of what its outcome has."""
-    offset, law = jnp.asarray(OFFSETS), stats.binom(n, p)
-    likelihood = law.logpmf(np.asarray(hat.outcome(offset))) - law.logpmf(np.floor((n + 1) * p))
-    return np.asarray(hat.level(offset, height)), likelihood
+    offset = jnp.asarray(OFFSETS)
+    likelihood = stats.binom.logpmf(np.asarray(hat.outcome(offset)), n, p)
+    of_mode = stats.binom.logpmf(np.floor((n + 1) * p), n, p)
+    return np.asarray(hat.level(offset, height)), likelihood - of_mode
 
 
 def shares(mean):
