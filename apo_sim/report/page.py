@@ -96,9 +96,7 @@ def render_page(ledger: Ledger, folder: Path) -> str:
         sources=_sources(ledger, titles),
         methods=_methods(entries),
         pages=_documentation.pages(folder),
-        dials=_explorer.dials(),
-        explorer_seeds=_explorer.read().attrs["seeds"],
-        explorer_data=Markup(_explorer.embedded()),
+        **({} if own else _explored()),
         style=Markup(_asset("page.css")),
         scripts=[Markup(script) for script in scripts],
         policy=_policy(scripts),
@@ -222,6 +220,15 @@ def _summary(ledger: Ledger) -> str:
 def _of_the_reader(ledger: Ledger) -> bool:
     """Whether all claims are of the reader's own."""
     return bool(ledger.verdicts) and all(registry.is_own(each.id) for each in ledger.verdicts)
+
+
+def _explored() -> dict[str, Any]:
+    """What the explorer is made of."""
+    return {
+        "dials": _explorer.dials(),
+        "explorer_seeds": _explorer.read().attrs["seeds"],
+        "explorer_data": Markup(_explorer.embedded()),
+    }
 
 
 def _sources(ledger: Ledger, titles: Mapping[str, str]) -> list[tuple[str, str, int]]:

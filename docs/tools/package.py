@@ -52,6 +52,7 @@ def studies() -> dict[str, Path]:
     }
 
 
+@functools.cache
 def methods() -> dict[str, Path]:
     """The modules of the package's methods, by name."""
     named = {thing.__module__ for thing in classes_of_methods()}
@@ -74,7 +75,7 @@ def tried_methods(id: str) -> list[str]:
     pages = {
         thing.__module__.rpartition(".")[2]
         for thing in classes_of_methods()
-        if thing.__name__ in named
+        if thing.__name__ in named and thing.__module__ in methods()
     }
     return sorted(pages - {"proximal"})
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import mkdocs_gen_files
 from package import ROOT, tried_methods
-from writing import cell, displayed, facts, readable
+from writing import cell, displayed, readable
 
 from apo_sim.claims import registry
 from apo_sim.claims.verdict import CHANGED, Verdict
@@ -33,7 +33,7 @@ def claim(entry: dict[str, Any]) -> str:
         + "\n".join(f"| {n} | {cell(readable(str(v)))} |" for n, v in rows),
         "## Controls",
         _controls(entry),
-        facts(entry["facts"]),
+        _facts(entry["facts"]),
         "## How it is checked",
         f"::: {check.__module__}.{check.__name__}\n{_UNDER_A_HEADING}",
         f"`apo-sim validate --claim {id}` repeats it.",
@@ -75,6 +75,19 @@ def _controls(entry: dict[str, Any]) -> str:
         if entry[key]
     ]
     return "\n".join(lines)
+
+
+def _facts(found: dict[str, Any]) -> str:
+    if not found:
+        return ""
+    rows = "\n".join(f"| {cell(name)} | {cell(_value(value))} |" for name, value in found.items())
+    return f"## Numbers\n\n| what | value |\n| --- | --- |\n{rows}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return number(value)
+    return ", ".join(map(_value, value)) if isinstance(value, list) else readable(str(value))
 
 
 def badge(entry: dict[str, Any]) -> str:

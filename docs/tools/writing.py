@@ -1,11 +1,8 @@
 """How a page is written: text as Markdown wants it, and into the site."""
 
 import re
-from typing import Any
 
 import mkdocs_gen_files
-
-from apo_sim.report.page import number
 
 _POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]?\d+)(?!\w)")
 _LONG = re.compile(r"(?<![\w.,])\d{5,}(?![\w]|[.,]\d)")
@@ -38,19 +35,6 @@ def readable(text: str) -> str:
 def _power(found: re.Match[str]) -> str:
     power = f"10^{{{int(found[2])}}}"
     return f"${power}$" if found[1] == "1" else rf"${found[1]}\cdot{power}$"
-
-
-def facts(found: dict[str, Any]) -> str:
-    if not found:
-        return ""
-    rows = "\n".join(f"| {cell(name)} | {cell(_value(value))} |" for name, value in found.items())
-    return f"## Numbers\n\n| what | value |\n| --- | --- |\n{rows}"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return number(value)
-    return ", ".join(map(_value, value)) if isinstance(value, list) else readable(str(value))
 
 
 def cell(text: str) -> str:

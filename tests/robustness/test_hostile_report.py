@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import fake_claims  # noqa: F401  (declares the claims)
+from fake_claims import as_if_of_the_package
 
 from apo_sim import claims, files
 from apo_sim.report import style, validate
@@ -120,9 +120,8 @@ def acting(html):
 
 @functools.cache
 def own():
-    """The same of a page of a reader's own claim, whose texts are harmless."""
-    ledger = new_ledger([claims.check("fake-true")], seed=0, effort="quick")
-    return acting(render_page(ledger, Path("/nowhere")))
+    """The same of a page without a verdict: all that no verdict has written."""
+    return acting(render_page(new_ledger([], seed=0, effort="quick"), Path("/nowhere")))
 
 
 def refuse_what_acts(html):
@@ -148,7 +147,8 @@ def refuse_what_acts(html):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
-    return render_page(Ledger.from_json(json.loads(json.dumps(foreign()))), folder)
+    with as_if_of_the_package():  # the page with all that may act
+        return render_page(Ledger.from_json(json.loads(json.dumps(foreign()))), folder)
 
 
 def test_no_text_becomes_markup(page):
@@ -178,7 +178,8 @@ def test_a_browser_runs_none_of_it(page, tmp_path):
 def test_a_foreign_ledger_is_continued_without_harm(tmp_path):
     content = foreign()
     (tmp_path / "claims.json").write_text(json.dumps(content))
-    validate(["fake-true"], out=tmp_path, jobs=1)
+    with as_if_of_the_package():
+        validate(["fake-true"], out=tmp_path, jobs=1)
     refuse_what_acts((tmp_path / "report.html").read_text())
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {
         "claims.json",
