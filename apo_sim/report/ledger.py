@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ class Ledger:
 
     Attributes:
         version: of apo_sim.
-        created: time in UTC, ISO 8601.
+        created: when the run began, in UTC, ISO 8601.
         seed: what all randomness was folded from.
         effort: `"quick"` or `"full"`.
         environment: versions and machine.
@@ -91,6 +91,11 @@ class Ledger:
             missing=tuple(missing),
         )
 
+    def with_verdicts(self, verdicts: Sequence[Verdict]) -> "Ledger":
+        """This ledger of a run that has come to these verdicts, at whatever time."""
+        missing = [id for id in self.missing if all(verdict.id != id for verdict in verdicts)]
+        return dataclasses.replace(self, verdicts=_in_order(verdicts), missing=tuple(missing))
+
     def merged(self, earlier: "Ledger | None") -> "Ledger":
         """This ledger, with the earlier verdicts on claims that it does not have itself.
 
@@ -128,7 +133,7 @@ class Ledger:
 def new_ledger(
     verdicts: Iterable[Verdict], *, seed: int, effort: str, missing: Iterable[str] = ()
 ) -> Ledger:
-    """The ledger of verdicts just reached on this machine, in the order of the registry."""
+    """The ledger of a run that begins now on this machine, in the order of the registry."""
     return Ledger(
         version=__version__,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

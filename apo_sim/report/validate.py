@@ -146,15 +146,14 @@ class _Record:
     def __init__(
         self, folder: Path, ids: Sequence[str], seed: int, effort: str, earlier: Ledger | None
     ):
-        self.folder, self.ids, self.seed, self.effort = folder, ids, seed, effort
-        self.earlier = earlier
+        self.folder, self.earlier = folder, earlier
+        self.begun = new_ledger((), seed=seed, effort=effort, missing=ids)
         self.done: list[Verdict] = []
 
     def ledger(self, without: str | None = None) -> Ledger:
         """The verdicts so far, with those of the earlier run that this one has not come to."""
-        missing = {*self.ids} - {verdict.id for verdict in self.done}
-        ledger = new_ledger(self.done, seed=self.seed, effort=self.effort, missing=missing)
-        return ledger.merged(None if self.earlier is None else self.earlier.without(without))
+        earlier = None if self.earlier is None else self.earlier.without(without)
+        return self.begun.with_verdicts(self.done).merged(earlier)
 
     def add(self, checked: Checked) -> None:
         """Write a verdict and its figure, or neither; then the page."""

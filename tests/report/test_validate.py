@@ -1,5 +1,7 @@
 """A run over claims: what it writes, what survives, and what ends it."""
 
+import datetime
+import itertools
 import json
 import math
 import sys
@@ -46,6 +48,22 @@ def test_a_run_writes_ledger_page_and_figures(tmp_path):
         "figures/fake-true.webp",
     }
     assert read_ledger(tmp_path / "claims.json") == ledger
+
+
+def test_a_run_has_one_time_however_long_it_takes(tmp_path, monkeypatch):
+    """It is when the run began: in the file, on the page, and in what is returned."""
+    hours = itertools.count(1)
+
+    class Clock(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2001, 2, 3, next(hours), tzinfo=tz)
+
+    monkeypatch.setattr("apo_sim.report.ledger.datetime.datetime", Clock)
+    ledger = validate(["fake-false", "fake-true"], out=tmp_path, jobs=1)
+    assert ledger.created == content(tmp_path)["created"] == "2001-02-03T01:00:00+00:00"
+    assert "2001-02-03 01:00:00 UTC" in (tmp_path / "report.html").read_text()
+    assert "2001-02-03 02:00:00 UTC" not in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
