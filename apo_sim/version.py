@@ -1,5 +1,6 @@
 """The version of the package that is installed."""
 
+import functools
 from importlib import metadata
 
 try:
@@ -15,4 +16,8 @@ def versions(*packages: str) -> dict[str, str]:
         >>> list(versions("numpy", "apo-sim"))
         ['numpy', 'apo_sim']
     """
-    return {name.replace("-", "_"): metadata.version(name) for name in packages}
+    return {name.replace("-", "_"): _version(name) for name in packages}
+
+
+# Each look reads and parses a file.
+_version = functools.cache(metadata.version)

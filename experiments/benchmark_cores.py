@@ -116,8 +116,8 @@ def sampled(cores: int, size: int) -> None:
 
 
 def sweeping(cores: int, size: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        apo.sweep(**SWEEP, seeds=1024 * size, out=Path(folder) / "sweep.zarr", progress=False)
+    out = Path(tempfile.mkdtemp()) / "sweep.zarr"
+    apo.sweep(**SWEEP, seeds=1024 * size, out=out, progress=False)
 
 
 PLAIN = {"hashing, no memory": hashing, "copying, all memory": copying}
@@ -128,25 +128,31 @@ NUMPY = "NumPy, plain"
 # Two processes
 
 
-def _begin(cores: int) -> None:
-    """What a process does first: Ctrl-C is its parent's to handle."""
+def _begin(cores: int, folder: str) -> None:
+    """What a process does first: Ctrl-C is its parent's to handle, and so is what it writes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tempfile.tempdir = folder
     jax.config.update("jax_enable_x64", True)
     use_cores(cores)
 
 
 @contextlib.contextmanager
 def _process(cores: int) -> Iterator[Callable[..., None]]:
-    """A process of its own on so many cores: what it is called with, it does."""
+    """A process of its own on so many cores: what it is called with, it does.
+
+    What it writes is removed at the end: to remove the files of a sweep can take as long as to
+    write them, and is not timed.
+    """
     before = os.sched_getaffinity(0)
     # A new process has the cores of the one that starts it.
     os.sched_setaffinity(0, sorted(before)[:cores])
     os.environ.pop("NPROC", None)  # that of all cores; `use_cores` says it anew
+    folder = tempfile.TemporaryDirectory()
     try:
-        pool = multiprocessing.get_context("spawn").Pool(1, _begin, (cores,))
+        pool = multiprocessing.get_context("spawn").Pool(1, _begin, (cores, folder.name))
     finally:
         os.sched_setaffinity(0, before)
-    with pool:
+    with folder, pool:
         yield lambda work, size: pool.apply(work, (cores, size))
 
 

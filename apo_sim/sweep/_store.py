@@ -69,12 +69,12 @@ class Store:
             check_memory("grid", what, plan.bytes, remedy)
         else:
             _check_identities(plan)
-            _check_ours(plan, self.path)
+            _check_ours(plan, self.mark, self.path)
             if _is_empty(self.path):
                 check_disk("grid", what, plan.bytes, self.path)
         content: dict[str, Any] = {}
         laid_out = MemoryStore(content)
-        _lay_out(plan, laid_out)
+        _lay_out(plan, self.mark, laid_out)
         self.files = {name: kept.to_bytes() for name, kept in content.items()}
         self.place: Any = laid_out if self.path is None else LocalStore(self.path)
 
@@ -92,7 +92,8 @@ class Store:
         elif self._damaged() or self._missing():
             self._make_folder(self.path)
             with alone_in("out", self.path):
-                _check_ours(self.plan, self.path)  # another process may have been quicker
+                # Another process may have been quicker.
+                _check_ours(self.plan, self.mark, self.path)
                 self._mend(self.path)
                 missing = self._missing()
                 runs = sum(len(unit.replicate) for unit in missing)
@@ -193,13 +194,13 @@ class Store:
             raise _unwritable(path, error) from None
 
 
-def _lay_out(plan: Plan, place: Any) -> None:
+def _lay_out(plan: Plan, mark: str, place: Any) -> None:
     """Write all of a store but its results."""
     group = zarr.open_group(place, mode="w", zarr_format=3)
     dims = (*plan.axes, "seed", "iteration")
     shape = (*plan.extent, plan.longest)
     for name in plan.variables:
-        array = group.create_array(
+        group.create_array(
             name,
             shape=shape,
             chunks=(*plan.unit_extent(), plan.longest),
@@ -207,9 +208,12 @@ def _lay_out(plan: Plan, place: Any) -> None:
             fill_value=float("nan"),
             compressors=(ZstdCodec(level=1), Crc32cCodec()),
             dimension_names=dims,
+            attributes={
+                "long_name": SERIES[name].long_name,
+                "units": SERIES[name].units,
+                "sweep": mark,
+            },
         )
-        own = {"long_name": SERIES[name].long_name, "units": SERIES[name].units}
-        array.attrs.update({**own, "sweep": _mark(plan)})
     shown = {name: plan.shown(name) for name, value in plan.settings.items() if value is not None}
     single = {name: value for name, value in shown.items() if name not in plan.axes}
     coordinates = {
@@ -228,9 +232,9 @@ def _lay_out(plan: Plan, place: Any) -> None:
             dimension_names=(name,) if data.ndim else (),
             # Zeros too: a file that is not there could not be told from one that was lost.
             config={"write_empty_chunks": True},
+            attributes={"long_name": LONG_NAMES.get(name, name)},
         )
         array[...] = data.astype(object) if text else data
-        array.attrs["long_name"] = LONG_NAMES.get(name, name)
     group.attrs.update(
         {
             "program": _PROGRAM,
@@ -255,11 +259,10 @@ def _mark(plan: Plan) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _check_ours(plan: Plan, path: Path) -> None:
+def _check_ours(plan: Plan, mark: str, path: Path) -> None:
     """Refuse a folder with something else in it; a damaged store of this sweep is none."""
     if _is_empty(path):
         return
-    mark = _mark(plan)
     found = [_attributes(path / name) for name in plan.variables]
     if not any(attributes.get("sweep") == mark for attributes in found):
         _check_marker(plan, path)
