@@ -188,7 +188,8 @@ def test_a_response_that_is_still_thinking_follows_nothing():
     both = ("punctuation:no_comma", "change_case:english_capital")
     prompt = Prompt("?", both, ({}, {}))
     cut, empty = "<think>\nlet me think about", "<think> so </think>\n"
-    for response in (cut, empty, "", " \n"):
+    again = "<think>so</think><think>or rather", "so</think>", "well <think>or", "<think>a<think>"
+    for response in (cut, empty, "", " \n", *again):
         strict, loose = followed(prompt, response)
         assert strict.tolist() == loose.tolist() == [False, False]
     answer = "<think> a, b </think>THIS IS A PLAIN ANSWER IN ENGLISH"

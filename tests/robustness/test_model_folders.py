@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import gguf
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ import tokenizers
 
 from apo_sim import InvalidArgument
 from apo_sim.identity import fingerprint
-from apo_sim.llm.models import loading
+from apo_sim.llm.models import _gguf_text, loading
+from apo_sim.llm.models.text import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent))
 import model_shapes
@@ -463,6 +465,16 @@ def test_kinds_of_gguf_tokens(tmp_path):
     assert tokenizer.decode(tokens) == "hello<think>"
 
 
+def test_thinking_is_part_of_the_text_though_its_marks_control(whole):
+    """A tokenizer of which they are special tokens: a response that is cut there has no answer."""
+    inner = loading.load(whole).tokenizer.inner
+    inner.add_special_tokens(["<think>", "</think>", "<|stop|>"])
+    tokenizer = Tokenizer(inner, begin=None, end=inner.token_to_id("<|stop|>"), padding=0)
+    for written in ("<think>hello", "<think>hello</think>hello", "</think></think>", "hello", ""):
+        assert tokenizer.decode(tokenizer.encode(written)) == written
+    assert tokenizer.decode(tokenizer.encode("hello<|stop|>")) == "hello"
+
+
 @pytest.mark.parametrize(
     "fields, expected",
     [
@@ -495,6 +507,8 @@ def test_a_gguf_file_behind_a_link_keeps_its_name(tmp_path):
     "fields, said",
     [
         ({"tokenizer.ggml.eot_token_id": 10**6}, "eot_token_id"),
+        ({"tokenizer.ggml.eot_token_id": True}, "eot_token_id"),
+        ({"tokenizer.ggml.add_bos_token": "false"}, "add_bos_token"),
         ({"llama.attention.key_length": 16}, "q_proj|k_proj"),
         ({"llama.rope.dimension_count": 2}, "dimension_count"),
         ({"llama.rope.scaling.type": "yarn"}, "rope.scaling.type"),
@@ -504,6 +518,24 @@ def test_a_gguf_file_behind_a_link_keeps_its_name(tmp_path):
 )
 def test_gguf_fields_that_cannot_be_used_are_named(tmp_path, fields, said):
     assert re.search(said, refused(model_shapes.gguf_with(fields=fields)(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tokenizer.ggml.pre": ["smollm"]}, r"tokenizer.ggml.pre = \['smollm'\] is not supported"),
+        (
+            {"tokenizer.chat_template": None, "tokenizer.chat_template.tool_use": "{{ messages }}"},
+            "there are .*chat_template.tool_use",
+        ),
+    ],
+)
+def test_gguf_fields_that_leave_open_what_a_text_becomes_are_named(tmp_path, changes, said):
+    """A list of templates without a default one: ollama #6522."""
+    there = gguf.GGUFReader(model_shapes.gguf_with()(tmp_path)).fields.items()
+    fields = {name: field.contents() for name, field in there}
+    with pytest.raises(InvalidArgument, match=said):
+        _gguf_text.read(fields | changes)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from apo_sim.llm.data._instruction_settings import (
 )
 from apo_sim.llm.data._verifiers import verifiers
 from apo_sim.llm.data.prompts import Prompt
+from apo_sim.llm.thinking import said
 
 
 @runtime_checkable
@@ -126,7 +127,7 @@ def followed(prompt: Prompt, response: str) -> tuple[np.ndarray, np.ndarray]:
     verifiable(prompt)
     try:
         verdicts, _ = _common().evaluate_instructions(
-            response=response,
+            response=said(response),
             instruction_id_list=list(prompt.instructions),
             kwargs_list=[given_settings(entry) for entry in prompt.kwargs],
             prompt=prompt.text,
@@ -309,13 +310,20 @@ def _common() -> Any:
 
 @functools.cache  # which keeps no errors: what is missing may be installed in between
 def _check_data(name: str, settings: str) -> None:
-    """Refuse an instruction whose verifier lacks NLTK's data, before any response is drawn."""
-    verifier = verifiers()[name](name)
-    verifier.build_description(**json.loads(settings))
+    """Refuse what a verifier cannot work with, or without, before any response is drawn.
+
+    That is settings of another kind, and NLTK's data.
+    """
+    verifier, given = verifiers()[name](name), json.loads(settings)
     try:
+        verifier.build_description(**given)
         verifier.check_following(_PROBE)
-    except LookupError as error:
-        raise _without_data((name,), error) from error
+    except Exception as error:  # of many classes, where a number is given for a text
+        if type(error) is LookupError:
+            raise _without_data((name,), error) from error
+        raise InvalidArgument(
+            "kwargs", given, f"cannot be used by {name} ({error})", "pass such as IFBench's own"
+        ) from error
 
 
 def _without_data(names: Sequence[str], error: LookupError) -> Exception:

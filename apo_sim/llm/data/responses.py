@@ -17,6 +17,7 @@ from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 
 from apo_sim.checks import as_count, as_seed, check_positive, check_single
 from apo_sim.errors import InvalidArgument
+from apo_sim.llm import thinking
 from apo_sim.llm._programs import shared
 from apo_sim.llm.models.adapters import adapted
 from apo_sim.llm.models.llama import Llama
@@ -24,8 +25,6 @@ from apo_sim.llm.models.loading import Model
 from apo_sim.llm.models.meshes import evenly, fetched, local_mesh
 
 _COLDEST = 1e-6
-# What opens the thinking of a response, in the models that think.
-_THINKING = "<think>"
 
 
 @dataclass(frozen=True)
@@ -202,8 +201,8 @@ class Sampler:
         length = int(ends.argmax()) if ended else len(tokens)
         own = tuple(map(int, tokens[:length]))
         # Without it, one that is cut while it thinks reads as an answer (vllm #13125).
-        opened = _THINKING if tokenizer.prompt(prompt).rstrip().endswith(_THINKING) else ""
-        text = opened + tokenizer.decode(own)
+        opens = tokenizer.prompt(prompt).rstrip().endswith(thinking.OPEN)
+        text = (thinking.OPEN if opens else "") + tokenizer.decode(own)
         return Response(own, ended, text, int(tokens[length]) if ended else None)
 
 

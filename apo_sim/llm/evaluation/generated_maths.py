@@ -14,11 +14,11 @@ from typing import Any
 
 from apo_sim.checks import as_count, as_seed
 from apo_sim.errors import InvalidArgument, MissingExtra
+from apo_sim.llm import thinking
 from apo_sim.llm.data.prompts import Prompt
 from apo_sim.llm.evaluation.benchmark import Marks
 
 _NEEDED = ("reasoning_gym", "math_verify")
-_OPEN, _CLOSE = "<think>", "</think>"
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,5 @@ def is_answer(response: str, answer: str) -> bool:
     truth = math_verify.parse(answer)
     if not truth:
         raise InvalidArgument("answer", answer, "is not a number", "pass one, such as '18'")
-    said = response.rsplit(_CLOSE, 1)[-1]
-    if _OPEN in said:
-        return False
-    return bool(math_verify.verify(truth, math_verify.parse(said.rsplit("####", 1)[-1])))
+    answered = thinking.said(response).rsplit("####", 1)[-1]
+    return bool(math_verify.verify(truth, math_verify.parse(answered)))

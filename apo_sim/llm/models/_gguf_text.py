@@ -94,7 +94,7 @@ def read(fields: dict[str, Any]) -> Tokenizer:
         )
     declared = [_id(fields, name, len(names)) for name in ("eot", "eom")]
     by_name = [names.index(name) for name in _ENDS_OF_TURNS if name in names]
-    begins = bool(fields.get("tokenizer.ggml.add_bos_token", cut.begins)) and bos is not None
+    begins = _flag(fields, "add_bos_token", cut.begins) and bos is not None
     special = {"bos_token": bos, "eos_token": eos, "unk_token": unknown, "pad_token": padding}
     return Tokenizer(
         inner,
@@ -117,7 +117,7 @@ def _cut(fields: dict[str, Any]) -> _Cut:
             "is missing, so it is unknown how the model's tokenizer splits text",
             f"convert the model again with a newer llama.cpp, which writes one of {sorted(_CUTS)}",
         )
-    if name not in _CUTS:
+    if not isinstance(name, str) or name not in _CUTS:
         raise InvalidArgument(
             "tokenizer.ggml.pre",
             name,
@@ -174,6 +174,7 @@ def _template(fields: dict[str, Any], begin: str | None) -> str | None:
     """The chat template; llama.cpp puts the beginning token before it where it has none itself."""
     found = fields.get("tokenizer.chat_template")
     if found is None:
+        _check_unnamed(fields)
         return None
     if not isinstance(found, str):
         raise InvalidArgument(
@@ -184,12 +185,32 @@ def _template(fields: dict[str, Any], begin: str | None) -> str | None:
     return "{{ bos_token }}" + found
 
 
+def _check_unnamed(fields: dict[str, Any]) -> None:
+    """Refuse templates that all have names: without any, a prompt would be taken as it is."""
+    named = sorted(field for field in fields if field.startswith("tokenizer.chat_template"))
+    if named:
+        raise InvalidArgument(
+            "tokenizer.chat_template",
+            None,
+            f"is missing, while there are {named}",
+            "convert the model again with one of its templates named 'default'",
+        )
+
+
+def _flag(fields: dict[str, Any], name: str, default: bool) -> bool:
+    field = f"tokenizer.ggml.{name}"
+    found = fields.get(field, default)
+    if not isinstance(found, bool):
+        raise InvalidArgument(field, found, "is not true or false", "download the file again")
+    return found
+
+
 def _id(fields: dict[str, Any], name: str, size: int) -> int | None:
     field = f"tokenizer.ggml.{name}_token_id"
     found = fields.get(field)
     if found is None:
         return None
-    if not isinstance(found, int) or not 0 <= found < size:
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found < size:
         raise InvalidArgument(
             field, found, f"is not among the {size} tokens", "download the file again"
         )

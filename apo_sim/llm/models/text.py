@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -12,6 +13,7 @@ from tokenizers import processors
 
 from apo_sim.errors import InvalidArgument
 from apo_sim.llm.models._template import rendered
+from apo_sim.llm.thinking import CLOSE, OPEN
 
 # Prompts that are kept once they are rendered: each is asked for several times.
 _KEPT = 10_000
@@ -139,8 +141,21 @@ class Tokenizer:
         return found
 
     def decode(self, tokens: Any) -> str:
-        """Text of tokens, without those that control the conversation."""
-        return self.inner.decode([int(token) for token in tokens], skip_special_tokens=True)
+        """Text of tokens, without those that control the conversation.
+
+        What opens and closes thinking stays: without it, thoughts would read as an answer.
+        """
+        text = ""
+        for mark, run in itertools.groupby(map(int, tokens), self._marks().get):
+            same = list(run)
+            text += mark * len(same) if mark else self.inner.decode(same, skip_special_tokens=True)
+        return text
+
+    def _marks(self) -> dict[int, str]:
+        """Of thinking, those that are special tokens, which decoding leaves out."""
+        found = {name: self.inner.token_to_id(name) for name in (OPEN, CLOSE)}
+        added = self.inner.get_added_tokens_decoder()
+        return {n: name for name, n in found.items() if n in added and added[n].special}
 
     def prompt(self, text: str) -> str:
         """The conversation that asks for a response to a text, up to where the response begins.

@@ -52,7 +52,9 @@ def test_an_answer_is_read_in_the_forms_it_comes_in(response):
     assert not is_answer(response, "1235")
 
 
-@pytest.mark.parametrize("response", ["", "I do not know.", "<think>It is 1234", "12 34 is it"])
+@pytest.mark.parametrize(
+    "response", ["", "I do not know.", "<think>It is 1234", "1234</think>", "12 34 is it"]
+)
 def test_what_says_no_such_number_is_wrong(response):
     pytest.importorskip("math_verify")
     assert not is_answer(response, "1234")
@@ -97,6 +99,10 @@ def test_checkers_of_ifbench_are_there_and_ask_for_their_settings():
             "draws another",
         ),
         ("count:numbers", {"N": "3"}, "cannot be used by count:numbers"),
+        ("ratio:overlap", {"reference_text": 2, "percentage": 2}, "cannot be used by ratio"),
+        ("sentence:keyword", {"word": 2, "N": 2}, "cannot be used by sentence:keyword"),
+        ("count:words_japanese", {"N": 0}, "cannot be used by count:words_japanese"),
+        ("format:list", {"sep": 2}, "cannot be used by format:list"),
     ],
 )
 def test_settings_that_ifbench_would_draw_by_chance_are_refused(name, settings, said):
