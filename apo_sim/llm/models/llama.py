@@ -130,6 +130,20 @@ def rotated(
     return turned.astype(x.dtype)
 
 
+def attended(
+    query: Float[Array, "batch length heads head"],
+    key: Float[Array, "batch span keys head"],
+    value: Float[Array, "batch span keys head"],
+    mask: Bool[Array, "batch length span"],
+) -> Float[Array, "batch length heads head"]:
+    """Means of the values, weighed by how well their keys match each query."""
+    exact = query.dtype
+    if exact == jnp.float16:  # for which JAX has a product on GPUs only
+        query, key, value = (x.astype(jnp.float32) for x in (query, key, value))
+    found = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None])
+    return found.astype(exact)
+
+
 class Attention(tunix.Attention):
     """Grouped-query attention whose rotations are those that the configuration asks for.
 
@@ -155,7 +169,7 @@ class Attention(tunix.Attention):
             key = jax.lax.dynamic_update_slice_in_dim(cache["k"], key, place, axis=1)
             value = jax.lax.dynamic_update_slice_in_dim(cache["v"], value, place, axis=1)
             new_cache = {"v": value, "k": key, "end_index": cache["end_index"] + x.shape[1]}
-        mixed = jax.nn.dot_product_attention(query, key, value, mask=attn_mask[:, None])
+        mixed = attended(query, key, value, attn_mask)
         return new_cache, tunix.shard(self.o_proj(mixed), self.shd_config.act_btd)  # type: ignore[arg-type]
 
 

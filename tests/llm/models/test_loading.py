@@ -127,6 +127,17 @@ def test_the_network_is_a_llama(changes):
     )
 
 
+def test_half_precision_is_computed_where_jax_has_no_product_of_it(tmp_path):
+    """float16: JAX's attention asks for a product that only GPUs have."""
+    model, tokens = tiny.model(), [3, 9, 4, 1, 22, 7]
+    rounded = loading.load(loading.save(model, tmp_path / "model"), dtype="float16")
+    expected = by_numpy(_checkpoint.weights(model.network), model.network.config, tokens)
+    found = logits(rounded, tokens)
+    assert found.dtype == np.float16
+    # Numbers keep eleven bits, and pass through about ten roundings.
+    assert np.abs(found - expected).max() < 10 * 2.0**-11 * np.abs(expected).max()
+
+
 def test_scaled_rotations_are_of_all_three_kinds():
     config = tiny.config(**SCALED)
     slowed = frequencies(tiny.config(head_dim=16)) / frequencies(config)
