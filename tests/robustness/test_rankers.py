@@ -164,6 +164,18 @@ def test_a_pairing_of_places_that_are_none_is_refused(made):
         normalizer([0.0, 1.0], lambda scores, random: made, 1.0)
 
 
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), "8", [1.0, 2.0]])
+def test_a_scale_of_a_pairing_that_is_none_is_refused(scale):
+    class Own(TopAgainstBottom):
+        pass
+
+    Own.scale = scale
+    with pytest.raises(InvalidArgument, match=r"pairing\.scale = "):
+        normalizer([0.0, 1.0], Own(), 1.0)
+    with pytest.raises(InvalidArgument, match=r"pairing\.scale = "):
+        fine_tune(tiny.model(), ["w3"], ranker=Length(), pairing=Own())
+
+
 def test_a_single_response_makes_no_pair():
     for pairing in (BradleyTerry(2), TopAgainstBottom()):
         assert pairing(np.array([1.0]), np.random.default_rng(0)) == []

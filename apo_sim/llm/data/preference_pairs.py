@@ -134,6 +134,22 @@ def log_normalizer(scores: np.ndarray, beta: float, scale: float = 1.0) -> float
         return float(top + beta * np.log(np.exp((wins - top) / beta).mean()))
 
 
+def scale_of(pairing: Pairing) -> float:
+    """What a pairing divides differences of scores by.
+
+    Raises:
+        InvalidArgument: a scale that is not one positive number.
+
+    Example:
+        >>> scale_of(BradleyTerry(scale=8.0)), scale_of(TopAgainstBottom())
+        (8.0, 1.0)
+    """
+    scale = getattr(pairing, "scale", 1.0)
+    check_single("pairing.scale", scale, "pass one number")
+    check_positive("pairing.scale", scale)
+    return scale
+
+
 def preferences(
     prompt: Tokens,
     responses: Sequence[Tokens],
@@ -145,7 +161,8 @@ def preferences(
     """The pairs of one prompt; identical responses make none.
 
     Raises:
-        InvalidArgument: a pairing that returns anything but pairs of places.
+        InvalidArgument: a pairing that returns anything but pairs of places, or has no usable
+            scale.
 
     Example:
         >>> random, scores = np.random.default_rng(0), np.array([0.0, 1.0])
@@ -153,7 +170,7 @@ def preferences(
         >>> pair.winner, pair.loser
         ((3,), (2,))
     """
-    beta_log_z = log_normalizer(scores, beta, getattr(pairing, "scale", 1.0))
+    beta_log_z = log_normalizer(scores, beta, scale_of(pairing))
     return [
         Preference(prompt, responses[winner], responses[loser], 1.0, beta_log_z)
         for winner, loser in _places(pairing(scores, random), len(responses))

@@ -19,7 +19,7 @@ from apo_sim.checks import (
     optional,
 )
 from apo_sim.errors import InvalidArgument
-from apo_sim.llm.data.preference_pairs import Pairing
+from apo_sim.llm.data.preference_pairs import Pairing, scale_of
 from apo_sim.llm.data.rankers import ResponseRanker
 from apo_sim.llm.data.responses import Sampling
 from apo_sim.llm.models import stored_parameters
@@ -38,6 +38,13 @@ def as_expo(name: str, value: Any) -> float:
     return float(value)
 
 
+def as_pairing(name: str, value: Any) -> Pairing:
+    """A pairing whose scale, if it has one, can be used."""
+    kind = instance_of(Pairing, "is not a pairing", "pass one, such as TopAgainstBottom()")
+    scale_of(kind(name, value))
+    return value
+
+
 KINDS: dict[str, Kind] = {
     "model": instance_of(Model, "is not a model", "pass what apo_sim.llm.load returns"),
     "ranker": optional(
@@ -45,7 +52,7 @@ KINDS: dict[str, Kind] = {
     ),
     "iterations": as_count,
     "sampling": instance_of(Sampling, "is not a Sampling", "pass Sampling(...)"),
-    "pairing": instance_of(Pairing, "is not a pairing", "pass one, such as TopAgainstBottom()"),
+    "pairing": as_pairing,
     "tuning": instance_of(FineTuning, "is not a FineTuning", "pass FineTuning(...)"),
     "lora": optional(instance_of(LoRA, "is not a LoRA", "pass LoRA(rank=16), or None")),
     "source": optional(
