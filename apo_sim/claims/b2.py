@@ -57,20 +57,21 @@ SHOWN = np.concatenate([np.geomspace(1e-4, 0.1, 31), np.linspace(0.12, 0.99, 30)
     ),
 )
 def sharp_gaps(study: Study) -> Finding:
-    r"""Judge gamma_T gap(pi_hat_T) <= C_Phi, that it is attained, and that it is below B_Phi.
+    r"""Judge the bound on the gap, that it is attained, and that it is below the textbook's.
 
     Problem: the largest gap that the policy of an accumulated weight can have, over all rewards
-    with this best arm and reference. Not the textbook's B_Phi(pi*, pi_ref), which is infinite for
-    Burg. The loop measures gap and gamma; the right side knows the reference alone.
+    with this best arm and reference. Not the textbook's Bregman divergence from the reference
+    to the best policy, B_Phi(pi*, pi_ref), which is infinite for Burg. The loop measures the
+    gap and the accumulated weight gamma_T; the constant C_Phi knows the reference alone.
 
     Method: random bandits; rewards that lead to the worst policy of the theory, which must attain
     the constant (Burg's is a limit, approached but for 1e-9); and an adversary that climbs over
     rewards by gradient ascent through the loop, from random ones at random references, which must
     get near and never above.
 
-    Guarantee: sharp for every reference. Over B_Phi the constant is 1/2 for Euclidean whatever the
-    reference; for Tsallis it lies between q^(1/(1-q)) (p near 1) and 1 (p near 0), for KL between
-    1/e and 1, and for chi-square with KL it goes from 0.405 to about 1/2.
+    Guarantee: sharp for every reference. Over the textbook's, the constant is 1/2 for Euclidean
+    whatever the reference; for Tsallis it lies between q^(1/(1-q)) (p near 1) and 1 (p near 0), for
+    KL between 1/e and 1, and for chi-square with KL it goes from 0.405 to about 1/2.
 
     Reference: ours; N2 for KL; the bound itself is the rate of the Bregman proximal point.
 

@@ -55,12 +55,12 @@ PLANTED = 0.5  # nats; the target is 0.7 from the best policy that has never met
     power=f"a gain of {PLANTED:g} nats in place of the mean change of every cell",
     scope=Scope(
         "where",
-        "four arms, two of them good (r = 1, 0.8) with reference mass p = "
-        f"{', '.join(map(str, MASSES))} each; β such that the best arm ends with half of the mass",
+        "four arms, two of them good (rewards 1 and 0.8), each of a reference mass p of "
+        f"{', '.join(map(str, MASSES))}; β such that the best arm ends with half of the mass",
         arms=4,
         iterations=UPDATES,
         beta="1/log(1.5/p)",
-        samples=f"N p = {', '.join(f'{seen:g}' for seen in SEEN)}",
+        samples=f"such that N p is {', '.join(f'{seen:g}' for seen in SEEN)}",
         alpha=ALPHAS,
     ),
 )
@@ -69,18 +69,19 @@ def coverage_threshold(study: Study) -> Finding:
 
     Problem: the source has, for log-linear policies, that on-policy DPO with a fixed reference
     converges exponentially above a batch size that is a measure of coverage, and offline learners
-    more slowly. Its abstract is what could be read; the threshold here is ours, measured: the N
-    from which the mean error is half of that of as many labels of the reference.
+    more slowly. Its abstract is what could be read; the threshold here is ours, measured: the
+    labels a round from which the mean error is half of that of as many labels of the reference.
 
     Method: paired runs on the same keys, Student's intervals corrected for all cells; the threshold
     by interpolation, with a bootstrap over seeds.
 
-    Guarantee: statistical. Above the threshold n E KL tends to tr(V I^+)/(2 beta^2), V the
-    covariance of pi* and I the mean information of a label on two responses: of pi_ref offline, of
-    pi* from the second round on otherwise. So the gain is one of coverage, reached in one round,
+    Guarantee: statistical. Above the threshold the number of labels n times the mean KL divergence
+    tends to tr(V I^+)/(2 beta^2), V the covariance of the best policy and I the mean Fisher
+    information of a label on two responses: of the reference offline, of the best policy from the
+    second round on otherwise. So the gain is one of coverage, reached in one round,
     and the error then falls as 1/n. For a table, uniform pairs are the G-optimal design. Below the
-    threshold a good arm that loses the few comparisons it was in is all but given up: caution pays
-    there, alpha below 0, and momentum does not; a share of responses of the reference pays most.
+    threshold a good arm that loses the few comparisons it was in is all but given up: a negative
+    extrapolation pays there, and momentum does not; a share of the reference's responses pays most.
 
     Reference: Kim, Yun, Lee and Jun (2026), "Coverage improvement and fast convergence of on-policy
     preference learning", the abstract; the rest is ours.

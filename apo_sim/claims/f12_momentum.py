@@ -67,8 +67,9 @@ def price_of_momentum(study: Study) -> Finding:
     reward anew in every round and adds it to the last: an error of the first round, whose coverage
     is the reference's, stays in the policy with the weight that round has.
 
-    Method: runs of the loop at equal gamma_T, means over seeds with Student's intervals corrected
-    for all cells, over c(alpha) along the exact path. Beside it c(0.9)/c(0) on random problems.
+    Method: runs of the loop at equal accumulated weight gamma_T, means over seeds with Student's
+    intervals corrected for all cells, over the constant c(alpha) of leading order along the exact
+    path. Beside it the price of an extrapolation of 0.9, c(0.9)/c(0), on random problems.
 
     Guarantee: to leading order in 1/N, for a table whose arms are all drawn. Momentum costs where
     the on-policy labels are better than the reference's and brings something where they are worse:

@@ -37,9 +37,9 @@ PROBABILITY = 0.31
     control="XPO, with its bonus at the weight of its theorem",
     scope=Scope(
         "exists",
-        "the bandit of the statement; the constant is for all β",
+        "the bandit of the statement; the probability is for every proximal weight β < log(2)/8",
         arms=2,
-        iterations=r"e^(1/(8β)) / 2",
+        iterations="half the inverse reference mass of the best arm, e^(1/(8β)) / 2",
         beta=BETAS,
         samples=1,
     ),

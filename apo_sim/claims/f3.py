@@ -41,8 +41,8 @@ Family = Callable[[np.random.Generator, int, int], tuple[np.ndarray, np.ndarray,
     control="no bonus, on the bandit of F2",
     scope=Scope(
         "on average",
-        "two arms: random ones; a lead of 1/√T; a better arm of reference mass e^(-1/(8β)), and a "
-        "worse one",
+        "two arms: random ones; a lead of one over the root of the number of pairs, 1/√T; a better "
+        "arm of reference mass e^(-1/(8β)), β the proximal weight, and a worse one",
         arms=2,
         iterations=HORIZONS,
         beta=(0.015, 0.02, 0.05),

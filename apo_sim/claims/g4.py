@@ -45,7 +45,7 @@ COLOURS = dict(zip(ARMS, ("C5", "C0", "C3"), strict=True))
         "an adversary climbs to",
         arms=ARMS,
         iterations=HORIZONS,
-        beta=r"sqrt(T / (8 log K))",
+        beta="the best for the first bound, sqrt(T / (8 log K))",
         samples="exact",
     ),
 )

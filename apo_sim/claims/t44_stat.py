@@ -116,9 +116,9 @@ def statistical_term(study: Study) -> Finding:
             "largest distance / bound": closest,
         },
         note=rf"It is exceeded in {sum(exceeded.values())} of {len(cells) * seeds:,} runs, the "
-        rf"distance being at most {closest:.2g} of it. Over the trivial bound it ranges from "
-        rf"$10^{{{least:.1f}}}$ to $10^{{{most:.0f}}}$. From the second update on Assumptions 4.2 "
-        r"and 4.3 exclude each other (A4.3), and $R$ is then what the runs met.",
+        rf"distance being at most {closest:.2g} of it. It is $10^{{{least:.1f}}}$ to "
+        rf"$10^{{{most:.0f}}}$ times the trivial bound, by cell. From the second update "
+        r"on Assumptions 4.2 and 4.3 exclude each other (A4.3), and $R$ is then what the runs met.",
         draw=lambda figure: _draw(figure, found),
     )
 
