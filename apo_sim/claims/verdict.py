@@ -279,6 +279,8 @@ class Verdict:
     def _figures(self) -> str:
         if self.measured is None:
             return self.note
+        if self.regions is not None:
+            return f"{self.measured:g} of {self.bound:g} {self.unit}; tried on {self.tried}"
         against = "" if self.bound is None else f", held against {self.bound:.4g}"
         return f"measured {self.measured:.4g}{against}; tried on {self.tried}"
 

@@ -97,6 +97,7 @@ def test_a_question_is_answered_by_a_map_and_shown_a_planted_effect():
     }
     assert verdict.power == {"what": "one less than it is", "verdict": "holds"}
     assert verdict.cells == 3
+    assert f"depends: 1 of 3 {verdict.unit}; tried on" in str(verdict)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def test_show_lists_the_cells_of_a_map(capsys, tmp_path):
     _, out, _ = run(capsys, "show", "fake-map", "--out", tmp_path)
     assert re.search(r"^yes +low: -0\.5 \[-0\.5\d+, -0\.4\d+\] *$", out, re.M)
     assert re.search(r"^no +high: 0\.5 \[", out, re.M)
+    assert re.search(r"^cells in all +3 *$", out, re.M)
 
 
 def test_claims_and_show_as_json(capsys, monkeypatch, tmp_path):

@@ -148,6 +148,7 @@ def test_a_map_is_shown_cell_by_cell(tmp_path):
     text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", html))
     assert "1 depends on the setting" in text
     assert "The map, with intervals that cover all 3 cells at once" in text
+    assert "cells in all 3" in text and "bound 3" not in text
     assert re.search(r"yes \(1\) low: −0\.5 \[", text)
     assert "Planted: one less than it is – holds , as it must" in text
 

@@ -51,7 +51,7 @@ def table_of_verdict(verdict: "Verdict", ledger: "Ledger", errata: str | None) -
     rows.add_column()
     rows.add_row("verdict", _coloured(verdict))
     rows.add_row("measured", _number(verdict.measured) + f"  {plain(verdict.unit)}".rstrip())
-    rows.add_row("bound", _number(verdict.bound))
+    rows.add_row("bound" if verdict.regions is None else "cells in all", _number(verdict.bound))
     rows.add_row("ratio", _number(verdict.ratio))
     rows.add_row("95 % interval", _interval(verdict))
     rows.add_row("tried on", verdict.tried)
