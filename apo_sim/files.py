@@ -25,7 +25,8 @@ def as_path(argument: str, value: Any) -> Path:
         value: what was given.
 
     Raises:
-        InvalidArgument: no path, an empty one, or an address such as `s3://...`.
+        InvalidArgument: no path, an empty one, an address such as `s3://...`, or a place that no
+            file can have.
 
     Example:
         >>> as_path("out", "~/runs") == Path.home().resolve() / "runs"
@@ -50,11 +51,15 @@ machine; pass a local folder, and copy it from there
             "pass a local folder, and copy it from there",
         )
     try:
-        return Path(text).expanduser().resolve()
-    except (RuntimeError, OSError) as error:  # an unknown user, or links in a circle
+        found = Path(text).expanduser().resolve()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found.stat()
+    except (RuntimeError, OSError, UnicodeEncodeError) as error:
+        # An unknown user, links in a circle, a name that is too long or that no disk can have.
         raise InvalidArgument(
             argument, text, f"cannot be resolved ({error})", "pass another path"
         ) from None
+    return found
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -15,6 +15,7 @@ import fake_claims  # noqa: F401  (declares the claims)
 
 from apo_sim import cli, files
 from apo_sim.errors import InvalidArgument
+from apo_sim.explain.reading import read_log
 from apo_sim.report import style, validate
 from apo_sim.studies import ring_search
 from apo_sim.sweep import sweep
@@ -82,6 +83,14 @@ def test_results_are_read_from_where_they_are_after_a_change_of_folder(home, mon
 def test_what_is_no_path_is_named(home, out):
     with pytest.raises(InvalidArgument, match=r"out = .* is (?:not a path|an address)"):
         files.as_path("out", out)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 5000, "half a pair \ud800", "~\ud800/x"])
+def test_a_name_that_no_file_can_have_is_named_whatever_it_is_for(home, name):
+    with pytest.raises(InvalidArgument, match=r"log = .* cannot be resolved"):
+        read_log(name)
+    with pytest.raises(InvalidArgument, match=r"out = .* cannot be resolved"):
+        files.as_path("out", name)
 
 
 @pytest.mark.parametrize("out", ["~nobody-of-that-name/x", "circle/x", "x" * 300, "file/x"])
