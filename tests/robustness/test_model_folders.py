@@ -574,6 +574,21 @@ def test_a_model_saved_over_another_is_read_as_it_was(whole, tmp_path):
     assert again.ends == model.tokenizer.ends
 
 
+def test_a_template_says_the_same_once_its_model_is_saved(folder, tmp_path):
+    """What the tokenizer does not name is nothing in a template, though generation ends there."""
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    for unnamed in ("eos_token", "pad_token"):
+        settings.pop(unnamed, None)
+    settings["chat_template"] = "{{ messages[0].content }}{{ eos_token }}{{ pad_token }}"
+    path.write_text(json.dumps(settings))
+    (folder / "special_tokens_map.json").unlink(missing_ok=True)
+    found = loading.load(folder)
+    again = loading.load(loading.save(found, tmp_path / "again")).tokenizer
+    assert again.prompt("hello") == found.tokenizer.prompt("hello") == "hello"
+    assert (again.ends, again.padding) == (found.tokenizer.ends, found.tokenizer.padding)
+
+
 def test_a_folder_that_cannot_be_written_is_named(whole, tmp_path):
     (tmp_path / "file").write_text("here")
     with pytest.raises(InvalidArgument, match=r"folder = .* cannot be written"):

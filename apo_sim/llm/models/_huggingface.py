@@ -307,11 +307,10 @@ def _write_settings(folder: Path, network: Llama, tokenizer: Tokenizer, context:
         "pad_token_id": tokenizer.padding,
     }
     name = tokenizer.inner.id_to_token
-    tokens = {
-        **tokenizer.names,
-        "eos_token": name(tokenizer.end),
-        "pad_token": name(tokenizer.padding),
-    }
+    # Templates name them: what had no name gets one only if `read` would take another token.
+    tokens = dict(tokenizer.names)
+    if tokenizer.padding != tokenizer.end:
+        tokens["pad_token"] = name(tokenizer.padding)
     if tokenizer.begin is not None:
         tokens["bos_token"] = name(tokenizer.begin)
     named = tokens | {
