@@ -31,7 +31,7 @@ AT, FEW = 0.2, 10_000  # where an assumed rate is compared with the true one, an
 
 @claim(
     id="F9",
-    title="Flipped labels: robust DPO is unbiased and pays for it",
+    title="Flipped labels: the loss of robust DPO is unbiased, at a price",
     source="ours",
     statement=r"Bradley-Terry labels of pairs from $\pi_{\mathrm{ref}}$, flipped with probability "
     r"$e < \frac12$; $\tilde p = p(1-e) + (1-p)e$. In population robust DPO learns $r^*$; of two "
