@@ -254,15 +254,6 @@ def test_the_tokenizer_and_the_template_count(finished):
             run(finished[0], model=other)
 
 
-def test_what_modules_keep_beside_parameters_counts(finished):
-    """NVIDIA-NeMo/RL #415: the same weights in a network that computes something else."""
-    other = model()
-    for layer in other.network.layers:
-        layer.attn.periods = tuple(2.0 * period for period in layer.attn.periods)
-    with pytest.raises(InvalidArgument, match="holds another run: architecture is"):
-        run(finished[0], model=other)
-
-
 def test_the_environment_counts(finished, monkeypatch):
     monkeypatch.setattr("apo_sim.llm.training._run_file.environment", lambda: {"jax": "0.1"})
     with pytest.raises(InvalidArgument, match=r"holds another run: jax is .* there and '0.1' here"):

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jax.experimental import multihost_utils
 
 from apo_sim.configuration import check_same, environment
@@ -84,7 +83,7 @@ def opened(
     """
     plan = {
         "model": f"{model.name}, {stored_parameters.digest(model.network)[:16]}",
-        "architecture": fingerprint("model", _architecture(model.network)),
+        "architecture": fingerprint("model", (_kind(model.network), _config(model.network))),
         "tokenizer": fingerprint("tokenizer", _content(model.tokenizer)),
         **{name: _described(name, value) for name, value in settings.items()},
         "mesh": None if mesh is None else dict(mesh.shape),
@@ -107,11 +106,9 @@ def opened(
             raise cannot_write("out", place, error) from error
 
 
-def _architecture(network: Any) -> tuple[Any, ...]:
-    """All of a network but its parameters: what its modules keep counts, named in config or not."""
-    # With adapters it is in a class that qwix makes of the one it is written as.
-    kind = getattr(type(network), "_unquantized_type", type(network))
-    return kind, getattr(network, "config", None), nnx.graphdef(network)
+def _kind(network: Any) -> type:
+    """The class that the network is written as; with adapters it is in one that qwix makes."""
+    return getattr(type(network), "_unquantized_type", type(network))
 
 
 def _begin(place: Path, plan: Mapping[str, Any]) -> None:
@@ -151,6 +148,10 @@ def _read(file: Path) -> Any:
 def _foreign(path: Path) -> bool:
     """Whether a file is somebody's: not one of a system's own, or what a killed process left."""
     return not path.name.startswith(".") and path.name != "lost+found"
+
+
+def _config(network: Any) -> Any:
+    return getattr(network, "config", None)
 
 
 def _described(name: str, value: Any) -> Any:
