@@ -134,7 +134,7 @@ def attended(
     query: Float[Array, "batch length heads head"],
     key: Float[Array, "batch span keys head"],
     value: Float[Array, "batch span keys head"],
-    mask: Bool[Array, "batch length span"],
+    mask: Bool[Array, "#batch #length span"],
 ) -> Float[Array, "batch length heads head"]:
     """Means of the values, weighed by how well their keys match each query."""
     exact = query.dtype
