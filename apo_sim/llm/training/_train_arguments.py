@@ -90,11 +90,15 @@ def as_method(loss: Any, momentum: Any, geometry: Any, iterations: int) -> Objec
     return found
 
 
-def check_source(source: Any, **given: Any) -> None:
-    """Require a ranker without a source, and nothing that a source would leave unused."""
+def check_source(source: Any, sampling: Sampling, **given: Any) -> None:
+    """Require what draws pairs without a source, and nothing that a source would leave unused."""
     if source is None:
         if given["ranker"] is None:
             raise InvalidArgument("ranker", None, "is missing", "pass one, such as Verifiable()")
+        if sampling.responses < 2:
+            raise InvalidArgument(
+                "sampling.responses", sampling.responses, "makes no pairs", "pass at least 2"
+            )
         return
     for name, value in given.items():
         if value is not None:

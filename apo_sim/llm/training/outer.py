@@ -185,7 +185,7 @@ def fine_tune(
         stack.enter_context(dated(moment))
         betas = as_betas(beta, iterations)
         objective = as_method(loss, momentum, geometry, iterations)
-        check_source(source, prompts=prompts, ranker=ranker, held_out=held_out)
+        check_source(source, sampling, prompts=prompts, ranker=ranker, held_out=held_out)
         check_model(model, mesh)
         check_batch(tuning, mesh)
         if lora is not None:

@@ -329,6 +329,7 @@ def test_bad_input_is_named_before_anything_runs(tmp_path):
         ({"prompts": ["w1 " * 9]}, "are all too long"),
         ({"prompts": ["w1"]}, "cannot be divided among 2 iterations"),
         ({"ranker": None}, "ranker = None is missing"),
+        ({"sampling": dataclasses.replace(SAMPLING, responses=1)}, "responses = 1 makes no pairs"),
         ({"sampling": dataclasses.replace(SAMPLING, max_tokens=300)}, "exceed the context of 256"),
     ):
         with pytest.raises(InvalidArgument) as caught:
