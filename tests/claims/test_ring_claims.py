@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).parent))
 import checked
 
+from apo_sim import DPO, Bandit, Constant, run
 from apo_sim.claims import check, v1, v7
 from apo_sim.studies.ring import EXTRAPOLATION, LONGER, STANDARD
 from apo_sim.studies.ring_protocol import REPORTED, SEGMENT, Protocol
@@ -65,6 +66,18 @@ def test_the_networks_of_the_horizon_are_paired(monkeypatch):
         found = v7._network(3, 0)
     finally:
         v7._network.cache_clear()
-    early, late = found["each"]
-    assert early.shape == late.shape == found["in all"].shape == (3,)
-    assert np.all(early > 0) and np.any(early != late)
+    assert [gap.shape for pair in found.values() for gap in pair] == 6 * [(3,)]
+    (late, early), (again, same), (_, longer) = found.values()
+    assert np.all(early > 0) and np.any(early != late) and np.all(late == again)
+    assert np.any(same != early) and np.any(longer != same)
+
+
+def test_three_iterations_of_equal_gamma_end_where_twenty_do():
+    # With exact preferences; whatever differs in the claim comes from the labels.
+    bandit = Bandit(np.array([[0.7, 0.1, -0.4]]), np.log([[0.2, 0.3, 0.5]]))
+    twenty, three = (
+        run(bandit, DPO(), Constant(v7.ALPHA), beta=beta, iterations=length)
+        for beta, length in ((5.0, v7.ITERATIONS), (v7.of_equal_gamma(5.0), v7.FIRST))
+    )
+    np.testing.assert_allclose(three.final_log_policy, twenty.final_log_policy, rtol=1e-10)
+    assert three.suboptimality[-1] < 0.5 * twenty.suboptimality[v7.FIRST - 1]
