@@ -42,7 +42,8 @@ def log_table(network) -> np.ndarray:
         for arm in range(ARMS)
     ]
     (batch,) = batches(pairs, len(pairs), beta=1.0, padding=0)
-    found = np.asarray(all_log_probs(network, batch))[:, 0].reshape(CONTEXTS, ARMS)
+    # Normalised in double precision, which the bandit of it is held to.
+    found = np.asarray(all_log_probs(network, batch), float)[:, 0].reshape(CONTEXTS, ARMS)
     return found - np.log(np.exp(found).sum(axis=1, keepdims=True))
 
 
