@@ -57,6 +57,15 @@ def test_the_law_is_judged_where_it_is_valid_and_told_from_a_wrong_one():
     assert n13._judged(dataclasses.replace(data, runs=louder)).verdict == "fails"
 
 
+def test_the_error_of_the_law_is_told_from_the_noise_of_its_measurement():
+    noise = 2.0 * np.random.default_rng(3).normal(size=(30, 500))
+    found = n13.beyond_noise(0.2 * np.sign(noise[:, :1]) + noise)
+    assert found.low < 0.2 < found.high < 0.25
+    none = n13.beyond_noise(noise)
+    error_bar = 2.0 / np.sqrt(500)
+    assert none.low == 0.0 and none.value < 0.5 * error_bar and none.high < error_bar
+
+
 def test_where_c_turns_is_interpolated():
     coefficients = np.log(n14.GAMMAS / 5.0)
     assert n14._first_turn(coefficients) == pytest.approx(5.0)
