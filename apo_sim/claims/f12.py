@@ -39,6 +39,7 @@ SEEN = (0.5, 2.0, 8.0, 32.0, 128.0)  # N p: how often one round draws a good arm
 ALPHAS = (-0.5, 0.0, 0.9)
 MIXED = 0.25  # share of the responses that come from the reference, in place of momentum
 COLOURS = ("C2", "C0", "C3")
+HALF = 0.5  # of the offline error; where on-policy labels begin to win, the ratio is 1
 SCARCE = 2.0  # N p below the threshold
 PLANTED = 0.5  # nats; the target is 0.7 from the best policy that has never met a good arm
 
@@ -70,7 +71,8 @@ def coverage_threshold(study: Study) -> Finding:
     Problem: the source has, for log-linear policies, that on-policy DPO with a fixed reference
     converges exponentially above a batch size that is a measure of coverage, and offline learners
     more slowly. Its abstract is what could be read; the threshold here is ours, measured: the
-    labels a round from which the mean error is half of that of as many labels of the reference.
+    labels a round from which the mean error is half of that of as many labels of the reference,
+    and beside it those from which it is smaller at all.
 
     Method: paired runs on the same keys, Student's intervals corrected for all cells; the threshold
     by interpolation, with a bootstrap over seeds.
@@ -114,7 +116,10 @@ def coverage_threshold(study: Study) -> Finding:
     )
     assert finding.regions is not None
     regions = finding.regions
-    thresholds = _thresholds(study, offline, online)
+    resampled = _resampled(study, offline, online)
+    thresholds = _thresholds(resampled, HALF)
+    # With a negative extrapolation the ratio is below 1 on all of the grid.
+    even = _thresholds({alpha: resampled[alpha] for alpha in ALPHAS if alpha >= 0}, 1.0)
     largest = {"offline": offline, "on-policy": online[0.0]}
     labels = UPDATES * SEEN[-1] / np.array(MASSES)
     scaled = {
@@ -122,7 +127,7 @@ def coverage_threshold(study: Study) -> Finding:
         for name, error in largest.items()
     }
     caution, momentum = (thresholds[a] / thresholds[0.0] for a in (ALPHAS[0], ALPHAS[-1]))
-    at_most = judge.together(len(ALPHAS) + 2)
+    at_most = judge.together(len(thresholds) + len(even) + 2)
     place = SEEN.index(SCARCE)
     scarce = {
         name: float(np.mean(error[:, place]) / np.mean(offline[:, place]))
@@ -133,6 +138,7 @@ def coverage_threshold(study: Study) -> Finding:
     }
     found = {
         **{f"threshold N p, alpha {alpha:g}": each for alpha, each in thresholds.items()},
+        **{f"break-even N p, alpha {alpha:g}": each for alpha, each in even.items()},
         f"threshold over that of alpha 0, alpha {ALPHAS[0]:g}": caution,
         f"threshold over that of alpha 0, alpha {ALPHAS[-1]:g}": momentum,
     }
@@ -150,8 +156,9 @@ def coverage_threshold(study: Study) -> Finding:
                 str(p): leading(p, False) / leading(p, True) for p in MASSES
             },
         },
-        note=f"Without momentum the error is half of the offline one from $Np = "
-        f"{thresholds[0.0][0]:.1f}$ on, with $\\alpha = 0.9$ from {momentum[0]:.2f} times that. At "
+        note=f"Without momentum the error is below the offline one from $Np = {even[0.0][0]:.1f}$ "
+        f"and half of it from {thresholds[0.0][0]:.1f} on, with $\\alpha = 0.9$ from "
+        f"{even[ALPHAS[-1]][0]:.1f} and {thresholds[ALPHAS[-1]][0]:.1f}. At "
         f"$Np = {SCARCE:g}$ it is {scarce['alpha 0']:.1f} times the offline one, with a quarter of "
         f"the responses from the reference {scarce['a quarter from the reference']:.2f} times.",
         draw=lambda figure: _draw(figure, offline, online, mixed, regions),
@@ -215,20 +222,26 @@ def _lane(lane: Lanes) -> Any:
     return jnp.sum(jnp.exp(found) * (found - target))
 
 
-def _thresholds(
+def _resampled(
     study: Study, offline: np.ndarray, online: Mapping[float, np.ndarray]
 ) -> dict[float, np.ndarray]:
-    """N p from which on-policy errors are half of the others, then the same of resampled seeds."""
+    """On-policy errors over the others, a row for all seeds, then one for each resample of them."""
     rng, count = study.rng(1), offline.shape[-1]
-    drawn = rng.integers(count, size=(study.pick(quick=300, full=1000), count))
+    drawn = rng.integers(count, size=(study.pick(quick=1000, full=3000), count))
     rows = np.concatenate([np.arange(count)[None], drawn])
     # Of all masses together: the errors are of one size.
     below = offline.mean(axis=0)[:, rows].mean(axis=-1)
     return {
-        alpha: np.array(
-            [_crossing(ratio) for ratio in (error.mean(axis=0)[:, rows].mean(axis=-1) / below).T]
-        )
+        alpha: (error.mean(axis=0)[:, rows].mean(axis=-1) / below).T
         for alpha, error in online.items()
+    }
+
+
+def _thresholds(ratios: Mapping[float, np.ndarray], level: float) -> dict[float, np.ndarray]:
+    """N p from which each row of the ratios is below the level."""
+    return {
+        alpha: np.array([_crossing(ratio, level) for ratio in rows])
+        for alpha, rows in ratios.items()
     }
 
 
@@ -237,7 +250,7 @@ def _estimate(first_and_resampled: np.ndarray, confidence: float) -> Estimate:
     return Estimate(float(first_and_resampled[0]), float(low), float(high))
 
 
-def _crossing(ratio: np.ndarray, level: float = 0.5) -> float:
+def _crossing(ratio: np.ndarray, level: float = HALF) -> float:
     """Where a ratio falls below the level for good, between the N p of the grid."""
     above = np.flatnonzero(ratio > level)
     if above.size == 0:
@@ -284,5 +297,5 @@ def _draw(
     left.set(xlabel="$Np$", ylabel=r"mean $\mathrm{KL}(\hat\pi_T\|\pi^*)$, nats", ylim=(1e-4, 3))
     left.set(title="Error")
     left.legend(loc="lower left", fontsize=7.5)
-    right.axhline(0.5, color="0.6", linewidth=1, linestyle=":")
+    right.axhline(HALF, color="0.6", linewidth=1, linestyle=":")
     right.set(xlabel="$Np$", ylabel="over that of offline labels", title="Who should collect")

@@ -149,6 +149,7 @@ def test_the_path_is_that_of_the_exact_run(alpha):
 def test_thresholds_are_where_the_ratio_falls_for_good():
     seen = np.array(f12.SEEN)
     assert f12._crossing(1 / seen) == pytest.approx(2.0)
+    assert f12._thresholds({0.0: np.array([4 / seen, 8 / seen])}, 1.0)[0.0] == pytest.approx([4, 8])
     assert f12._crossing(np.where(seen < 5, 1.0, 0.01) * 8 / seen) == pytest.approx(
         np.exp(np.interp(np.log(2), np.log([1 / 4, 100]), np.log([2, 8])))
     )
