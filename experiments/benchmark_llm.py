@@ -243,7 +243,8 @@ def throughput(options: Options) -> list[Target]:
     torch.set_num_threads(os.cpu_count() or 1)
     on_gpu = jax.default_backend() == "gpu" and torch.cuda.is_available()
     model = loading.load(options.model)
-    pairs = _random_pairs(model, TUNING.batch * (1 if options.quick else 2), SHORT_PROMPT)
+    # Several batches: at the end of an iteration, however long, one is looked at once more.
+    pairs = _random_pairs(model, TUNING.batch * (4 if options.quick else 8), SHORT_PROMPT)
     trainer = _new_trainer(model)
     with (
         tempfile.TemporaryDirectory() as folder,
