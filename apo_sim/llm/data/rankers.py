@@ -12,6 +12,7 @@ import numpy as np
 
 from apo_sim.checks import as_function, check_positive, check_single, concrete
 from apo_sim.errors import InvalidArgument, UnknownName
+from apo_sim.llm._thinking import said
 from apo_sim.llm.data._instruction_settings import (
     SETTINGS,
     check_settings,
@@ -20,7 +21,6 @@ from apo_sim.llm.data._instruction_settings import (
 )
 from apo_sim.llm.data._verifiers import verifiers
 from apo_sim.llm.data.prompts import Prompt
-from apo_sim.llm.thinking import said
 
 
 @runtime_checkable

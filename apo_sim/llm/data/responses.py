@@ -17,7 +17,7 @@ from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 
 from apo_sim.checks import as_count, as_seed, check_positive, check_single
 from apo_sim.errors import InvalidArgument
-from apo_sim.llm import thinking
+from apo_sim.llm import _thinking
 from apo_sim.llm._programs import shared
 from apo_sim.llm.models.adapters import adapted
 from apo_sim.llm.models.llama import Llama
@@ -201,8 +201,8 @@ class Sampler:
         length = int(ends.argmax()) if ended else len(tokens)
         own = tuple(map(int, tokens[:length]))
         # Without it, one that is cut while it thinks reads as an answer (vllm #13125).
-        opens = tokenizer.prompt(prompt).rstrip().endswith(thinking.OPEN)
-        text = (thinking.OPEN if opens else "") + tokenizer.decode(own)
+        opens = tokenizer.prompt(prompt).rstrip().endswith(_thinking.OPEN)
+        text = (_thinking.OPEN if opens else "") + tokenizer.decode(own)
         return Response(own, ended, text, int(tokens[length]) if ended else None)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from apo_sim.checks import as_count, as_seed
 from apo_sim.errors import InvalidArgument, MissingExtra
-from apo_sim.llm import thinking
+from apo_sim.llm import _thinking
 from apo_sim.llm.data.prompts import Prompt
 from apo_sim.llm.evaluation.benchmark import Marks
 
@@ -96,5 +96,5 @@ def is_answer(response: str, answer: str) -> bool:
     truth = math_verify.parse(answer)
     if not truth:
         raise InvalidArgument("answer", answer, "is not a number", "pass one, such as '18'")
-    answered = thinking.said(response).rsplit("####", 1)[-1]
+    answered = _thinking.said(response).rsplit("####", 1)[-1]
     return bool(math_verify.verify(truth, math_verify.parse(answered)))

@@ -12,8 +12,8 @@ import tokenizers
 from tokenizers import processors
 
 from apo_sim.errors import InvalidArgument
+from apo_sim.llm._thinking import CLOSE, OPEN
 from apo_sim.llm.models._template import rendered
-from apo_sim.llm.thinking import CLOSE, OPEN
 
 # Prompts that are kept once they are rendered: each is asked for several times.
 _KEPT = 10_000
