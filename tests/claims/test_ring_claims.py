@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
@@ -74,7 +75,7 @@ def test_the_networks_of_the_horizon_are_paired(monkeypatch):
 
 def test_three_iterations_of_equal_gamma_end_where_twenty_do():
     # With exact preferences; whatever differs in the claim comes from the labels.
-    bandit = Bandit(np.array([[0.7, 0.1, -0.4]]), np.log([[0.2, 0.3, 0.5]]))
+    bandit = Bandit(jnp.array([[0.7, 0.1, -0.4]]), jnp.log(jnp.array([[0.2, 0.3, 0.5]])))
     twenty, three = (
         run(bandit, DPO(), Constant(v7.ALPHA), beta=beta, iterations=length)
         for beta, length in ((5.0, v7.ITERATIONS), (v7.of_equal_gamma(5.0), v7.FIRST))

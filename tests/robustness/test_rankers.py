@@ -166,10 +166,7 @@ def test_a_pairing_of_places_that_are_none_is_refused(made):
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), "8", [1.0, 2.0]])
 def test_a_scale_of_a_pairing_that_is_none_is_refused(scale):
-    class Own(TopAgainstBottom):
-        pass
-
-    Own.scale = scale
+    Own = type("Own", (TopAgainstBottom,), {"scale": scale})
     with pytest.raises(InvalidArgument, match=r"pairing\.scale = "):
         normalizer([0.0, 1.0], Own(), 1.0)
     with pytest.raises(InvalidArgument, match=r"pairing\.scale = "):
