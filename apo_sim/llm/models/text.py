@@ -153,9 +153,12 @@ class Tokenizer:
 
     def _marks(self) -> dict[int, str]:
         """Of thinking, those that are special tokens, which decoding leaves out."""
-        found = {name: self.inner.token_to_id(name) for name in (OPEN, CLOSE)}
-        added = self.inner.get_added_tokens_decoder()
-        return {n: name for name, n in found.items() if n in added and added[n].special}
+        numbers = ((self.inner.token_to_id(name), name) for name in (OPEN, CLOSE))
+        return {
+            n: name
+            for n, name in numbers
+            if n is not None and not self.inner.decode([n], skip_special_tokens=True)
+        }
 
     def prompt(self, text: str) -> str:
         """The conversation that asks for a response to a text, up to where the response begins.
