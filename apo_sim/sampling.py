@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 from numpy.polynomial import Chebyshev, Polynomial
 
+from apo_sim._threefry import unrolled
 from apo_sim.branches import if_any, in_one_row
 
 # Up to this mean a binomial is drawn by inversion, above it by rejection.
@@ -124,6 +125,7 @@ def multinomial(
 def _in_blocks(keys: Array, totals: Array, probs: Array) -> Array:
     """The counts of every lane, so many lanes at a time that they stay in the cache."""
     lanes, cells = probs.shape
+    keys = unrolled(keys)
     blocks = -(-lanes // max(_ROWS // _rows(cells), 1))
     # As even as they can be, for the least filling.
     block = -(-lanes // blocks)

@@ -34,9 +34,9 @@ class _Tilted:
         value, slope, curvature = _LOGISTIC.derivatives(difference)
         return value + self.tilt * difference, slope + self.tilt, curvature
 
-    def derivatives_between(self, scores: Float[Array, "arms batch"]) -> Between:
+    def derivatives_between(self, arm: Float[Array, "..."], rival: Float[Array, "..."]) -> Between:
         """As for the logistic loss, whose curvature it has."""
-        between = _LOGISTIC.derivatives_between(scores)
+        between = _LOGISTIC.derivatives_between(arm, rival)
         slope, of_loser = between.slope + self.tilt, between.slope_of_loser + self.tilt
         return between._replace(slope=slope, slope_of_loser=of_loser)
 

@@ -40,11 +40,10 @@ class DPO:
         slope = -jnp.where(difference > 0, decay, 1.0) * tail
         return value, slope, decay * tail * tail
 
-    def derivatives_between(self, scores: Float[Array, "arms batch"]) -> Between:
+    def derivatives_between(self, arm: Float[Array, "..."], rival: Float[Array, "..."]) -> Between:
         """From an exponential for each arm in place of one for each pair."""
-        weight = jnp.exp(scores - jnp.max(scores, axis=0))
-        share = 1.0 / (weight[None] + weight[:, None])
-        won, lost = weight[None] * share, weight[:, None] * share
+        share = 1.0 / (arm + rival)
+        won, lost = arm * share, rival * share
         return Between(-lost, -won, won * lost, won * lost)
 
     def population_loss(

@@ -5,6 +5,7 @@ Your own loss need not inherit from anything: it is recognised by its methods.
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
@@ -110,13 +111,13 @@ class BringsDerivatives(Protocol):
 
 
 class Between(NamedTuple):
-    """Slope and curvature of a loss between all arms; element [i, j] is about arms i and j.
+    """Slope and curvature of a loss between arms and their rivals, element by element.
 
     Attributes:
-        slope: where j won, at s_j - s_i.
-        slope_of_loser: where j lost, at s_i - s_j.
-        curvature: where j won.
-        curvature_of_loser: where j lost.
+        slope: where the arm won, at its score less that of the rival.
+        slope_of_loser: where the arm lost, at the rival's score less its own.
+        curvature: where the arm won.
+        curvature_of_loser: where the arm lost.
     """
 
     slope: Array
@@ -127,12 +128,12 @@ class Between(NamedTuple):
 
 @runtime_checkable
 class BringsDerivativesBetween(Protocol):
-    """A loss whose derivatives between all arms are cheaper than those of all differences."""
+    """A loss whose derivatives between arms are cheaper than those of all their differences."""
 
-    def derivatives_between(self, scores: Float[Array, "arms batch"]) -> Between:
-        """Those at given scores, each of shape (arms, arms, batch).
+    def derivatives_between(self, arm: Float[Array, "..."], rival: Float[Array, "..."]) -> Between:
+        """Those between arms and rivals, whose exp(score) are given up to a common factor.
 
-        Asked for only where exp(s_i - s_j) is a normal number for all i and j.
+        Asked for only where the ratio of any two of these is a normal number.
         """
         ...
 
@@ -294,38 +295,49 @@ def derivatives(
 
 
 def from_derivatives_between(
-    loss: Loss, scores: Float[Array, "arms batch"], use: Callable[[Between], Result]
+    loss: Loss,
+    scores: Float[Array, "arms batch"],
+    use: Callable[[Callable[[Array, Array], Between], Float[Array, "arms batch"]], Result],
 ) -> Result:
-    """What a function makes of slope and curvature of a loss between all arms.
+    """What a function makes of slope and curvature of a loss between arms.
 
-    It is handed the derivatives, and not the caller, so that the compiler may join both and writes
+    It is handed what finds them, and not the caller, so that the compiler may join both and writes
     none of the pairs that only sums are wanted of.
 
     Args:
         loss: any.
         scores: of the arms, batch last.
-        use: the function; it may be traced twice.
+        use: the function; it may be traced twice. It gets what finds the derivatives between arms
+            and rivals, element by element, and what that has to be told of every arm.
 
     Example:
         >>> import jax.numpy as jnp
         >>> from apo_sim.losses import DPO
-        >>> from_derivatives_between(DPO(), jnp.zeros((2, 1)), lambda b: b.slope[0, 1]).tolist()
+        >>> from_derivatives_between(
+        ...     DPO(), jnp.zeros((2, 1)), lambda between, arms: between(arms[0], arms[1]).slope
+        ... ).tolist()
         [-0.5]
     """
+
+    def by_differences() -> Result:
+        return use(partial(between_by_differences, loss), scores)
+
     if not isinstance(loss, BringsDerivativesBetween):
-        return use(between_by_differences(loss, scores))
-    range_of_scores = jnp.max(scores, axis=0) - jnp.min(scores, axis=0)
+        return by_differences()
+    highest = jnp.max(scores, axis=0)
     widest = -0.9 * jnp.log(jnp.finfo(scores.dtype).smallest_normal)
     return jax.lax.cond(
-        jnp.all(range_of_scores < widest),
-        lambda: use(loss.derivatives_between(scores)),
-        lambda: use(between_by_differences(loss, scores)),
+        jnp.all(highest - jnp.min(scores, axis=0) < widest),
+        lambda: use(loss.derivatives_between, jnp.exp(scores - highest)),
+        by_differences,
     )
 
 
-def between_by_differences(loss: Loss, scores: Float[Array, "arms batch"]) -> Between:
-    """Slope and curvature of a loss between all arms, from those at every difference."""
-    ahead = scores[None] - scores[:, None]
+def between_by_differences(
+    loss: Loss, arm: Float[Array, "..."], rival: Float[Array, "..."]
+) -> Between:
+    """Slope and curvature of a loss between arms and rivals, from the difference of the scores."""
+    ahead = arm - rival
     _, slope, curvature = derivatives(loss, ahead)
     _, slope_of_loser, curvature_of_loser = derivatives(loss, -ahead)
     return Between(slope, slope_of_loser, curvature, curvature_of_loser)

@@ -1,5 +1,7 @@
 """What comparisons do to rewards: the force on every arm, and how every arm yields to others."""
 
+import math
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -14,7 +16,10 @@ from apo_sim.losses.loss import Between, from_derivatives_between
 _FEW = 16
 
 Scores = Float[Array, "arms batch"]
-Pairs = Float[Array, "arms arms batch"]
+PerProblem = Float[Array, " batch"]
+Pairs = Float[Array, "rivals arms batch"]
+# Derivatives of a loss between arms and rivals, from what it has to be told of every arm.
+Find = Callable[[Array, Array], Between]
 
 
 class Comparisons(NamedTuple):
@@ -34,7 +39,7 @@ class Comparisons(NamedTuple):
 
     won: Pairs
     lost: Pairs
-    weight: Float[Array, "#arms #arms batch"]
+    weight: Float[Array, "#rivals #arms batch"]
 
 
 class Forces(NamedTuple):
@@ -56,24 +61,78 @@ class Forces(NamedTuple):
     curvature: Scores
 
 
-def forces(loss: Loss, data: Comparisons, rewards: Scores) -> Forces:
-    """The forces of all pairs at given rewards.
+def forces_of(loss: Loss, data: Comparisons) -> Callable[[Scores], Forces]:
+    """The forces of all pairs, as a function of the rewards.
+
+    What is done to the data alone is done here, once.
 
     Example:
         >>> from apo_sim.losses import DPO
         >>> wins = jnp.array([[0.0, 3.0], [1.0, 0.0]])[..., None]
         >>> data = Comparisons(jnp.swapaxes(wins, 0, 1), wins, jnp.ones((1, 1, 1)))
-        >>> forces(DPO(), data, jnp.zeros((2, 1))).net[:, 0].tolist()
+        >>> forces_of(DPO(), data)(jnp.zeros((2, 1))).net[:, 0].tolist()
         [1.0, -1.0]
     """
-    return from_derivatives_between(loss, rewards, partial(_between, data, rewards))
+    of_all = _one_by_one(data) if _fill_rows(data.won) else partial(_at_once, data)
+
+    def at(rewards: Scores) -> Forces:
+        blur = jnp.max(jnp.abs(rewards), axis=0)
+        return from_derivatives_between(loss, rewards, partial(of_all, blur))
+
+    return at
 
 
-def _between(data: Comparisons, rewards: Scores, of_loss: Between) -> Forces:
+def _fill_rows(pairs: Pairs) -> bool:
+    """Whether rivals are taken one by one: many of them, in several problems at once."""
+    return len(pairs) > _FEW and pairs.shape[-1] > 1
+
+
+def _at_once(data: Comparisons, blur: PerProblem, between: Find, arms: Scores) -> Forces:
+    return _of_rivals(data, blur, between(arms[None], arms[:, None]))
+
+
+def _one_by_one(data: Comparisons) -> Callable[[PerProblem, Find, Scores], Forces]:
+    """What is made of one rival stays in the fastest cache.
+
+    All arms of all problems make one row, as if each arm were a problem of its own. Loops over the
+    problems of a block alone are so short that the compiler unrolls them and then finds nothing to
+    work out side by side.
+    """
+    shape = data.won.shape
+
+    def in_rows(part: Array) -> Array:
+        return jnp.broadcast_to(part, (len(part), *shape[1:])).reshape(len(part), 1, -1)
+
+    won, lost, weight = (in_rows(part) for part in data)
+    # A weight that is the same against all rivals is read once.
+    own, shared = (None, weight[0]) if len(weight) == 1 else (weight, None)
+
+    def of_all(blur: PerProblem, between: Find, arms: Scores) -> Forces:
+        row, blur = in_rows(arms[None])[0], in_rows(blur[None, None])[0, 0]
+        # Written out, so that they need not be looked up element by element.
+        rivals = jax.lax.optimization_barrier(in_rows(arms[:, None]))
+        none = jnp.zeros_like(row)
+
+        def add(sums: Forces, rival: tuple[Scores, Scores, Scores, Scores | None]):
+            score, won, lost, weight = rival
+            weight = shared if weight is None else weight
+            pairs = Comparisons(won[None], lost[None], weight[None])
+            found = _of_rivals(pairs, blur, between(row[None], score[None]))
+            return jax.tree.map(jnp.add, sums, found._replace(rate=none)), found.rate[0]
+
+        sums, rate = jax.lax.scan(add, Forces(*[none] * 5), (rivals, won, lost, own))
+        sums = jax.tree.map(lambda part: part.reshape(shape[1:]), sums)
+        return sums._replace(rate=rate.reshape(shape))
+
+    return of_all
+
+
+def _of_rivals(data: Comparisons, blur: PerProblem, of_loss: Between) -> Forces:
+    """The forces of some of the rivals."""
     # What i feels from j must be exactly the opposite of what j feels from i, or rounding drowns
     # a link that is 1e-12 times weaker than its neighbours. Rounding the products by a bit keeps
     # the compiler from fusing them with the subtraction, which would round the two unlike.
-    precision = jnp.finfo(rewards.dtype)
+    precision = jnp.finfo(blur.dtype)
     push, pull = (
         jax.lax.reduce_precision(-part, precision.nexp, precision.nmant - 1)
         for part in (data.won * of_loss.slope, data.lost * of_loss.slope_of_loser)
@@ -81,25 +140,30 @@ def _between(data: Comparisons, rewards: Scores, of_loss: Between) -> Forces:
     flow = data.weight * (push - pull)
     yields = data.won * of_loss.curvature + data.lost * of_loss.curvature_of_loser
     rate = data.weight * yields
-    rounding = 4.0 * precision.eps
     # The rewards are rounded, and so are the forces that they exert.
-    blur = jnp.max(jnp.abs(rewards), axis=0) * rate
-    error = over_rivals(data.weight * (jnp.abs(push) + jnp.abs(pull)) + blur)
+    error = over_rivals(data.weight * (jnp.abs(push) + jnp.abs(pull)) + blur * rate)
     in_group = over_rivals(jnp.abs(flow))
+    rounding = 4.0 * precision.eps
     return Forces(over_rivals(flow), rounding * error, rounding * in_group, rate, over_rivals(rate))
 
 
-def over_rivals(pairs: Pairs, weights: Scores | None = None) -> Scores:
+def over_rivals(pairs: Pairs, weights: Float[Array, "rivals batch"] | None = None) -> Scores:
     """Sum over the first axis, maybe weighted: of a single problem as a product with a vector.
 
     Example:
         >>> over_rivals(jnp.array([[[1.0], [2.0]], [[3.0], [4.0]]]))[:, 0].tolist()
         [4.0, 6.0]
     """
+    if _fill_rows(pairs):
+        # A loop, which the compiler joins with one around it, as it does not join sums.
+        add = lambda total, rival: (total + math.prod(rival), None)  # noqa: E731
+        terms = (pairs,) if weights is None else (pairs, weights)
+        return jax.lax.scan(add, jnp.zeros_like(pairs[0]), terms)[0]
     if pairs.shape[-1] > 1:
-        terms = pairs if weights is None else pairs * weights[:, None]
         # Along an axis the compiler adds up one by one, and what it adds it works out so, too:
-        # named terms it takes for several problems at once, products with a vector eight at a time.
-        return jnp.sum(terms, axis=0) if len(terms) > _FEW else sum(terms[1:], start=terms[0])
+        # named terms it takes for several problems at once.
+        terms = pairs if weights is None else pairs * weights[:, None]
+        return sum(terms[1:], start=terms[0])
+    # Products with a vector it takes eight at a time.
     weights = jnp.ones(pairs.shape[1:], pairs.dtype) if weights is None else weights
     return (weights[:, 0] @ pairs[..., 0])[:, None]

@@ -4,6 +4,7 @@ Many small problems are solved side by side: arrays carry the arms first and the
 because the batch is what the processor's vector lanes run over.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +19,7 @@ from apo_sim.proximal._box import Held, held_by_walls, into_box
 from apo_sim.proximal._conjugate_gradients import error_bound, solve_by_products
 from apo_sim.proximal._elimination import solve_flows
 from apo_sim.proximal._flows import Flows
-from apo_sim.proximal.forces import Comparisons, Forces, forces, over_rivals
+from apo_sim.proximal.forces import Comparisons, Forces, forces_of, over_rivals
 from apo_sim.proximal.groups import Groups, largest
 from apo_sim.pytree import boxed, unboxed
 
@@ -62,7 +63,9 @@ class _State(NamedTuple):
 
 
 class _Problem(NamedTuple):
-    data: Comparisons
+    forces: Callable[[Scores], Forces]
+    # In which every arm's condition is stated.
+    unit: Scores
     groups: Groups
     bound: PerProblem
     # Arms that never lost (1) or never won (-1) under a loss that asks for ever more.
@@ -121,7 +124,9 @@ def minimise(
     won, lost = (jnp.where(others, part, 0.0) for part in (data.won, data.lost))
     data = Comparisons(won, lost, data.weight)
     pinned = _pinned(loss, data, reward_bound)
-    problem = _Problem(data, groups, reward_bound, pinned, growth, peaked)
+    problem = _Problem(
+        forces_of(loss, data), data.weight[0], groups, reward_bound, pinned, growth, peaked
+    )
     wall = jnp.minimum(reward_bound, _FIRST_WALL / growth)
     start = _State(
         pinned * wall,
@@ -212,7 +217,7 @@ def _shape(box: Any, probes: Array) -> tuple[Array, Array, Array]:
 def _newton(loss: Loss, problem: _Problem, state: _State, by_products: bool) -> _State:
     """One step on the arms that no wall holds back."""
     rewards = state.rewards
-    acting = forces(loss, problem.data, rewards)
+    acting = problem.forces(rewards)
     held = held_by_walls(rewards, state.wall, acting)
     wall, growing = _grown(problem, state)
     flows = _flows(problem, acting, jnp.where(held.top, wall, -wall) - rewards, held)
@@ -250,7 +255,7 @@ def _by_products(loss: Loss, problem: _Problem, state: _State, flows: Flows) -> 
 
     def eliminated():
         # Worked out again, for it is wanted here alone.
-        noise = forces(loss, problem.data, state.rewards).error_in_group
+        noise = problem.forces(state.rewards).error_in_group
         return jnp.where(wanting, solve_flows(flows, noise), step)
 
     return jax.lax.cond(jnp.any(wanting), eliminated, lambda: step)
@@ -278,7 +283,7 @@ def _flows(problem: _Problem, acting: Forces, pulled: Scores, held: Held) -> Flo
     # An arm on which the loss has no curvature takes a plain gradient step.
     fixed = jnp.where(held.either, pulled, jnp.where(acting.curvature > 0, 0.0, acting.net))
     free = ~held.either & (acting.curvature > 0)
-    unit = jnp.broadcast_to(problem.data.weight[0], fixed.shape)
+    unit = jnp.broadcast_to(problem.unit, fixed.shape)
     return Flows(acting.rate, acting.curvature, acting.net, fixed, free, unit)
 
 

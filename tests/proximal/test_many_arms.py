@@ -225,7 +225,9 @@ def test_both_ways_meet_where_one_begins():
 
 def test_scores_too_far_apart_for_exponentials_of_arms():
     def between(scores):
-        return from_derivatives_between(DPO(), scores, lambda found: found)
+        return from_derivatives_between(
+            DPO(), scores, lambda between, arms: between(arms[None], arms[:, None])
+        )
 
     scores = jnp.array([[0.0], [1.0], [900.0]])
     expected = jax.vmap(jax.vmap(jax.grad(lambda d: jax.nn.softplus(-d))))(
@@ -234,5 +236,7 @@ def test_scores_too_far_apart_for_exponentials_of_arms():
     np.testing.assert_allclose(between(scores).slope[..., 0], expected, rtol=1e-12)
     near = jnp.array([[0.0], [1.0], [30.0]])
     np.testing.assert_allclose(
-        between(near).slope, between_by_differences(DPO(), near).slope, rtol=1e-13
+        between(near).slope,
+        between_by_differences(DPO(), near[None], near[:, None]).slope,
+        rtol=1e-13,
     )
