@@ -36,7 +36,8 @@ def unrolled(keys: Key[Array, "*shape"]) -> Key[Array, "*shape"]:
         >>> bool(jax.random.uniform(key) == jax.random.uniform(unrolled(key)))
         True
     """
-    if jax.random.key_impl(keys) != _THREEFRY or not jax.config.jax_threefry_partitionable:
+    numbered: bool = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
+    if jax.random.key_impl(keys) != _THREEFRY or not numbered:
         return keys
     return jax.random.wrap_key_data(jax.random.key_data(keys), impl=_UNROLLED)
 

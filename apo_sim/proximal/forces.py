@@ -105,7 +105,7 @@ def _one_by_one(data: Comparisons) -> Callable[[PerProblem, Find, Scores], Force
 
     won, lost, weight = (in_rows(part) for part in data)
     # A weight that is the same against all rivals is read once.
-    own, shared = (None, weight[0]) if len(weight) == 1 else (weight, None)
+    own, shared = None if len(weight) == 1 else weight, weight[0]
 
     def of_all(blur: PerProblem, between: Find, arms: Scores) -> Forces:
         row, blur = in_rows(arms[None])[0], in_rows(blur[None, None])[0, 0]
