@@ -141,7 +141,7 @@ def minimise(
         return (state.step < MAX_STEPS) & ~jnp.all(state.done)
 
     def improve(state: _State) -> _State:
-        new = _newton(loss, problem, state, by_products)
+        new = _newton(problem, state, by_products)
         kept = jax.tree.map(lambda old, new: jnp.where(state.done, old, new), state[:5], new[:5])
         return _State(*kept, step=state.step + 1)
 
@@ -214,7 +214,7 @@ def _shape(box: Any, probes: Array) -> tuple[Array, Array, Array]:
     return curvature, growth, jnp.max(curvature) <= curvature[len(probes) // 2]
 
 
-def _newton(loss: Loss, problem: _Problem, state: _State, by_products: bool) -> _State:
+def _newton(problem: _Problem, state: _State, by_products: bool) -> _State:
     """One step on the arms that no wall holds back."""
     rewards = state.rewards
     acting = problem.forces(rewards)
@@ -222,7 +222,7 @@ def _newton(loss: Loss, problem: _Problem, state: _State, by_products: bool) -> 
     wall, growing = _grown(problem, state)
     flows = _flows(problem, acting, jnp.where(held.top, wall, -wall) - rewards, held)
     if by_products:
-        step = _by_products(loss, problem, state, flows)
+        step = _by_products(problem, state, flows)
     else:
         step = solve_flows(flows, acting.error_in_group)
     step = jnp.clip(step, -_LONGEST * wall, _LONGEST * wall)
@@ -248,7 +248,7 @@ def _newton(loss: Loss, problem: _Problem, state: _State, by_products: bool) -> 
     return _State(new, wall, moved, settled & ~unsure, exact, state.step)
 
 
-def _by_products(loss: Loss, problem: _Problem, state: _State, flows: Flows) -> Scores:
+def _by_products(problem: _Problem, state: _State, flows: Flows) -> Scores:
     """The step by products, and by elimination where those were found wanting."""
     wanting = state.exact & ~state.done
     step = solve_by_products(flows.only(~state.exact & ~state.done), _tolerance(state.moved))
