@@ -31,8 +31,8 @@ _ARTANH = (
 )
 # More attempts than any element needs, of which most succeed.
 _ATTEMPTS = 2**16
-# One part in so many of all elements is gathered at a time, of those whose outcome is still open.
-_GATHERED = 12
+# So many of the elements whose outcome is open are gathered at a time.
+_GATHERED = 16
 # Offsets so close to zero are in the middle of the hat, all of whose low points are accepted.
 _MIDDLE = 0.485
 # Nearly the normal quantile at 1/2 + u is u (a + b / (c - u^2) + d / (e - u^2)); fitted for the
@@ -82,9 +82,9 @@ class Hat(NamedTuple):
         return jnp.floor((self.skew * normal + self.width) * normal + self.middle + 0.5)
 
     def level(self, offset: Counts, height: Counts) -> Counts:
-        """log of the likelihood that an outcome needs, relative to the likeliest one's."""
+        """The likelihood that an outcome needs, relative to the likeliest one's."""
         normal, slope = _nearly_normal(offset)
-        return jnp.log(height * self.top / ((2.0 * self.skew * normal + self.width) * slope))
+        return height * self.top / ((2.0 * self.skew * normal + self.width) * slope)
 
     def is_sure(self, first: Counts) -> Bool[Array, "*shape"]:
         """Whether a uniform number stands for a point that needs no test."""
@@ -254,7 +254,7 @@ def _binomial(
 
 def _invert(uniform: Counts, count: Counts, share: Counts) -> Counts:
     """Count the outcomes whose cumulative probability a uniform number exceeds."""
-    none = jnp.exp(count * _log_of_rest(share))
+    none = jnp.exp(count * _log1p(-share))
     odds = share / (1.0 - share)
     all_odds = (count + 1.0) * odds
 
@@ -290,19 +290,19 @@ def _invert(uniform: Counts, count: Counts, share: Counts) -> Counts:
     return jnp.minimum(passed, count)
 
 
-def _log_of_rest(share: Counts) -> Counts:
-    """log(1 - share) for a share up to 1/2, within a few roundings.
+def _log1p(excess: Counts) -> Counts:
+    """log(1 + excess), within a few roundings from -1/2 to 1.
 
     A polynomial is worked out for several elements at once, which the processor's library does not
     do for logarithms, nor the compiler for anything that is fused with one.
     """
-    # log(1 - x) = -2 artanh(x / (2 - x))
-    ratio = share / (2.0 - share)
+    # log(1 + x) = 2 artanh(x / (2 + x))
+    ratio = excess / (2.0 + excess)
     square = ratio * ratio
-    series = jnp.full_like(share, _ARTANH[-1])
+    series = jnp.full_like(excess, _ARTANH[-1])
     for term in _ARTANH[-2::-1]:
         series = series * square + term
-    return -2.0 * ratio * series
+    return 2.0 * ratio * series
 
 
 def _reject(
@@ -317,21 +317,24 @@ def _reject(
     count = jnp.where(wanted, count, 120.0)
     share = jnp.where(wanted, share, 0.5)
     hat = _hat(count, share)
-    some = -(-count.size // _GATHERED)
-    numbers = jnp.arange(1, some + 1, dtype=jnp.int32)
+    outcome, is_open = hat.sure_outcome(first), wanted & ~hat.is_sure(first)
+    # Found by their numbers, and looked up by them: to sort or to scatter takes far longer. Beyond
+    # the last number is the last element, whose outcome nobody looks up then.
+    number = jnp.cumsum(is_open.astype(jnp.int32))
+    few = min(_GATHERED, count.size)
 
-    def settle_some(state):
-        outcome, is_open = state
-        # Found by their numbers, and looked up by them: to sort or to scatter takes far longer. A
-        # number beyond the last is the last element, whose outcome nobody looks up then.
-        number = jnp.cumsum(is_open.astype(jnp.int32))
+    def settle_few(state):
+        found, done = state
+        numbers = done + jnp.arange(1, few + 1, dtype=jnp.int32)
         at = jnp.searchsorted(number, numbers, method="scan_unrolled")
-        found = _settle(lambda made: again(at, made), first[at], count[at], share[at], is_open[at])
-        settled = is_open & (number <= some)
-        return jnp.where(settled, found[number - 1], outcome), is_open & ~settled
+        again_at = lambda made: again(at, made)  # noqa: E731
+        new = _settle(again_at, first[at], count[at], share[at], numbers <= number[-1])
+        return jax.lax.dynamic_update_slice(found, new, (done,)), done + few
 
-    start = hat.sure_outcome(first), wanted & ~hat.is_sure(first)
-    return jax.lax.while_loop(lambda state: jnp.any(state[1]), settle_some, start)[0]
+    nothing = jnp.zeros(-(-count.size // few) * few, count.dtype)
+    start = nothing, jnp.zeros((), jnp.int32)
+    found, _ = jax.lax.while_loop(lambda state: state[1] < number[-1], settle_few, start)
+    return jnp.where(is_open, found[number - 1], outcome)
 
 
 def _settle(
@@ -396,8 +399,8 @@ def _test(hat: Hat, first: Counts, second: Counts, count: Counts, share: Counts)
     offset = jnp.where(low, jnp.sign(beside) * 0.5 - beside, second - 0.5)
     height = jnp.where(low, second * hat.sure, first)
     outcome = hat.outcome(offset)
-    # Strictly below, as both are minus infinity where the height vanishes at what is no outcome.
-    return outcome, hat.level(offset, height) < _log_ratio(outcome, count, share)
+    # Strictly below, as both vanish where the height does at what is no outcome.
+    return outcome, hat.level(offset, height) < jnp.exp(_log_ratio(outcome, count, share))
 
 
 def _log_ratio(outcome: Counts, count: Counts, share: Counts) -> Counts:
@@ -409,7 +412,8 @@ def _log_ratio(outcome: Counts, count: Counts, share: Counts) -> Counts:
     rest = count - mode
     valid = (outcome >= 1) & (outcome <= count - 1.0)
     step = jnp.where(valid, outcome - mode, 0.0)
-    tilt = step * jnp.log(share * rest / ((1.0 - share) * mode))
+    # log of share rest / ((1 - share) mode)
+    tilt = step * _log1p((count * share - mode) / ((1.0 - share) * mode))
     value = tilt - _log_factorial_change(mode, step) - _log_factorial_change(rest, -step)
     return jnp.where(valid, value, -jnp.inf)
 
@@ -417,7 +421,8 @@ def _log_ratio(outcome: Counts, count: Counts, share: Counts) -> Counts:
 def _log_factorial_change(number: Counts, step: Counts) -> Counts:
     """log (number + step)! - log number! - step log number."""
     excess = step / number
-    log = jnp.log1p(excess)
+    # The square root is close enough to 1 wherever an outcome is likely enough to be drawn.
+    log = 2.0 * _log1p(excess / (1.0 + jnp.sqrt(1.0 + excess)))
     change = number * ((1.0 + excess) * log - excess) + 0.5 * log
     return change + _stirling_error(number + step) - _stirling_error(number)
 

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from apo_sim.sampling import _MIDDLE, _hat, _log_of_rest, binomial, multinomial
+from apo_sim.sampling import _MIDDLE, _hat, _log1p, _log_ratio, binomial, multinomial
 
 DRAWS = 100_000
 PROBS = np.array([0.3, 0.001, 0.0, 0.2, 0.15, 0.049, 0.3])
 
 
 @pytest.mark.parametrize("lowest", [-300, -14, -1])
-def test_log_of_the_rest(lowest):
+def test_log1p(lowest):
     share = np.concatenate([10.0 ** np.linspace(lowest, np.log10(0.5), 2_000), [0.0, 0.5]])
-    np.testing.assert_allclose(_log_of_rest(jnp.asarray(share)), np.log1p(-share), rtol=4e-15)
+    excess = np.concatenate([-share, 2 * share])
+    np.testing.assert_allclose(_log1p(jnp.asarray(excess)), np.log1p(excess), rtol=4e-15)
 
 
 def draws(n, p):
@@ -77,7 +78,7 @@ def level_and_likelihood(hat, n, p, height):
     offset = jnp.asarray(OFFSETS)
     likelihood = stats.binom.logpmf(np.asarray(hat.outcome(offset)), n, p)
     of_mode = stats.binom.logpmf(np.floor((n + 1) * p), n, p)
-    return np.asarray(hat.level(offset, height)), likelihood - of_mode
+    return np.log(np.asarray(hat.level(offset, height))), likelihood - of_mode
 
 
 def shares(mean):
@@ -104,6 +105,24 @@ def test_what_is_sure_is_accepted(mean):
         level, likelihood = level_and_likelihood(hat, n, p, hat.sure)
         assert np.all(likelihood[middle] > level[middle])
         assert np.any(likelihood[middle] < level[middle] + 0.2)
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_likelihood_of_an_outcome(mean):
+    for n, p in shares(mean):
+        mode, reach = np.floor((n + 1) * p), np.ceil(16 * (n * p * (1 - p)) ** 0.5)
+        outcomes = np.arange(max(mode - reach, 1), min(mode + reach, n - 1) + 1)
+        # Each outcome is so many times as likely as the one before it.
+        steps = np.log((n - outcomes[1:] + 1) / outcomes[1:]) + np.log(p) - np.log1p(-p)
+        known = np.concatenate([[0.0], np.cumsum(steps)])
+        known = known - known[outcomes == mode]
+        some = np.round(np.linspace(0, outcomes.size - 1, 400)).astype(int)
+        outcomes, known = outcomes[some], known[some]
+        found = np.asarray(_log_ratio(*map(jnp.asarray, np.broadcast_arrays(outcomes, n, p))))
+        # Uniform numbers are multiples of exp(-36), so that no draw tells what is less likely.
+        np.testing.assert_allclose(found[known > -24], known[known > -24], rtol=0, atol=1e-10)
+        np.testing.assert_allclose(found[known > -37], known[known > -37], rtol=0, atol=1e-6)
+        assert np.all(found[known < -37] < -36)
 
 
 def test_the_hat_reaches_every_outcome():
