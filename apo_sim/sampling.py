@@ -118,8 +118,28 @@ def multinomial(
         >>> float(counts.sum()), float(counts[2])
         (100.0, 0.0)
     """
-    total = total.astype(probs.dtype)
-    return _side_by_side(key[None], total[None], probs[None])[0]
+    return multinomials(key[None], total[None], probs[None])[0]
+
+
+def multinomials(
+    keys: Key[Array, " draws"], totals: Float[Array, " draws"], probs: Float[Array, "draws cells"]
+) -> Float[Array, "draws cells"]:
+    """What `jax.vmap` makes of `multinomial`, traced once.
+
+    Args:
+        keys: one for each draw.
+        totals: the numbers of balls.
+        probs: probabilities of the cells of each draw.
+
+    Returns:
+        How many balls each cell got in each draw.
+
+    Example:
+        >>> keys, totals = jax.random.split(jax.random.key(0)), jnp.array([100.0, 3.0])
+        >>> multinomials(keys, totals, jnp.array([[0.7, 0.3], [0.5, 0.5]])).sum(axis=1).tolist()
+        [100.0, 3.0]
+    """
+    return _side_by_side(keys, totals.astype(probs.dtype), probs)
 
 
 def _in_blocks(keys: Array, totals: Array, probs: Array) -> Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from apo_sim.problems import LogPolicy, Problem
-from apo_sim.sampling import multinomial
+from apo_sim.sampling import multinomial, multinomials
 
 Contexts = Int[Array, " samples"]
 Drawn = Int[Array, "number samples"]
@@ -32,7 +32,7 @@ def counts_by_context(
     to_contexts, *within = jax.random.split(key, contexts + 1)
     total = jnp.asarray(samples, law.dtype)
     per_context = multinomial(to_contexts, total, context_probs) if contexts > 1 else total[None]
-    return jax.vmap(multinomial)(jnp.stack(within), per_context, law)
+    return multinomials(jnp.stack(within), per_context, law)
 
 
 def responses(
