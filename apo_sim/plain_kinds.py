@@ -49,6 +49,21 @@ def is_listing(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
     return isinstance(value, list | tuple)
 
 
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether it is an integer, which a truth value is not: for data that somebody else wrote.
+
+    Example:
+        >>> is_whole(1), is_whole(True), is_whole(1.0)
+        (True, False, False)
+    """
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_real(value: object) -> TypeGuard[float]:
+    """Whether it is a number, which a truth value is not: for data that somebody else wrote."""
+    return is_whole(value) or isinstance(value, float)
+
+
 def as_seed(name: str, value: Any) -> int:
     """An integer in [0, 2**32)."""
     # NumPy's integers are of this kind, too, and its truth values are not.

@@ -11,6 +11,7 @@ import cattrs
 from apo_sim import files
 from apo_sim.errors import InvalidArgument
 from apo_sim.estimate import FIGURES, Estimate, revived
+from apo_sim.plain_kinds import is_real, is_whole
 
 Record = TypeVar("Record")
 
@@ -80,13 +81,13 @@ def read_record(argument: str, path: str | Path, kind: type[Record], remedy: str
 
 
 def _number(value: Any, _: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_real(value):
         raise ValueError(f"{value!r} is no number")
     return float(value)
 
 
 def _count(value: Any, _: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if not is_whole(value):
         raise ValueError(f"{value!r} is no integer")
     return value
 

@@ -13,7 +13,7 @@ from apo_sim.claims.scope import Scope
 from apo_sim.claims.words import Effort, Origin, Quantifier, Ruling, Variant
 from apo_sim.errors import InvalidArgument
 from apo_sim.estimate import FIGURES, Estimate, revived
-from apo_sim.plain_kinds import as_seed, as_text, is_listing, is_mapping, one_of
+from apo_sim.plain_kinds import as_seed, as_text, is_listing, is_mapping, is_real, is_whole, one_of
 
 if TYPE_CHECKING:
     import jax
@@ -516,14 +516,13 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+    return is_whole(value) and 0 <= value < 2**63
 
 
 def _is_number(value: Any) -> bool:
     if value is None:
         return True
-    real = isinstance(value, int | float) and not isinstance(value, bool)
-    return real and abs(value) <= sys.float_info.max
+    return is_real(value) and abs(value) <= sys.float_info.max
 
 
 def _is_plain(value: Any, depth: int = 16) -> bool:

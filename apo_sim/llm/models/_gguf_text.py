@@ -9,6 +9,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 
 from apo_sim.errors import InvalidArgument
 from apo_sim.llm.models.text import Tokenizer
+from apo_sim.plain_kinds import is_whole
 
 # What tells GGUF tokens apart. The others, of bytes or of no use, are found by merging only.
 _UNKNOWN, _CONTROL, _OF_THE_USER = 2, 3, 4
@@ -210,7 +211,7 @@ def _id(fields: dict[str, Any], name: str, size: int) -> int | None:
     found = fields.get(field)
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found < size:
+    if not is_whole(found) or not 0 <= found < size:
         raise InvalidArgument(
             field, found, f"is not among the {size} tokens", "download the file again"
         )

@@ -25,6 +25,7 @@ from apo_sim.llm.models._checkpoint import (
 )
 from apo_sim.llm.models.llama import Config, Llama
 from apo_sim.llm.models.text import Tokenizer
+from apo_sim.plain_kinds import is_real, is_whole
 
 # Its names of rotations that are known here, with the fields that each needs.
 ROTATIONS = {
@@ -131,7 +132,7 @@ def _config(folder: Path, settings: dict[str, Any]) -> tuple[Config, int]:
     if window is not None:  # of 0 or below it would hide every token
         sizes["sliding_window"] = window
     for field, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if not is_whole(value) or value < 1:
             raise InvalidArgument(field, value, f"in {folder} is not a valid size", _CHECK)
     theta, scaling = _rotations(folder, theirs.rope_parameters)
     config = Config(
@@ -194,7 +195,7 @@ def _rotations(
     fields = ROTATIONS[entry["rope_type"]]
     for field in ("rope_theta", *fields):
         value = entry[field]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e38:
+        if not is_real(value) or not 0 < value < 1e38:
             raise InvalidArgument(field, value, f"in {folder} is not a positive number", _CHECK)
     if "low_freq_factor" in fields and not entry["low_freq_factor"] < entry["high_freq_factor"]:
         raise InvalidArgument(
@@ -233,7 +234,7 @@ def _ends(folder: Path, settings: dict[str, Any]) -> Sequence[int]:
     found = (_model_json.read(path) if path.is_file() else settings).get("eos_token_id")
     listed = found if isinstance(found, list) else [] if found is None else [found]
     for token in listed:
-        if isinstance(token, bool) or not isinstance(token, int):
+        if not is_whole(token):
             raise InvalidArgument(
                 "eos_token_id",
                 found,

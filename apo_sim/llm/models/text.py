@@ -14,6 +14,7 @@ from tokenizers import processors
 from apo_sim.errors import InvalidArgument
 from apo_sim.llm._thinking import CLOSE, OPEN
 from apo_sim.llm.models._template import rendered
+from apo_sim.plain_kinds import is_whole
 
 # Prompts that are kept once they are rendered: each is asked for several times.
 _KEPT = 10_000
@@ -201,5 +202,4 @@ class Tokenizer:
 
 
 def _is_token(inner: tokenizers.Tokenizer, token: Any) -> bool:
-    plain = isinstance(token, int) and not isinstance(token, bool)
-    return plain and 0 <= token < 2**32 and inner.id_to_token(token) is not None
+    return is_whole(token) and 0 <= token < 2**32 and inner.id_to_token(token) is not None
