@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from apo_sim.sampling import _MIDDLE, _hat, _log1p, _log_ratio, binomial, multinomial
+from apo_sim.sampling import _MIDDLE, _hat, _log1p, _log_ratio, binomial, multinomial, multinomials
 
 DRAWS = 100_000
 PROBS = np.array([0.3, 0.001, 0.0, 0.2, 0.15, 0.049, 0.3])
@@ -169,6 +169,7 @@ def test_same_numbers_in_any_batch():
     probs = jax.nn.softmax(3 * jax.random.normal(jax.random.key(8), (50, 30)))
     total = jnp.repeat(jnp.array([5.0, 1e3, 1e6, 1e9, 1e12]), 10)
     together = jax.jit(jax.vmap(multinomial))(keys, total, probs)
+    assert np.array_equal(jax.jit(multinomials)(keys, total, probs), together)
     for i in (0, 13, 49):
         assert np.array_equal(jax.jit(multinomial)(keys[i], total[i], probs[i]), together[i])
 
