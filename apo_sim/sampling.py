@@ -5,6 +5,7 @@ A count is a floating-point number: in double precision every integer up to 2^53
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -347,8 +348,8 @@ def _reject(
         found, done = state
         numbers = done + jnp.arange(1, few + 1, dtype=jnp.int32)
         at = jnp.searchsorted(number, numbers, method="scan_unrolled")
-        again_at = lambda made: again(at, made)  # noqa: E731
-        new = _settle(again_at, first[at], count[at], share[at], numbers <= number[-1])
+        exist = numbers <= number[-1]
+        new = _settle(partial(again, at), first[at], count[at], share[at], exist)
         return jax.lax.dynamic_update_slice(found, new, (done,)), done + few
 
     nothing = jnp.zeros(-(-count.size // few) * few, count.dtype)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from apo_sim.errors import InvalidArgument
+from apo_sim.plain_kinds import is_whole
 
 # How often a class is asked what it makes of its settings, to see that it is always the same.
 _TRIES = 8
@@ -21,8 +22,8 @@ Kind = tuple[str, Callable[[Any], bool]]
 
 def _is_count(value: Any) -> bool:
     # Tables of numbers hold whole ones as floats.
-    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    return whole and not isinstance(value, bool) and value >= 0
+    whole = is_whole(value) or (isinstance(value, float) and value.is_integer())
+    return whole and value >= 0
 
 
 def _is_text(value: Any) -> bool:
