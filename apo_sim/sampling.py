@@ -283,9 +283,10 @@ def _invert(uniform: Counts, count: Counts, share: Counts) -> Counts:
     # the count on, but for rounding.
     def look(first, state, outcomes):
         probability, cumulative, passed = state
+        inverse = 1.0 / (first + 1.0 + jnp.arange(outcomes, dtype=count.dtype))
         for outcome in range(outcomes):
             passed = passed + jnp.where(uniform >= cumulative, 1.0, 0.0)
-            probability = probability * (all_odds * (1.0 / (first + outcome + 1.0)) - odds)
+            probability = probability * (all_odds * inverse[outcome] - odds)
             cumulative = cumulative + probability
         return probability, cumulative, passed
 
@@ -366,16 +367,17 @@ def _settle(
     wanted: Bool[Array, " places"],
 ) -> Counts:
     """Test points that are not sure, and new ones after those that fail, until all have passed."""
-    hat = _hat(count, share)
 
     def unfinished(state):
         *_, attempts = state
         return jnp.any((attempts > 0) & (attempts < _ATTEMPTS))
 
     def test(state):
-        outcome, first, attempts = state
+        # Behind the barrier nothing is done before the loop, whose first turn is mostly its last.
+        (outcome, first, attempts), *law = jax.lax.optimization_barrier((state, count, share))
+        hat = _hat(*law)
         second, next_first = again(attempts)
-        tested, passes = _test(hat, first, second, count, share)
+        tested, passes = _test(hat, first, second, *law)
         # A new point in the same pass, which mostly needs no test.
         found = jnp.where(passes, tested, hat.sure_outcome(next_first))
         pending = attempts > 0
@@ -435,7 +437,8 @@ def _log_ratio(outcome: Counts, count: Counts, share: Counts) -> Counts:
     step = jnp.where(valid, outcome - mode, 0.0)
     # log of share rest / ((1 - share) mode)
     tilt = step * _log1p((count * share - mode) / ((1.0 - share) * mode))
-    value = tilt - _log_factorial_change(mode, step) - _log_factorial_change(rest, -step)
+    changes = _log_factorial_change(jnp.stack([mode, rest]), jnp.stack([step, -step]))
+    value = tilt - changes[0] - changes[1]
     return jnp.where(valid, value, -jnp.inf)
 
 

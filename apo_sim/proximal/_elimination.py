@@ -4,6 +4,8 @@ Arrays carry the arms first and the batch last: the batch is what the processor'
 run over.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -11,8 +13,9 @@ from jaxtyping import Array, Float
 from apo_sim.proximal._flows import Flows
 from apo_sim.proximal.forces import over_rivals
 
-# A loop copies what it changes at every turn: with so many arms a turn, five times less often.
-_ARMS_A_TURN = 5
+# With two arms a turn the rates are written to and fro between two arrays; with one, what is new is
+# copied to where the old was. More arms a turn are compiled for longer, and are no faster.
+_ARMS_A_TURN = 2
 
 Scores = Float[Array, "arms batch"]
 
@@ -50,20 +53,21 @@ def solve_flows(flows: Flows, noise: Scores) -> Scores:
     force, noise = jnp.where(free, force, flows.fixed), jnp.where(free, noise, 0.0)
     rate = jnp.where(free[None] & free[:, None], flows.rate, 0.0)
 
+    # An index that is known to be inside needs no scatter, which takes longer to compile.
+    put = partial(jax.lax.dynamic_update_index_in_dim, axis=0)
+
     def eliminate(k, state):
-        rate, columns = state
+        rate, columns, pivots = state
         later = (each > k)[:, None]
         own = jnp.where(later, rate[:, k], 0.0)
         pivot = jnp.sum(own, axis=0) + columns[0, k]
-        columns = columns.at[3, k].set(pivot)
         handed_on = jnp.where(later, rate[k], 0.0) / jnp.where(pivot > 0, pivot, 1.0)
-        inherited = columns[:3, k]
-        columns = columns.at[:3].add(handed_on * inherited[:, None])
-        return rate + own[:, None] * handed_on[None], columns
+        columns += handed_on * columns[:, k][:, None]
+        return rate + own[:, None] * handed_on[None], columns, put(pivots, pivot, k)
 
-    columns = jnp.stack([anchor, force, noise, jnp.zeros_like(force)])
-    rate, columns = jax.lax.fori_loop(0, arms, eliminate, (rate, columns), unroll=_ARMS_A_TURN)
-    _, force, noise, pivot = columns
+    start = rate, jnp.stack([anchor, force, noise]), jnp.zeros_like(force)
+    rate, columns, pivot = jax.lax.fori_loop(0, arms, eliminate, start, unroll=_ARMS_A_TURN)
+    _, force, noise = columns
     force = jnp.where(jnp.abs(force) > noise, force, 0.0)
     held = pivot > 0
     pivot = jnp.where(held, pivot, 1.0)
@@ -71,6 +75,6 @@ def solve_flows(flows: Flows, noise: Scores) -> Scores:
     def substitute(step, x):
         k = arms - 1 - step
         drawn = jnp.sum(jnp.where((each > k)[:, None], rate[:, k] * x, 0.0), axis=0)
-        return x.at[k].set(jnp.where(held[k], (force[k] + drawn) / pivot[k], 0.0))
+        return put(x, jnp.where(held[k], (force[k] + drawn) / pivot[k], 0.0), k)
 
     return jax.lax.fori_loop(0, arms, substitute, jnp.zeros_like(force), unroll=_ARMS_A_TURN)
