@@ -68,6 +68,8 @@ def check_momentum(momentum: Any, iterations: int | None = None, first: int | No
 
 def check_solvable(loss: Any) -> None:
     """Refuse a loss that the solver would minimise wrongly: it works on differences, from 0 on."""
+    if is_ours(loss) and not jax.tree.leaves(loss):
+        return  # without parameters nothing about it can be wrong, and to try it is to compile it
     with jax.ensure_compile_time_eval():
         here = as_array("loss", loss(jnp.asarray(0.7), jnp.asarray(0.2), Extra()))
         there = as_array("loss", loss(jnp.asarray(1.7), jnp.asarray(1.2), Extra()))
@@ -115,7 +117,10 @@ def as_beta_schedule(beta: Any, iterations: int, problem: Problem) -> Float[Arra
     values = concrete(array)
     if values is not None and not np.all(above_zero(values)):
         raise InvalidArgument("beta", beta, "must be positive", "pass numbers above 0, such as 1.0")
-    return jnp.broadcast_to(array, (iterations,))
+    if values is None:
+        return jnp.broadcast_to(array, (iterations,))
+    # In NumPy, for which nothing has to be compiled.
+    return jnp.asarray(np.broadcast_to(values, (iterations,)))
 
 
 def check_bound(loss: Any, reward_bound: Any, dtype: Any) -> None:

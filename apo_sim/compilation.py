@@ -20,7 +20,7 @@ _QUICKLY: dict[str, str | bool | int | float] = {
 }
 
 
-def jit_quickly(static_argnames: Sequence[str]) -> Callable[[Callable[..., Any]], Any]:
+def jit_quickly(static_argnames: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Any]:
     """`jax.jit`, which compiles in haste what runs by itself on a processor.
 
     What is called within `jax.jit`, `jax.vmap` and the like is compiled as they are. So is all

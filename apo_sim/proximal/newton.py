@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from apo_sim.checks import concrete
+from apo_sim.compilation import jit_quickly
 from apo_sim.errors import InvalidArgument
 from apo_sim.losses import Loss, derivatives
 from apo_sim.proximal._box import Held, held_by_walls, into_box
@@ -203,7 +204,7 @@ def _check_convex(loss: Loss, curvature: np.ndarray) -> None:
         )
 
 
-@jax.jit
+@jit_quickly()
 def _shape(box: Any, probes: Array) -> tuple[Array, Array, Array]:
     """The curvature of a loss at the probes, how fast it changes, and whether it is most at 0."""
     curvature = derivatives(unboxed(box), probes)[2]
