@@ -4,6 +4,7 @@ Your own loss need not inherit from anything: it is recognised by its methods.
 """
 
 import inspect
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -298,6 +299,8 @@ def from_derivatives_between(
     loss: Loss,
     scores: Float[Array, "arms batch"],
     use: Callable[[Callable[[Array, Array], Between], Float[Array, "arms batch"]], Result],
+    *,
+    wide: bool = True,
 ) -> Result:
     """What a function makes of slope and curvature of a loss between arms.
 
@@ -309,6 +312,8 @@ def from_derivatives_between(
         scores: of the arms, batch last.
         use: the function; it may be traced twice. It gets what finds the derivatives between arms
             and rivals, element by element, and what that has to be told of every arm.
+        wide: whether scores may be as far apart as `widest_range`; what is made of those is a
+            program of its own.
 
     Example:
         >>> import jax.numpy as jnp
@@ -325,12 +330,25 @@ def from_derivatives_between(
     if not isinstance(loss, BringsDerivativesBetween):
         return by_differences()
     highest = jnp.max(scores, axis=0)
-    widest = -0.9 * jnp.log(jnp.finfo(scores.dtype).smallest_normal)
-    return jax.lax.cond(
-        jnp.all(highest - jnp.min(scores, axis=0) < widest),
-        lambda: use(loss.derivatives_between, jnp.exp(scores - highest)),
-        by_differences,
-    )
+
+    def by_exponentials() -> Result:
+        return use(loss.derivatives_between, jnp.exp(scores - highest))
+
+    if not wide:
+        return by_exponentials()
+    near = jnp.all(highest - jnp.min(scores, axis=0) < widest_range(scores.dtype))
+    return jax.lax.cond(near, by_exponentials, by_differences)
+
+
+def widest_range(dtype: Any) -> float:
+    """How far apart scores may be whose exponentials say all that a loss asks of their differences.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(widest_range(jnp.float32))
+        79
+    """
+    return -0.9 * math.log(jnp.finfo(dtype).smallest_normal)
 
 
 def between_by_differences(

@@ -107,7 +107,10 @@ class OnTable:
         centre = geometry.policy(state.dual)
         sampled = not isinstance(data, Population)
         usual = SAMPLED_REWARD_BOUND if sampled else EXACT_REWARD_BOUND
-        bound = jnp.asarray(usual if self.reward_bound is None else self.reward_bound, centre.dtype)
+        bound = usual if self.reward_bound is None else self.reward_bound
+        # What is known stays so within `jax.jit`: less is compiled where R is known to be small.
+        with jax.ensure_compile_time_eval():
+            bound = jnp.asarray(bound, centre.dtype)
         if not sampled and data.cells is None:
             return like(exact_rewards(method.loss, problem, centre, bound), (centre, beta))
         wins = data.wins if sampled else data.cells

@@ -61,10 +61,15 @@ class Forces(NamedTuple):
     curvature: Scores
 
 
-def forces_of(loss: Loss, data: Comparisons) -> Callable[[Scores], Forces]:
+def forces_of(loss: Loss, data: Comparisons, *, wide: bool = True) -> Callable[[Scores], Forces]:
     """The forces of all pairs, as a function of the rewards.
 
     What is done to the data alone is done here, once.
+
+    Args:
+        loss: a function of the difference of two scores.
+        data: the comparisons.
+        wide: whether rewards may be farther apart than exponentials of them reach.
 
     Example:
         >>> from apo_sim.losses import DPO
@@ -77,7 +82,7 @@ def forces_of(loss: Loss, data: Comparisons) -> Callable[[Scores], Forces]:
 
     def at(rewards: Scores) -> Forces:
         blur = jnp.max(jnp.abs(rewards), axis=0)
-        return from_derivatives_between(loss, rewards, partial(of_all, blur))
+        return from_derivatives_between(loss, rewards, partial(of_all, blur), wide=wide)
 
     return at
 

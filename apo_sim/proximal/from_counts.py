@@ -1,5 +1,7 @@
 """The proximal step's reward for sampled preferences: the minimiser for given win counts."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,12 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from apo_sim.branches import if_any, in_one_row
-from apo_sim.checks import NUMBER, POSITIVE, Real, checked, optional
+from apo_sim.checks import NUMBER, POSITIVE, Real, checked, concrete, optional
 from apo_sim.errors import InvalidArgument
 from apo_sim.geometry import KL, Geometry
 from apo_sim.geometry.bregman import GEOMETRY
 from apo_sim.losses import BringsEmpiricalMinimiser, Loss
-from apo_sim.losses.loss import as_loss
+from apo_sim.losses.loss import as_loss, widest_range
 from apo_sim.problems import LogPolicy, as_log_policy
 from apo_sim.proximal.forces import Comparisons
 from apo_sim.proximal.groups import Groups, groups_of
@@ -123,14 +125,38 @@ def _minimiser(loss: Any, wins: Array, geometry: Any, dual: Array, beta: Array, 
     betas, bounds = (
         jnp.broadcast_to(jnp.asarray(number, wins.dtype), (contexts,)) for number in (beta, bound)
     )
-    rewards, label, whole, residual = _side_by_side(boxed(loss, "loss"), wins, bounds)
+    solve = _side_by_side(_may_be_wide(bound, wins.dtype))
+    rewards, label, whole, residual = solve(boxed(loss, "loss"), wins, bounds)
     groups = Groups(label.T, whole)
     # Not within the blocks: a geometry may have numbers of its own for every context.
     kept = _nearest_to_centre(geometry, rewards.T, groups, dual.T, betas, bounds)
     return kept.T, jnp.max(residual)
 
 
-def _solve(box: Any, wins: Array, bounds: Array):
+def _may_be_wide(bound: Any, dtype: Any) -> bool:
+    """Whether rewards may be so far apart that another program is wanted for them."""
+    known = concrete(bound)
+    return known is None or bool(2.0 * known >= widest_range(dtype))
+
+
+@functools.cache
+def _side_by_side(wide: bool) -> Callable[..., tuple[Array, ...]]:
+    """What solves a row of problems. Under jax.vmap they join it, however they are nested."""
+    solve = jax.custom_batching.custom_vmap(functools.partial(_solve, wide))
+
+    @solve.def_vmap
+    def join(axis_size: int, in_batched: Any, box: Any, *arrays: Array):
+        if any(jax.tree.leaves(in_batched[0])):  # a loss whose parameters differ between problems
+            axes = jax.tree.map(lambda yes: 0 if yes else None, tuple(in_batched))
+            return jax.vmap(functools.partial(_solve, wide), axes)(box, *arrays), (True,) * 4
+        found = solve(box, *in_one_row(axis_size, in_batched[1:], arrays))
+        apart = tuple(part.reshape(axis_size, -1, *part.shape[1:]) for part in found)
+        return apart, (True,) * 4
+
+    return solve
+
+
+def _solve(wide: bool, box: Any, wins: Array, bounds: Array):
     """Rewards, groups and residual of every context, in blocks that stay in the cache."""
     contexts = wins.shape[0]
     block = _block(wins.shape[1])
@@ -142,11 +168,12 @@ def _solve(box: Any, wins: Array, bounds: Array):
         return jnp.pad(array, padding, mode="edge").reshape(blocks, block, *array.shape[1:])
 
     loss = unboxed(box)
-    found = jax.lax.map(lambda block: _solve_block(loss, *block), (cut(wins), cut(bounds)))
+    solve = functools.partial(_solve_block, loss, wide)
+    found = jax.lax.map(lambda block: solve(*block), (cut(wins), cut(bounds)))
     return tuple(part.reshape(-1, *part.shape[2:])[:contexts] for part in found)
 
 
-def _solve_block(loss: Any, wins: Array, bounds: Array):
+def _solve_block(loss: Any, wide: bool, wins: Array, bounds: Array):
     # Ties of an arm with itself carry no information about differences.
     arms = wins.shape[1]
     lost = jnp.moveaxis(wins * ~jnp.eye(arms, dtype=bool), 0, -1)
@@ -156,24 +183,10 @@ def _solve_block(loss: Any, wins: Array, bounds: Array):
     # A power of two, so that dividing by it rounds nothing.
     most = jnp.max(met, axis=0)
     unit = jnp.exp2(-jnp.floor(jnp.log2(jnp.where(most > 0, most, 1.0))))
-    rewards, residual = minimise(
-        loss, Comparisons(won, lost, unit[None]), groups, bounds, by_products=arms >= _MANY_ARMS
-    )
+    data = Comparisons(won, lost, unit[None])
+    many = arms >= _MANY_ARMS
+    rewards, residual = minimise(loss, data, groups, bounds, by_products=many, wide=wide)
     return rewards.T, groups.label.T, groups.whole, residual
-
-
-# Under jax.vmap, problems join the contexts: all are solved in one row, however they are nested.
-_side_by_side = jax.custom_batching.custom_vmap(_solve)
-
-
-@_side_by_side.def_vmap
-def _join(axis_size: int, in_batched: Any, box: Any, *arrays: Array):
-    if any(jax.tree.leaves(in_batched[0])):  # a loss whose parameters differ between problems
-        axes = jax.tree.map(lambda yes: 0 if yes else None, tuple(in_batched))
-        return jax.vmap(_solve, axes)(box, *arrays), (True,) * 4
-    found = _side_by_side(box, *in_one_row(axis_size, in_batched[1:], arrays))
-    apart = tuple(part.reshape(axis_size, -1, *part.shape[1:]) for part in found)
-    return apart, (True,) * 4
 
 
 def _nearest_to_centre(

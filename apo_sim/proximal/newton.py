@@ -83,6 +83,7 @@ def minimise(
     reward_bound: PerProblem,
     *,
     by_products: bool = False,
+    wide: bool = True,
 ) -> tuple[Scores, PerProblem]:
     """Minimise sum_ij W_ij loss(r_i - r_j) over rewards with max r - min r <= 2 R.
 
@@ -101,6 +102,7 @@ def minimise(
         by_products: find steps by conjugate gradients for as long as the last one can be shown to
             be right, and by elimination after that; for many arms, and an arm's weight must be the
             same against all of its rivals.
+        wide: whether 2 R may be more than exponentials of rewards reach.
 
     Returns:
         The rewards, known up to a constant in each group of linked arms, and the length of the
@@ -125,9 +127,8 @@ def minimise(
     won, lost = (jnp.where(others, part, 0.0) for part in (data.won, data.lost))
     data = Comparisons(won, lost, data.weight)
     pinned = _pinned(loss, data, reward_bound)
-    problem = _Problem(
-        forces_of(loss, data), data.weight[0], groups, reward_bound, pinned, growth, peaked
-    )
+    forces = forces_of(loss, data, wide=wide)
+    problem = _Problem(forces, data.weight[0], groups, reward_bound, pinned, growth, peaked)
     wall = jnp.minimum(reward_bound, _FIRST_WALL / growth)
     start = _State(
         pinned * wall,
