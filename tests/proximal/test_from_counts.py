@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import optimize, sparse
-from scipy.special import expit
+from scipy.special import expit, log_expit
 
 import apo_sim as apo
 from apo_sim.proximal import rewards_from_counts
@@ -125,17 +125,37 @@ def test_agrees_with_scipy(name, bound):
     assert checked >= 80 and separable >= 20 and apart >= 20
 
 
-@pytest.mark.parametrize("bound", [8.0, 40.0])
+@pytest.mark.parametrize("bound", [8.0, 40.0, 330.0])
 def test_chain_between_the_walls(bound):
     # 0 beats 1 beats 2: the ends go to the walls, and forces balance in the middle.
     wins = np.zeros((3, 3))
     wins[0, 1], wins[1, 2] = 5.0, 2.0
     expected = optimize.brentq(
-        lambda b: np.log(5.0 * expit(b - bound)) - np.log(2.0 * expit(-b - bound)), -bound, bound
+        lambda b: np.log(2.5) + log_expit(b - bound) - log_expit(-b - bound), -bound, bound
     )
     r, residual = solve(apo.DPO(), wins[None], np.full((1, 3), 1 / 3), bound)
     assert residual < 1e-6
     np.testing.assert_allclose(r[0] - r[0, 0], [0, expected - bound, -2 * bound], atol=1e-6)
+
+
+@pytest.mark.parametrize("arms", [4, 30])
+def test_a_bound_that_is_known_changes_nothing_but_what_is_compiled(arms):
+    wins = np.stack([random_wins(np.random.default_rng(n), arms, n) for n in (1, 30, 10_000)])
+    data = jnp.asarray(wins), jnp.full((3, arms), -jnp.log(arms)), jnp.array(1.0)
+
+    def programs(bound):
+        known = jax.jit(lambda *data: rewards_from_counts(apo.DPO(), *data, bound)[0])
+        given = jax.jit(lambda bound, *data: rewards_from_counts(apo.DPO(), *data, bound)[0])
+        return known.trace(*data).lower(), given.trace(bound, *data).lower()
+
+    for bound in (2.0, 318.0, 319.0):
+        with jax.ensure_compile_time_eval():
+            bound = jnp.array(bound)
+        known, given = programs(bound)
+        fewer = known.as_text().count("stablehlo.case") < given.as_text().count("stablehlo.case")
+        assert fewer == (bound < 318.5)
+        found, expected = known.compile()(*data), given.compile()(bound, *data)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("loss", [apo.DPO(), apo.IPO(0.5), SquaredHinge()])
