@@ -1,4 +1,4 @@
-"""Time what all cores get done against one: plain loops, the exact and the sampled path, a sweep.
+"""Time a first call, and what all cores get done against one: plain loops, both paths, a sweep.
 
     python experiments/benchmark_cores.py            # everything
     python experiments/benchmark_cores.py --quick    # fewer rounds of less work
@@ -25,6 +25,7 @@ import jax
 import numpy as np
 from paired import DEVICES, Rows, Sides, Spread, Target, console, print_machine, run_parts
 from script import start
+from speed_first import first
 
 import apo_sim as apo
 from apo_sim.sweep import use_cores
@@ -43,16 +44,16 @@ SWEEP: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Options:
-    """What all cores get done against one.
+    """What a first call takes, and what all cores get done against one.
 
     Args:
         quick: less work and fewer rounds, for a look.
-        part: which part to run.
+        part: which part to run: a first call, all cores against one, or all.
         out: where the figures go, as JSON.
     """
 
     quick: bool = False
-    part: Literal["cores", "all"] = "all"
+    part: Literal["first", "cores", "all"] = "all"
     out: Path = Path("results/benchmark_cores.json")
 
 
@@ -196,7 +197,7 @@ def _ratios(runs: dict[str, Callable[[], Any]], rounds: int, part: str) -> list[
     return Sides(runs, rounds, part).ratios(first, second)
 
 
-PARTS = {"cores": cores}
+PARTS = {"first": first, "cores": cores}
 
 
 def main(options: Options) -> None:
