@@ -79,8 +79,8 @@ MUTANTS = (
     Mutant(
         "the fit kept within R, not 2R",
         "proximal/from_counts.py",
-        "unit[None]), groups, bounds, by_products",
-        "unit[None]), groups, bounds / 2, by_products",
+        "data, groups, bounds, by_products",
+        "data, groups, bounds / 2, by_products",
         ("test_statistics.py::test_fit",),
     ),
     Mutant(
