@@ -1,6 +1,6 @@
 """How much a program is optimised: little where it runs by itself, and the compiler takes longest.
 
-A run of ten arms takes milliseconds, for which the compiler took eight seconds. With fewer
+A run of ten arms takes milliseconds, for which the compiler takes four seconds. With fewer
 optimisations it takes half of them, and what runs by itself is up to a fifth slower, which is less
 until some hundred thousand iterations. Runs side by side are worth all optimisations.
 """

@@ -58,9 +58,9 @@ def first(options: Any) -> Iterator[Rows | Target]:
         "A first call",
         rows,
         f"Seconds on the wall, on all cores, for {RUN['iterations']} sampled iterations in a new "
-        "process that has loaded the library, the median with the smallest and the largest. They "
-        f"are the compiler's but for some milliseconds. Programs are kept where `{KEPT}` names a "
-        "folder.",
+        "process, the loading of most of the library included, the median with the smallest and "
+        "the largest. They are the compiler's but for some milliseconds. Programs are kept where "
+        f"`{KEPT}` names a folder.",
     )
     yield from targets
 
