@@ -38,7 +38,12 @@ def compute_elsewhere(
     distributed = _distributed(cluster)
     ours = not isinstance(cluster, distributed.Client)
     try:
-        client = distributed.Client(cluster, timeout=_PATIENCE) if ours else cluster
+        # As the default it would be what the caller's own xarray and Dask turn to, even afterwards.
+        client = (
+            distributed.Client(cluster, timeout=_PATIENCE, set_as_default=False)
+            if ours
+            else cluster
+        )
     except (OSError, TimeoutError, TypeError, ValueError) as error:
         raise InvalidArgument(
             "cluster", cluster, "does not answer", "pass the address of a running scheduler"
@@ -81,7 +86,8 @@ def _share_out(
                 unit = waiting.pop()
                 running[client.submit(_compute, unit, seed, double, pure=False)] = unit
             try:
-                first: Any = wait(list(running), _HEARTBEAT, "FIRST_COMPLETED")
+                with client.as_current():  # `wait` asks the default client
+                    first: Any = wait(list(running), _HEARTBEAT, "FIRST_COMPLETED")
             except TimeoutError:
                 continue
             for future in first.done:

@@ -1,5 +1,6 @@
 """Sweeps: the numbers of `run`, whatever the layout, the interruption or the damage."""
 
+import importlib
 import json
 import os
 import re
@@ -300,7 +301,7 @@ def dask_client():
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None
         ) as workers,
-        distributed.Client(workers) as client,
+        distributed.Client(workers, set_as_default=False) as client,
     ):
         yield client
 
@@ -320,12 +321,14 @@ def test_a_cluster_that_goes_away_loses_nothing(tmp_path, monkeypatch, dask_clie
     """The last test that needs those workers."""
     out = tmp_path / "lost.zarr"
     workers = dask_client.cluster
-    written = []
+    written, schedulers = [], []
     keep = Store.write
 
     def write(self, unit, results):
         keep(self, unit, results)
         written.append(unit)
+        if len(written) <= 2:
+            schedulers.append(importlib.import_module("dask").config.get("scheduler", None))
         if len(written) == 2:
             workers.close()
 
@@ -336,3 +339,5 @@ def test_a_cluster_that_goes_away_loses_nothing(tmp_path, monkeypatch, dask_clie
     resumed = sweep(out=out, **EXACT).load()
     assert len(written) == 72
     assert resumed.identical(sweep(**EXACT))
+    # A client that is left behind as the default would fail whatever is saved afterwards.
+    assert schedulers == [None, None]
