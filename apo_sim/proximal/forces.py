@@ -12,11 +12,11 @@ from jaxtyping import Array, Float
 from apo_sim.losses import Loss
 from apo_sim.losses.loss import Between, from_derivatives_between
 
-# So few rivals are added up by name.
+# So few rivals are added up by name, and of more so many in a turn where they are weighted.
 _FEW = 16
+_IN_A_TURN = 5
 
 Scores = Float[Array, "arms batch"]
-PerProblem = Float[Array, " batch"]
 Pairs = Float[Array, "rivals arms batch"]
 # Derivatives of a loss between arms and rivals, from what it has to be told of every arm.
 Find = Callable[[Array, Array], Between]
@@ -61,6 +61,24 @@ class Forces(NamedTuple):
     curvature: Scores
 
 
+class _Sums(NamedTuple):
+    """What rivals do to arms.
+
+    Attributes:
+        net: what pushes each arm up.
+        both: what pushes it up and what pushes it down, added up.
+        left: what every pair leaves of the two, added up.
+        rate: how each arm yields to every rival.
+        curvature: and to all of them.
+    """
+
+    net: Scores
+    both: Scores
+    left: Scores
+    rate: Pairs
+    curvature: Scores
+
+
 def forces_of(loss: Loss, data: Comparisons, *, wide: bool = True) -> Callable[[Scores], Forces]:
     """The forces of all pairs, as a function of the rewards.
 
@@ -81,8 +99,12 @@ def forces_of(loss: Loss, data: Comparisons, *, wide: bool = True) -> Callable[[
     of_all = _one_by_one(data) if _fill_rows(data.won) else partial(_at_once, data)
 
     def at(rewards: Scores) -> Forces:
+        sums = from_derivatives_between(loss, rewards, of_all, wide=wide)
+        # The rewards are rounded, and so are the forces that they exert.
         blur = jnp.max(jnp.abs(rewards), axis=0)
-        return from_derivatives_between(loss, rewards, partial(of_all, blur), wide=wide)
+        rounding = 4.0 * jnp.finfo(rewards.dtype).eps
+        error = rounding * (sums.both + blur * sums.curvature)
+        return Forces(sums.net, error, rounding * sums.left, sums.rate, sums.curvature)
 
     return at
 
@@ -92,11 +114,11 @@ def _fill_rows(pairs: Pairs) -> bool:
     return len(pairs) > _FEW and pairs.shape[-1] > 1
 
 
-def _at_once(data: Comparisons, blur: PerProblem, between: Find, arms: Scores) -> Forces:
-    return _of_rivals(data, blur, between(arms[None], arms[:, None]))
+def _at_once(data: Comparisons, between: Find, arms: Scores) -> _Sums:
+    return _of_rivals(data, between(arms[None], arms[:, None]))
 
 
-def _one_by_one(data: Comparisons) -> Callable[[PerProblem, Find, Scores], Forces]:
+def _one_by_one(data: Comparisons) -> Callable[[Find, Scores], _Sums]:
     """What is made of one rival stays in the fastest cache.
 
     All arms of all problems make one row, as if each arm were a problem of its own. Loops over the
@@ -112,44 +134,42 @@ def _one_by_one(data: Comparisons) -> Callable[[PerProblem, Find, Scores], Force
     # A weight that is the same against all rivals is read once.
     own, shared = None if len(weight) == 1 else weight, weight[0]
 
-    def of_all(blur: PerProblem, between: Find, arms: Scores) -> Forces:
-        row, blur = in_rows(arms[None])[0], in_rows(blur[None, None])[0, 0]
+    def of_all(between: Find, arms: Scores) -> _Sums:
+        row = in_rows(arms[None])[0]
         # Written out, so that they need not be looked up element by element.
         rivals = jax.lax.optimization_barrier(in_rows(arms[:, None]))
         none = jnp.zeros_like(row)
 
-        def add(sums: Forces, rival: tuple[Scores, Scores, Scores, Scores | None]):
+        def add(sums: _Sums, rival: tuple[Scores, Scores, Scores, Scores | None]):
             score, won, lost, weight = rival
             weight = shared if weight is None else weight
             pairs = Comparisons(won[None], lost[None], weight[None])
-            found = _of_rivals(pairs, blur, between(row[None], score[None]))
+            found = _of_rivals(pairs, between(row[None], score[None]))
             return jax.tree.map(jnp.add, sums, found._replace(rate=none)), found.rate[0]
 
-        sums, rate = jax.lax.scan(add, Forces(*[none] * 5), (rivals, won, lost, own))
+        sums, rate = jax.lax.scan(add, _Sums(*[none] * 5), (rivals, won, lost, own))
         sums = jax.tree.map(lambda part: part.reshape(shape[1:]), sums)
         return sums._replace(rate=rate.reshape(shape))
 
     return of_all
 
 
-def _of_rivals(data: Comparisons, blur: PerProblem, of_loss: Between) -> Forces:
-    """The forces of some of the rivals."""
+def _of_rivals(data: Comparisons, of_loss: Between) -> _Sums:
+    """What some of the rivals do."""
+    up, down = -data.won * of_loss.slope, -data.lost * of_loss.slope_of_loser
     # What i feels from j must be exactly the opposite of what j feels from i, or rounding drowns
     # a link that is 1e-12 times weaker than its neighbours. Rounding the products by a bit keeps
     # the compiler from fusing them with the subtraction, which would round the two unlike.
-    precision = jnp.finfo(blur.dtype)
+    precision = jnp.finfo(up.dtype)
     push, pull = (
-        jax.lax.reduce_precision(-part, precision.nexp, precision.nmant - 1)
-        for part in (data.won * of_loss.slope, data.lost * of_loss.slope_of_loser)
+        jax.lax.reduce_precision(part, precision.nexp, precision.nmant - 1) for part in (up, down)
     )
     flow = data.weight * (push - pull)
+    both = data.weight * (jnp.abs(up) + jnp.abs(down))
     yields = data.won * of_loss.curvature + data.lost * of_loss.curvature_of_loser
     rate = data.weight * yields
-    # The rewards are rounded, and so are the forces that they exert.
-    error = over_rivals(data.weight * (jnp.abs(push) + jnp.abs(pull)) + blur * rate)
-    in_group = over_rivals(jnp.abs(flow))
-    rounding = 4.0 * precision.eps
-    return Forces(over_rivals(flow), rounding * error, rounding * in_group, rate, over_rivals(rate))
+    net, both, left, curvature = map(over_rivals, (flow, both, jnp.abs(flow), rate))
+    return _Sums(net, both, left, rate, curvature)
 
 
 def over_rivals(pairs: Pairs, weights: Float[Array, "rivals batch"] | None = None) -> Scores:
@@ -162,8 +182,8 @@ def over_rivals(pairs: Pairs, weights: Float[Array, "rivals batch"] | None = Non
     if _fill_rows(pairs):
         # A loop, which the compiler joins with one around it, as it does not join sums.
         add = lambda total, rival: (total + math.prod(rival), None)  # noqa: E731
-        terms = (pairs,) if weights is None else (pairs, weights)
-        return jax.lax.scan(add, jnp.zeros_like(pairs[0]), terms)[0]
+        terms, in_a_turn = ((pairs,), 1) if weights is None else ((pairs, weights), _IN_A_TURN)
+        return jax.lax.scan(add, jnp.zeros_like(pairs[0]), terms, unroll=in_a_turn)[0]
     if pairs.shape[-1] > 1:
         # Along an axis the compiler adds up one by one, and what it adds it works out so, too:
         # named terms it takes for several problems at once.
