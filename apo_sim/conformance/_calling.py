@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -152,6 +152,7 @@ class Observed:
         takes: the fields of `Inputs` that the loss is shown.
         framework: numpy, jax, torch, or "torch float32" where it fails in double precision.
         tolerance: how far its numbers may be from exact ones, relatively.
+        reach: how far around a log-probability its gradient looks; 0 but for differences.
         coupled: whether the value of a pair depends on what else is in the batch.
     """
 
@@ -162,6 +163,7 @@ class Observed:
     takes: frozenset[str]
     framework: str
     tolerance: float
+    reach: float
     coupled: bool
 
 
@@ -210,6 +212,7 @@ def observe(call: Call, inputs: Any, traced: bool = False) -> Observed:
         call.takes,
         counts.name,
         counts.tolerance,
+        counts.reach,
         coupled,
     )
 
@@ -236,6 +239,7 @@ class _Numpy:
     call: Call
     name: str = "numpy"
     tolerance: float = _OF_DIFFERENCES
+    reach: ClassVar[float] = 2 * _STEP
 
     def values(self, inputs: Any) -> np.ndarray:
         with np.errstate(all="ignore"):
@@ -261,6 +265,8 @@ def _by_pair(values: np.ndarray, rows: int) -> np.ndarray:
 class _Jax(_Numpy):
     """Gradients by JAX, in double precision."""
 
+    reach = 0.0
+
     def values(self, inputs: Any) -> np.ndarray:
         with jax.enable_x64(True):
             result = self.call(_each(inputs, jnp.asarray))
@@ -285,6 +291,7 @@ class _Jax(_Numpy):
 class _Torch(_Numpy):
     """Gradients by PyTorch, in double precision where the loss has it."""
 
+    reach = 0.0
     double: bool = True
 
     def _given(self, inputs: Any) -> tuple[Any, list[Any]]:

@@ -206,7 +206,7 @@ def _of_singles(
         found += _of_rival(rival)
     name = "Nash-MD" if game else "policy gradient"
     if best.clipped:
-        name, clip, differences = "PPO", *_clip(call, draws)
+        name, clip, differences = "PPO", *_clip(call, draws, observed.reach)
         parameters |= clip
         found += differences
     return name, parameters, found, best.error
@@ -275,10 +275,10 @@ def _of_rival(rival: _Rival) -> Iterator[Difference]:
         yield Difference("tokens", "the mixture is taken token by token, not of whole sequences")
 
 
-def _clip(call: Call, draws: Draws) -> tuple[dict[str, float], list[Difference]]:
+def _clip(call: Call, draws: Draws, reach: float) -> tuple[dict[str, float], list[Difference]]:
     """Where the ratio is clipped, from above and from below, and what is odd about that."""
     up, down = (_pulled(call, draws, sign, _RATIOS) for sign in (1.0, -1.0))
-    high, low = _edge(call, draws, 1.0, up), _edge(call, draws, -1.0, down)
+    high, low = _edge(call, draws, 1.0, up, reach), _edge(call, draws, -1.0, down, reach)
     found = []
     if not (up[0] and down[-1]):
         why = "a ratio that may only get better is clipped, too: the minimum is missing"
@@ -304,7 +304,7 @@ def _pulled(call: Call, draws: Draws, reward: float, ratios: np.ndarray) -> np.n
     return observe(call, asked, traced=True).gradient[:, 0] != 0.0
 
 
-def _edge(call: Call, draws: Draws, reward: float, pulled: np.ndarray) -> float:
+def _edge(call: Call, draws: Draws, reward: float, pulled: np.ndarray, reach: float) -> float:
     """The ratio from which on nothing pulls that a response of this advantage would gain by."""
     ratios, way = _RATIOS, 1 if reward > 0 else -1
     while True:
@@ -317,7 +317,8 @@ def _edge(call: Call, draws: Draws, reward: float, pulled: np.ndarray) -> float:
             return float("inf") if way > 0 else 0.0
         ends = sorted((ratios[last], ratios[beyond]))
         if ends[1] - ends[0] < _FINE:
-            return float(np.mean(ends))
+            # A difference feels the pull from as far away as it reaches.
+            return float(np.mean(ends) * np.exp(-way * reach))
         ratios = np.linspace(ends[0], ends[1], 40)
         pulled = _pulled(call, draws, reward, ratios)
 
